@@ -1,0 +1,1 @@
+//! Every decision of the broker as state machines: no I/O, no clock, no executor.

@@ -1,0 +1,3 @@
+//! Bytes to types and back: Kafka's messages and record batches. No I/O.
+
+pub mod types;

@@ -1,0 +1,138 @@
+//! The one seam between storage and a device: directories, files, direct writes, syncs.
+//!
+//! Everything that storage puts on a device goes through [`Disk`], journal and segments alike, so that the same
+//! code runs on a device (`glommio`), on a memory disk that can lose power at any sync (`memory`), and behind
+//! seeded faults (`fault`). Paths are relative to the data directory.
+//!
+//! What a device must promise: a logical block ([`Disk::block_bytes`]) is written whole or not at all; a synced
+//! write stays. What it need not: order between writes that are not separated by a sync.
+
+use std::io;
+use std::path::Path;
+
+use bytes::Bytes;
+
+mod buffer;
+
+pub use buffer::{BufferPool, IoBuffer, SharedBuffer};
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// Reading only; the file must exist.
+    Read,
+    /// Reading and writing; the file must exist.
+    Write,
+    /// Reading and writing; the file is created where it does not exist.
+    Create,
+    /// As [`OpenMode::Write`], and every write is on stable media before it completes (`O_DSYNC`).
+    WriteSynced,
+}
+
+/// A directory tree on a device.
+pub trait Disk: Clone + 'static {
+    /// An open file of this disk.
+    type File: DiskFile;
+
+    /// The grain of writes: positions and lengths of [`DiskFile::write_at`] are multiples of it. A power of two.
+    fn block_bytes(&self) -> usize;
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// `NotFound` where the mode wants the file to exist; otherwise what the system says.
+    async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Self::File>;
+
+    /// Whether a file or directory is there.
+    ///
+    /// # Errors
+    /// What the system says.
+    async fn exists(&self, path: &Path) -> io::Result<bool>;
+
+    /// The names in a directory, sorted. A directory that does not exist has none.
+    ///
+    /// # Errors
+    /// What the system says.
+    async fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+
+    /// Creates a directory and its parents. Durable after [`Disk::sync_directory`] of each parent.
+    ///
+    /// # Errors
+    /// What the system says.
+    async fn create_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes a file. Durable after [`Disk::sync_directory`] of its parent.
+    ///
+    /// # Errors
+    /// What the system says.
+    async fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes a directory and all that is in it.
+    ///
+    /// # Errors
+    /// What the system says.
+    async fn remove_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Renames a file or directory, replacing a file. Durable after [`Disk::sync_directory`] of both parents.
+    ///
+    /// # Errors
+    /// What the system says.
+    async fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Makes the entries of a directory durable.
+    ///
+    /// # Errors
+    /// What the system says; a failed sync is fatal to the caller.
+    async fn sync_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Bytes that can still be allocated.
+    ///
+    /// # Errors
+    /// What the system says.
+    async fn available_bytes(&self) -> io::Result<u64>;
+}
+
+/// An open file. Several operations may be under way at once; their order is the device's unless awaited.
+pub trait DiskFile: 'static {
+    /// Writes the whole buffer at a position. Buffer length and position are multiples of the block.
+    ///
+    /// # Errors
+    /// `StorageFull` without space; otherwise what the system says. After an error nothing is known about the range.
+    async fn write_at(&self, buffer: &SharedBuffer, position: u64) -> io::Result<()>;
+
+    /// Reads up to `length` bytes; fewer only at the end of the file. Any position and length.
+    ///
+    /// # Errors
+    /// What the system says.
+    async fn read_at(&self, position: u64, length: usize) -> io::Result<Bytes>;
+
+    /// Makes every completed write, and the size, durable (`fdatasync`). Never retried after a failure.
+    ///
+    /// # Errors
+    /// What the system says; the caller stops the process.
+    async fn sync(&self) -> io::Result<()>;
+
+    /// Sets the size.
+    ///
+    /// # Errors
+    /// What the system says.
+    async fn truncate(&self, size_bytes: u64) -> io::Result<()>;
+
+    /// Allocates space from 0 to `size_bytes` without changing what is read, and sets the size when `extend`.
+    ///
+    /// # Errors
+    /// `StorageFull` without space.
+    async fn allocate(&self, size_bytes: u64, extend: bool) -> io::Result<()>;
+
+    /// The size.
+    ///
+    /// # Errors
+    /// What the system says.
+    async fn size_bytes(&self) -> io::Result<u64>;
+
+    /// Closes the file; dropping it does so too, unobserved.
+    ///
+    /// # Errors
+    /// What the system says.
+    async fn close(self) -> io::Result<()>;
+}

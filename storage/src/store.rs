@@ -1,0 +1,1 @@
+//! The store of one shard: its journal, its tail in memory, its partitions' segments, behind one face.
