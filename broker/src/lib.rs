@@ -1,0 +1,4 @@
+//! The broker as a library: everything of the process except its `main`, so that tests and benchmarks can reach it.
+//!
+//! Invariants: `main.rs` is thin (read the configuration, check the machine, start the threads); no module here knows
+//! of a client library.
