@@ -1,1 +1,4 @@
 //! Every decision of the broker as state machines: no I/O, no clock, no executor.
+
+pub mod config;
+pub mod limits;
