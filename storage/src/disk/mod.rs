@@ -12,7 +12,10 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-mod buffer;
+pub mod buffer;
+
+pub mod memory;
+mod random;
 
 pub use buffer::{BufferPool, IoBuffer, SharedBuffer};
 
@@ -27,6 +30,17 @@ pub enum OpenMode {
     Create,
     /// As [`OpenMode::Write`], and every write is on stable media before it completes (`O_DSYNC`).
     WriteSynced,
+}
+
+/// A name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DirectoryEntry {
+    /// The name, without the directory.
+    pub name: String,
+    /// The size of a file; 0 for a directory.
+    pub size_bytes: u64,
+    /// Whether it is a directory.
+    pub is_directory: bool,
 }
 
 /// A directory tree on a device.
@@ -53,7 +67,15 @@ pub trait Disk: Clone + 'static {
     ///
     /// # Errors
     /// What the system says.
-    async fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+    async fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        Ok(self.list_sized(directory).await?.into_iter().map(|entry| entry.name).collect())
+    }
+
+    /// As [`Disk::list`], with sizes: one call where opening each file would be many.
+    ///
+    /// # Errors
+    /// What the system says.
+    async fn list_sized(&self, directory: &Path) -> io::Result<Vec<DirectoryEntry>>;
 
     /// Creates a directory and its parents. Durable after [`Disk::sync_directory`] of each parent.
     ///

@@ -1,0 +1,25 @@
+//! Every limit of the crate in one place. Relations between limits are asserted at compile time.
+
+/// The alignment and grain of buffers for direct I/O: no device this crate runs on has a larger logical block.
+pub const BUFFER_ALIGN_BYTES: usize = 4096;
+
+/// Below this length the size classes of buffers are the multiples of [`BUFFER_ALIGN_BYTES`].
+pub const BUFFER_CLASS_EXACT_BYTES_MAX: usize = 64 * 1024;
+
+/// From there on, so many classes lie between a power of two and the next.
+pub const BUFFER_CLASSES_PER_DOUBLING: usize = 8;
+
+/// The largest buffer; a longer one is refused by an assertion.
+pub const BUFFER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// What a thread keeps for reuse unless told otherwise.
+pub const BUFFER_POOL_BYTES_DEFAULT: usize = 16 * 1024 * 1024;
+
+const _: () = assert!(BUFFER_ALIGN_BYTES.is_power_of_two());
+const _: () = assert!(BUFFER_CLASS_EXACT_BYTES_MAX.is_power_of_two());
+const _: () = assert!(BUFFER_BYTES_MAX.is_power_of_two());
+const _: () = assert!(BUFFER_CLASS_EXACT_BYTES_MAX < BUFFER_BYTES_MAX);
+// Every class is a whole number of blocks, the smallest step between two classes included.
+const _: () =
+    assert!((BUFFER_CLASS_EXACT_BYTES_MAX / BUFFER_CLASSES_PER_DOUBLING).is_multiple_of(BUFFER_ALIGN_BYTES));
+const _: () = assert!(BUFFER_POOL_BYTES_DEFAULT <= BUFFER_BYTES_MAX);
