@@ -2,3 +2,7 @@
 //!
 //! Invariants: `main.rs` is thin (read the configuration, check the machine, start the threads); no module here knows
 //! of a client library.
+
+pub mod limits;
+pub mod net;
+pub mod runtime;

@@ -1,0 +1,27 @@
+//! Every bound of the broker that is not a setting. Relations between bounds are asserted when it is compiled.
+
+/// What a shard receives into before it knows whose bytes they are.
+pub const SCRATCH_BYTES: usize = 64 * 1024;
+/// How much of a frame is received with its head when a large one is expected: the rest is received in place.
+pub const FRAME_PEEK_BYTES: usize = 4 * 1024;
+/// From this size on a frame is large.
+pub const FRAME_LARGE_BYTES: usize = 32 * 1024;
+/// How much is allocated for a frame ahead of its bytes, at most, or as much again as has come in.
+pub const FRAME_GROWTH_BYTES_MAX: usize = 1024 * 1024;
+/// Connections that the kernel holds until a shard accepts them.
+pub const LISTEN_BACKLOG: i32 = 1024;
+/// Requests of one connection that may be open at a time; more are not read.
+pub const REQUESTS_OPEN_PER_CONNECTION_MAX: usize = 256;
+/// Slices that one write to a socket gathers.
+pub const SLICES_PER_WRITE_MAX: usize = 64;
+/// Messages from one shard to another that may wait.
+pub const MESH_QUEUE_MESSAGES_MAX: usize = 1024;
+/// How long a frame that has begun may take to end, in seconds.
+pub const FRAME_RECEIVE_SECONDS_MAX: u64 = 30;
+
+const _: () = assert!(FRAME_PEEK_BYTES < FRAME_LARGE_BYTES);
+const _: () = assert!(FRAME_LARGE_BYTES <= SCRATCH_BYTES);
+/// Submission slots of a shard's rings.
+pub const RING_DEPTH: usize = 512;
+/// Registered memory of a shard's ring: the least that it takes, since long-lived buffers come from the allocator.
+pub const RING_MEMORY_BYTES: usize = 64 * 1024;

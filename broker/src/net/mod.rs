@@ -1,0 +1,8 @@
+//! Sockets: listening, framing, ordered replies. Knows frames, never what is in them.
+
+pub mod budget;
+pub mod connection;
+pub mod frames;
+pub mod listener;
+pub mod replies;
+pub mod stream;

@@ -1,0 +1,57 @@
+//! The data plane's runtime: one glommio executor per shard, pinned, with its task queues. The only room besides
+//! `net` (and `storage::disk`) that knows glommio.
+
+mod mesh;
+mod queues;
+mod sched;
+mod wait;
+
+use std::future::Future;
+use std::time::Duration;
+
+pub use mesh::{Mesh, MeshJoin, MeshReceiver};
+pub use queues::{Queue, Queues, spawn, spawn_into};
+pub use wait::{Signal, either};
+
+use glommio::{LocalExecutorBuilder, Placement};
+
+use crate::limits::{RING_DEPTH, RING_MEMORY_BYTES};
+
+/// A shard's thread.
+pub type ShardThread<T> = std::thread::JoinHandle<T>;
+
+/// Starts a shard's executor on a thread of its own, pinned to `core` where one is given.
+///
+/// # Errors
+/// The thread can't be made. A ring that can't be made is found by `startup` before any shard starts.
+pub fn start_shard<F, G, T>(index: usize, core: Option<usize>, main: G) -> std::io::Result<ShardThread<T>>
+where
+    G: FnOnce() -> F + Send + 'static,
+    F: Future<Output = T> + 'static,
+    T: Send + 'static,
+{
+    std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+        sched::take_long_slices();
+        let placement = core.map_or(Placement::Unbound, Placement::Fixed);
+        let executor = LocalExecutorBuilder::new(placement)
+            .name(&format!("shard-{index}"))
+            .io_memory(RING_MEMORY_BYTES)
+            .ring_depth(RING_DEPTH)
+            .make()
+            .unwrap_or_else(|error| panic!("shard {index}: no executor: {error}"));
+        executor.run(async move {
+            Queues::install();
+            main().await
+        })
+    })
+}
+
+/// Waits for a time.
+pub async fn sleep(duration: Duration) {
+    glommio::timer::sleep(duration).await;
+}
+
+/// Lets other tasks run where this one has had its share of the core.
+pub async fn yield_if_needed() {
+    glommio::executor().yield_if_needed().await;
+}

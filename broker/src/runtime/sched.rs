@@ -1,0 +1,37 @@
+//! The scheduler's slice of a shard's thread.
+//!
+//! Where a device has no FUA, a synced write is completed by a kernel worker on the core that took the interrupt.
+//! A shard that is never asleep holds that worker off for one or two scheduler ticks, and so starves its own
+//! syncs. A thread with a long slice is preempted by such a worker at once (EEVDF: a long slice means a late
+//! deadline), and needs no privilege for it.
+
+/// The slice asked for, in nanoseconds: the longest that the kernel takes.
+const SLICE_NANOSECONDS: u64 = 100_000_000;
+
+/// `struct sched_attr` of sched_setattr(2), first version: 48 bytes.
+#[repr(C)]
+#[derive(Default)]
+struct SchedulingAttributes {
+    size_bytes: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime_nanoseconds: u64,
+    deadline_nanoseconds: u64,
+    period_nanoseconds: u64,
+}
+
+const _: () = assert!(size_of::<SchedulingAttributes>() == 48);
+
+/// Asks for long slices for the calling thread. A kernel without EEVDF slices ignores the wish.
+pub fn take_long_slices() {
+    let attributes =
+        SchedulingAttributes { size_bytes: 48, runtime_nanoseconds: SLICE_NANOSECONDS, ..Default::default() };
+    // SAFETY: the structure outlives the call, has the layout and size that sched_setattr(2) wants, and thread 0 is
+    // the caller.
+    let outcome = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+    if outcome != 0 {
+        tracing::debug!(error = %std::io::Error::last_os_error(), "the kernel grants no long scheduling slices");
+    }
+}
