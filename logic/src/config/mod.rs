@@ -16,6 +16,7 @@ pub mod topic;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use definition::list_elements;
 pub use definition::{ConfigError, Definition, Kind, Operation, Update, Valid};
 pub use describe::{
     Described, Source, SynonymValue, describe_broker, describe_cluster_default, describe_topic,
