@@ -1,4 +1,25 @@
 //! Bytes to types and back: Kafka's messages and record batches. No I/O.
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | [`api`] | the one table of APIs: keys, names, versions |
+//! | [`messages`] | one file per API: its request and its response in every version |
+//! | [`frame`] | the 4-byte size and the headers around a message |
+//! | [`wire`] | bounded reading, writing without copies of record bytes |
+//! | [`error`] | Kafka's error codes |
+//! | [`generated`] | what flatc makes of `schemas/`: our own structured formats |
+//! | [`types`] | offsets, epochs, ids |
+//! | [`limits`] | what is bounded, and by how much |
+//!
+//! Nothing here opens a file or a socket, reads a clock or draws a random number.
 
+pub mod api;
+#[cfg(test)]
+mod arbitrary;
+pub mod error;
+pub mod frame;
 pub mod generated;
+pub mod limits;
+pub mod messages;
 pub mod types;
+pub mod wire;

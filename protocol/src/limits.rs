@@ -1,0 +1,19 @@
+//! The bounds of this crate; what an operator may choose (request size, memory) is passed in by the caller.
+
+/// Record payloads up to this size are copied behind their header: cheaper than one more `iovec`.
+pub const PAYLOAD_INLINE_BYTES_MAX: usize = 256;
+
+/// The most bytes a varint of 32 bits takes.
+pub const VARINT_BYTES_MAX: usize = 5;
+
+/// The most bytes a varint of 64 bits takes.
+pub const VARLONG_BYTES_MAX: usize = 10;
+
+/// How many bytes a writer's buffer grows by at least: several replies without payload fit in one.
+pub const WRITER_GROWTH_BYTES_MIN: usize = 4096;
+
+/// The longest string or byte array of the encodings that count in 16 bits.
+pub const SHORT_LENGTH_MAX: usize = 0x7fff;
+
+const _: () = assert!(PAYLOAD_INLINE_BYTES_MAX < WRITER_GROWTH_BYTES_MIN);
+const _: () = assert!(VARINT_BYTES_MAX < VARLONG_BYTES_MAX);

@@ -1,0 +1,59 @@
+//! Kafka's messages, one file per API, request and response in every version of the API table.
+//!
+//! A message borrows strings, bytes and record payloads from the frame it was read from. Field names, versions, tags and
+//! defaults are Kafka's (`clients/src/main/resources/common/message` there); where a version lacks a field, reading
+//! gives the default.
+
+use crate::api::ApiKey;
+use crate::wire::{DecodeError, Field, Reader, Writer};
+
+pub mod alter_configs;
+pub mod api_versions;
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_records;
+pub mod delete_topics;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_log_dirs;
+pub mod describe_topic_partitions;
+pub mod fetch;
+pub mod find_coordinator;
+pub mod incremental_alter_configs;
+pub mod init_producer_id;
+pub mod list_config_resources;
+pub mod list_offsets;
+pub mod metadata;
+pub mod offset_for_leader_epoch;
+pub mod produce;
+
+#[cfg(test)]
+mod oracle;
+
+/// The body of a request or a response.
+pub trait Message<'a>: Field<'a> {
+    /// The API it belongs to.
+    const API: ApiKey;
+
+    /// Reads a whole body. `budget_bytes` bounds the memory that arrays may take. The version must be one of the
+    /// API's: whoever read the header has checked that.
+    fn decode(bytes: &'a [u8], version: i16, budget_bytes: usize) -> Result<Self, DecodeError> {
+        assert!(Self::API.supports(version), "{} has no version {version}", Self::API);
+        let mut reader = Reader::new(bytes, budget_bytes);
+        let message = Self::read(&mut reader, Self::API.format(version))?;
+        reader.finish()?;
+        Ok(message)
+    }
+
+    /// Writes the body; a value that the version can't carry fails the frame when it is finished.
+    fn encode(&self, writer: &mut Writer, version: i16) {
+        assert!(Self::API.supports(version), "{} has no version {version}", Self::API);
+        self.write(writer, Self::API.format(version));
+    }
+}
+
+/// The body of a request.
+pub trait Request<'a>: Message<'a> {}
+
+/// The body of a response.
+pub trait Response<'a>: Message<'a> {}
