@@ -14,6 +14,10 @@ use bytes::Bytes;
 
 pub mod buffer;
 
+#[cfg(test)]
+mod contract;
+pub mod fault;
+pub mod glommio;
 pub mod memory;
 mod random;
 

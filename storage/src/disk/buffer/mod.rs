@@ -199,7 +199,6 @@ impl SharedBuffer {
     ///
     /// # Panics
     /// If another write of this buffer is under way.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the disk on a device"))]
     pub(super) fn claim_write(&self) -> WriteClaim {
         let busy = self.shared.writing.swap(true, Ordering::Acquire);
         assert!(!busy, "two writes of one buffer at once");
@@ -262,7 +261,6 @@ pub(super) struct WriteClaim {
     not_send: PhantomData<Rc<()>>,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "for the disk on a device"))]
 impl WriteClaim {
     /// A reference for the ring, to be dropped by it on this thread.
     pub(super) fn memory(&self) -> Rc<DmaBuffer> {

@@ -35,6 +35,14 @@ async fn durable_file(disk: &MemoryDisk, path: &str, values: &[u8]) -> io::Resul
 }
 
 #[test]
+fn keeps_the_contract() {
+    block_on(crate::disk::contract::check(&disk()));
+    let slow =
+        MemoryDisk::new(MemoryOptions { block_bytes: 512, delay_polls_max: 10, ..MemoryOptions::default() });
+    block_on(crate::disk::contract::check(&slow));
+}
+
+#[test]
 fn synced_data_is_in_every_image() {
     let disk = disk();
     block_on(durable_file(&disk, "a", &[1, 2, 3])).expect("no faults");
