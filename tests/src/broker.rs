@@ -1,0 +1,299 @@
+//! The broker under test: Iolite as built, or Apache Kafka as the oracle, behind one face.
+//!
+//! `IOLITE_E2E_TARGET=kafka` runs the client tests against Apache Kafka instead: a test that fails there is wrong about
+//! Kafka, not about us. `IOLITE_BROKER` names a broker binary to use instead of the one built here.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::process::Process;
+use crate::{DEADLINE, project};
+
+/// Which broker answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The binary of this project.
+    Iolite,
+    /// Apache Kafka, from the class path that `tests/clients/install` lays out.
+    Kafka,
+}
+
+impl Target {
+    /// What `IOLITE_E2E_TARGET` names; Iolite unless it says otherwise.
+    ///
+    /// # Panics
+    /// When it names something else.
+    #[must_use]
+    pub fn chosen() -> Self {
+        match std::env::var("IOLITE_E2E_TARGET").as_deref() {
+            Ok("kafka") => Self::Kafka,
+            Ok("iolite") | Err(_) => Self::Iolite,
+            Ok(other) => panic!("IOLITE_E2E_TARGET is {other:?}; it can be iolite or kafka"),
+        }
+    }
+}
+
+/// How to start a broker.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Shards, where the broker has shards.
+    pub shards: u16,
+    /// Broker configuration by Kafka's names.
+    pub configs: Vec<(String, String)>,
+    /// Further arguments for the Iolite binary.
+    pub arguments: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { shards: 2, configs: Vec::new(), arguments: Vec::new() }
+    }
+}
+
+/// One running broker with a data directory of its own.
+pub struct Broker {
+    target: Target,
+    process: Process,
+    kafka: SocketAddr,
+    admin: Option<SocketAddr>,
+    directory: TempDir,
+    /// From exec to the banner that says it is ready.
+    pub ready_after: Duration,
+}
+
+impl Broker {
+    /// Starts a broker on an empty directory and waits until it is ready.
+    #[must_use]
+    pub fn start(target: Target, options: &Options) -> Self {
+        let directory =
+            tempfile::Builder::new().prefix("e2e-").tempdir_in(scratch()).expect("a data directory");
+        if target == Target::Kafka {
+            format_kafka(directory.path(), options);
+        }
+        Self::launch(target, options, directory)
+    }
+
+    /// Starts a broker again on the directory of one that has ended.
+    #[must_use]
+    pub fn start_on(directory: TempDir, target: Target, options: &Options) -> Self {
+        Self::launch(target, options, directory)
+    }
+
+    fn launch(target: Target, options: &Options, directory: TempDir) -> Self {
+        let started = Instant::now();
+        let (process, kafka, admin) = match target {
+            Target::Iolite => launch_iolite(directory.path(), options),
+            Target::Kafka => launch_kafka(directory.path()),
+        };
+        Self { target, process, kafka, admin, directory, ready_after: started.elapsed() }
+    }
+
+    /// Which broker this is.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        self.target
+    }
+
+    /// Where it speaks Kafka's protocol.
+    #[must_use]
+    pub fn kafka(&self) -> SocketAddr {
+        self.kafka
+    }
+
+    /// Where it serves metrics and health, if it does.
+    #[must_use]
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// The folder that holds `<topic>-<partition>` folders with segment files.
+    #[must_use]
+    pub fn topics_directory(&self) -> PathBuf {
+        match self.target {
+            Target::Iolite => self.directory.path().join("data/topics"),
+            Target::Kafka => self.directory.path().join("data"),
+        }
+    }
+
+    /// The process, for its log and its id.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Panics, with the log, if the broker has ended.
+    pub fn assert_alive(&mut self) {
+        if let Some(status) = self.process.ended() {
+            panic!("the broker ended by itself ({status})\n{}", self.process.last_lines());
+        }
+    }
+
+    /// SIGTERM, then waits for the end; the directory is handed back.
+    #[must_use]
+    pub fn stop(mut self) -> (ExitStatus, TempDir) {
+        self.process.signal(Signal::SIGTERM);
+        let status = self.process.wait(DEADLINE);
+        (status, self.directory)
+    }
+
+    /// kill -9; the directory is handed back.
+    #[must_use]
+    pub fn kill(mut self) -> TempDir {
+        self.process.kill();
+        self.directory
+    }
+}
+
+/// The broker that client tests share: started by the first that asks, ended with the test process.
+#[must_use]
+pub fn shared() -> &'static Broker {
+    static SHARED: OnceLock<Broker> = OnceLock::new();
+    SHARED.get_or_init(|| Broker::start(Target::chosen(), &Options::default()))
+}
+
+/// The Apache Kafka that differential tests share.
+#[must_use]
+pub fn shared_kafka() -> &'static Broker {
+    static SHARED: OnceLock<Broker> = OnceLock::new();
+    if Target::chosen() == Target::Kafka {
+        return shared();
+    }
+    SHARED.get_or_init(|| Broker::start(Target::Kafka, &Options::default()))
+}
+
+/// A folder under `target/`, on the disk that the project is on. What earlier, killed runs left there is removed.
+fn scratch() -> PathBuf {
+    static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
+    let make = || {
+        let all = target_directory().parent().expect("a profile lies in target/").join("tmp/e2e");
+        fs::create_dir_all(&all).expect("target/tmp is writable");
+        for entry in fs::read_dir(&all).expect("target/tmp is readable").flatten() {
+            let owner = entry.file_name().to_string_lossy().into_owned();
+            if !Path::new("/proc").join(&owner).exists() {
+                // Another run may be clearing up as well; whoever comes second finds nothing.
+                let _gone = fs::remove_dir_all(entry.path());
+            }
+        }
+        let own = all.join(std::process::id().to_string());
+        fs::create_dir_all(&own).expect("target/tmp is writable");
+        own
+    };
+    SCRATCH.get_or_init(make).clone()
+}
+
+/// `target/debug` or `target/release`, as the running test was built.
+fn target_directory() -> PathBuf {
+    let test = std::env::current_exe().expect("the test binary has a path");
+    test.parent().and_then(Path::parent).expect("test binaries lie in target/<profile>/deps").to_owned()
+}
+
+/// The broker binary, built with the test's own profile, so that it is never an old one.
+fn iolite_binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        if let Some(given) = std::env::var_os("IOLITE_BROKER") {
+            return PathBuf::from(given);
+        }
+        let mut build = Command::new(env!("CARGO"));
+        build.current_dir(project()).args([
+            "build",
+            "--quiet",
+            "--package",
+            "iolite-broker",
+            "--bin",
+            "iolite-broker",
+        ]);
+        if target_directory().ends_with("release") {
+            build.arg("--release");
+        }
+        let status = build.status().expect("cargo runs");
+        assert!(status.success(), "the broker does not build");
+        target_directory().join("iolite-broker")
+    })
+}
+
+fn launch_iolite(directory: &Path, options: &Options) -> (Process, SocketAddr, Option<SocketAddr>) {
+    let mut command = Command::new(iolite_binary());
+    command.arg("--data-dir").arg(directory.join("data"));
+    command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    command.args(["--shards", &options.shards.to_string()]);
+    if !options.configs.is_empty() {
+        let file = directory.join("broker.toml");
+        let text: String =
+            options.configs.iter().map(|(key, value)| format!("{key:?} = {value:?}\n")).collect();
+        fs::write(&file, text).expect("the directory is writable");
+        command.arg("--config").arg(file);
+    }
+    command.args(&options.arguments);
+    let process = Process::start("iolite-broker", command);
+    let kafka = process.wait_for_line(DEADLINE, "the line with its Kafka address", |line| {
+        line.trim().strip_prefix("kafka ")?.trim().parse().ok()
+    });
+    let admin = process.wait_for_line(DEADLINE, "the line with its admin address", |line| {
+        line.trim().strip_prefix("admin ")?.trim().strip_prefix("http://")?.trim_end_matches('/').parse().ok()
+    });
+    (process, kafka, Some(admin))
+}
+
+/// The class path with Kafka's clients, tools and broker, and our Java driver.
+#[must_use]
+pub fn java_class_path() -> String {
+    let java = project().join("tests/clients/java/target");
+    format!("{}:{}/*", java.join("classes").display(), java.join("lib").display())
+}
+
+/// A java command that runs `class` from that class path, with a start-up fit for short programs.
+#[must_use]
+pub fn java(class: &str) -> Command {
+    let mut command = Command::new("java");
+    command.args(["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx512m"]);
+    command.args(["-cp", &java_class_path()]).arg(class);
+    command
+}
+
+fn format_kafka(directory: &Path, options: &Options) {
+    let [client, controller] = [free_port(), free_port()];
+    let mut properties = format!(
+        "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
+         listeners=PLAINTEXT://127.0.0.1:{client},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{client}\ncontroller.listener.names=CONTROLLER\n\
+         log.dirs={}\noffsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
+         transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n",
+        directory.join("data").display()
+    );
+    for (key, value) in &options.configs {
+        properties.push_str(&format!("{key}={value}\n"));
+    }
+    fs::write(directory.join("server.properties"), properties).expect("the directory is writable");
+    let mut format = java("kafka.tools.StorageTool");
+    format.args(["format", "--cluster-id", "4L6g3nShT-eMCtK--X86sw", "--config"]);
+    format.arg(directory.join("server.properties"));
+    let (status, lines) = crate::process::run("StorageTool", format, DEADLINE);
+    assert!(status.success(), "kafka.tools.StorageTool failed:\n{}", lines.join("\n"));
+}
+
+fn launch_kafka(directory: &Path) -> (Process, SocketAddr, Option<SocketAddr>) {
+    let properties = fs::read_to_string(directory.join("server.properties")).expect("Kafka was formatted");
+    let (_, after) = properties.split_once("listeners=PLAINTEXT://").expect("its listener is set");
+    let (kafka, _) = after.split_once(',').expect("its controller follows");
+    let mut command = Command::new("java");
+    command.args(["-Xmx1g", "-Dlog.level=info", "-cp", &java_class_path(), "kafka.Kafka"]);
+    command.arg(directory.join("server.properties"));
+    let process = Process::start("kafka", command);
+    process.wait_for_line(DEADLINE, "\"Kafka Server started\"", |line| {
+        line.contains("Kafka Server started").then_some(())
+    });
+    (process, kafka.parse().expect("its address is one"), None)
+}
+
+/// A port that was free a moment ago; Kafka can't be told to choose one itself.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it is bound").port()
+}
