@@ -7,4 +7,5 @@
 pub mod config;
 pub mod limits;
 pub mod metadata;
+pub mod producer;
 pub mod replica;

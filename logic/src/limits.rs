@@ -26,3 +26,23 @@ pub const PRODUCER_ID_BLOCK_COUNT: i64 = 1_000;
 
 const _: () = assert!(PARTITIONS_PER_COMMAND_MAX <= PARTITIONS_PER_TOPIC_MAX);
 const _: () = assert!(PARTITIONS_PER_TOPIC_MAX <= PARTITIONS_MAX);
+
+/// Batches kept of each idempotent producer: as many as a producer has in flight at most (Kafka's five).
+pub const PRODUCER_BATCHES_KEPT: usize = 5;
+
+/// Idempotent producers that one partition knows; past it the ones that were silent for longest are forgotten.
+pub const PRODUCERS_PER_PARTITION_MAX: usize = 10_000_000;
+
+/// Producers' entries that are allocated at a time once a partition has more than a few.
+pub const PRODUCER_CHUNK_ENTRIES: usize = 256;
+
+/// Bytes of a snapshot of one partition's producers: FlatBuffers' own limit.
+pub const PRODUCER_SNAPSHOT_BYTES_MAX: usize = i32::MAX as usize;
+
+/// Bytes of one producer in a snapshot: 24 for itself and 24 for each batch.
+const PRODUCER_SNAPSHOT_ENTRY_BYTES_MAX: usize = 24 + 24 * PRODUCER_BATCHES_KEPT;
+
+const _: () = assert!(PRODUCERS_PER_PARTITION_MAX < u32::MAX as usize);
+const _: () = assert!(
+    PRODUCERS_PER_PARTITION_MAX * PRODUCER_SNAPSHOT_ENTRY_BYTES_MAX + 1024 <= PRODUCER_SNAPSHOT_BYTES_MAX
+);

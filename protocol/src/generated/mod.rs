@@ -34,3 +34,7 @@ schema! {
     /// The metadata quorum's commands and snapshot.
     metadata_schema, "metadata.rs", metadata
 }
+schema! {
+    /// The idempotent producers of one partition, at one offset.
+    producer_snapshot_schema, "producer_snapshot.rs", producer_snapshot
+}
