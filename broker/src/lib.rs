@@ -3,6 +3,8 @@
 //! Invariants: `main.rs` is thin (read the configuration, check the machine, start the threads); no module here knows
 //! of a client library.
 
+pub mod config;
+pub mod exit;
 pub mod limits;
 pub mod net;
 pub mod runtime;

@@ -105,7 +105,7 @@ pub const DEFINITIONS: &[Definition] = &[
         ClusterWide,
         "What happens to the old segments of topics that set no cleanup.policy.",
     ),
-    define("log.dirs", List, Some("data"), Any, ReadOnly, "The data directory; one only."),
+    define("log.dirs", List, Some("./data"), Any, ReadOnly, "The data directory; one only."),
     define(
         "log.flush.interval.messages",
         Long,
@@ -226,14 +226,7 @@ pub const DEFINITIONS: &[Definition] = &[
         ClusterWide,
         "The size of a segment file.",
     ),
-    define(
-        "max.connections",
-        Int,
-        Some("2147483647"),
-        AtLeast(0),
-        ReadOnly,
-        "The most connections at a time.",
-    ),
+    define("max.connections", Int, Some("10000"), AtLeast(1), ReadOnly, "The most connections at a time."),
     define(
         "max.incremental.fetch.session.cache.slots",
         Int,

@@ -1,0 +1,151 @@
+//! What follows from a configuration and the machine together: cores of shards, budgets of memory, relations of keys.
+//!
+//! Pure: the machine's facts are handed in, so every rule here is tested on machines that nobody has.
+
+use super::error::ConfigError;
+use super::table::BrokerConfig;
+use super::value::{CoreList, Endpoint, Listener};
+
+/// The facts about a machine (or the container around the process) that the configuration depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// The cores the process may run on, in order.
+    pub cores: Vec<usize>,
+    /// How many of them it may keep busy at once: less than all where a container has a quota.
+    pub parallelism: usize,
+    /// The memory it may use.
+    pub memory_bytes: u64,
+    /// The name of the machine, by which others may find it.
+    pub host_name: String,
+}
+
+/// Which core each shard is pinned to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardLayout {
+    /// One core for each shard, by the shard's index; a core may carry several.
+    pub core_of_shard: Vec<usize>,
+}
+
+impl ShardLayout {
+    /// How many shards run.
+    #[must_use]
+    pub fn shard_count(&self) -> u16 {
+        u16::try_from(self.core_of_shard.len()).expect("the table bounds shards")
+    }
+}
+
+/// What one shard may hold in memory for each purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryBudget {
+    /// Everything below and journal frames that are open or on their way to the device.
+    pub total_bytes: u64,
+    /// Requests read and not answered yet.
+    pub requests_bytes: u64,
+    /// Newest records, sealed and kept for consumers that keep up.
+    pub tail_bytes: u64,
+    /// Records read ahead for consumers that catch up.
+    pub read_ahead_bytes: u64,
+    /// State of idempotent producers.
+    pub producers_bytes: u64,
+}
+
+const MEMORY_PER_SHARD_BYTES_MAX: u64 = 2 << 30;
+const SHARDS_MAX: usize = 1024;
+
+impl BrokerConfig {
+    /// How many shards run, and on which cores.
+    #[must_use]
+    pub fn shard_layout(&self, machine: &Machine) -> ShardLayout {
+        assert!(!machine.cores.is_empty(), "a running process has a core");
+        let cores = self.cores.as_ref().map_or(&machine.cores, |CoreList(cores)| cores);
+        let natural = if self.cores.is_some() { cores.len() } else { machine.parallelism.min(cores.len()) };
+        let count = self.shards.map_or(natural.clamp(1, SHARDS_MAX), usize::from);
+        ShardLayout { core_of_shard: (0..count).map(|shard| cores[shard % cores.len()]).collect() }
+    }
+
+    /// What each of `shard_count` shards may hold in memory.
+    #[must_use]
+    pub fn memory_budget(&self, machine: &Machine, shard_count: u16) -> MemoryBudget {
+        let shards = u64::from(shard_count.max(1));
+        let natural = (machine.memory_bytes / 2).min(shards * MEMORY_PER_SHARD_BYTES_MAX);
+        let total_bytes = self.memory_bytes.unwrap_or(natural) / shards;
+        let part =
+            |given: Option<u64>, eighths: u64| given.map_or(total_bytes / 8 * eighths, |all| all / shards);
+        MemoryBudget {
+            total_bytes,
+            requests_bytes: part(self.queued_max_request_bytes, 2),
+            tail_bytes: part(self.memory_tail_bytes, 3),
+            read_ahead_bytes: part(self.memory_read_ahead_bytes, 1),
+            producers_bytes: part(self.memory_producers_bytes, 1),
+        }
+    }
+
+    /// Where clients are told to connect, when the listener got `port`.
+    #[must_use]
+    pub fn advertised(&self, machine: &Machine, port: u16) -> Endpoint {
+        match &self.advertised_listeners {
+            Some(Listener(endpoint)) if endpoint.port == 0 => Endpoint { port, ..endpoint.clone() },
+            Some(Listener(endpoint)) => endpoint.clone(),
+            None if self.listeners.0.is_wildcard() => Endpoint { host: machine.host_name.clone(), port },
+            None => Endpoint { port, ..self.listeners.0.clone() },
+        }
+    }
+
+    /// What no single key can say of itself.
+    pub(super) fn check_relations(&self, errors: &mut Vec<ConfigError>) {
+        let mut refuse = |key: &str, reason: String| {
+            let place = self.entry(key).expect("a key of the table").place.clone();
+            errors.push(ConfigError { place, key: Some(key.to_owned()), reason });
+        };
+        let message = self.entry("message.max.bytes").and_then(|entry| entry.value?.parse().ok());
+        let message: usize = message.expect("it has a default and was checked to be a number");
+        if message > self.journal_frame_max_bytes.saturating_sub(FRAME_OVERHEAD_BYTES) {
+            let wanted = message.saturating_add(FRAME_OVERHEAD_BYTES);
+            refuse(
+                "message.max.bytes",
+                format!("a batch must fit a journal frame: set journal.frame.max.bytes to {wanted} or more"),
+            );
+        }
+        if message > self.socket_request_max_bytes {
+            refuse(
+                "message.max.bytes",
+                format!("a batch must fit a request: set socket.request.max.bytes to more than {message}"),
+            );
+        }
+        if self.journal_bytes / 4 < self.journal_file_bytes {
+            let most = self.journal_bytes / 4;
+            refuse(
+                "journal.file.bytes",
+                format!("a journal has at least 4 files: at most {most}, or raise journal.bytes"),
+            );
+        }
+        if u64::try_from(self.journal_frame_max_bytes).is_ok_and(|frame| frame > self.journal_file_bytes / 4)
+        {
+            let most = self.journal_file_bytes / 4;
+            refuse(
+                "journal.frame.max.bytes",
+                format!(
+                    "a journal file holds at least 4 frames: at most {most}, or raise journal.file.bytes"
+                ),
+            );
+        }
+        if self.advertised_listeners.as_ref().is_some_and(|Listener(endpoint)| endpoint.is_wildcard()) {
+            refuse("advertised.listeners", "no client can connect to it: name a host or address".to_owned());
+        }
+        if let Some(memory) = self.memory_bytes {
+            let given = [
+                self.queued_max_request_bytes,
+                self.memory_tail_bytes,
+                self.memory_read_ahead_bytes,
+                self.memory_producers_bytes,
+            ];
+            let parts: u64 = given.iter().flatten().sum();
+            if parts > memory {
+                refuse("memory.bytes", format!("its parts alone are {parts}: raise it or lower them"));
+            }
+        }
+    }
+}
+
+/// What a frame holds besides one batch, rounded well up to a device's block.
+const FRAME_OVERHEAD_BYTES: usize = 64 << 10;
