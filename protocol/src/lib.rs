@@ -5,6 +5,9 @@
 //! | [`api`] | the one table of APIs: keys, names, versions |
 //! | [`messages`] | one file per API: its request and its response in every version |
 //! | [`frame`] | the 4-byte size and the headers around a message |
+//! | [`batch`] | the 61-byte header of a record batch, walking and checking batches |
+//! | [`records`] | the records in a batch, and building batches |
+//! | [`compression`] | gzip, snappy, lz4, zstd, bounded |
 //! | [`wire`] | bounded reading, writing without copies of record bytes |
 //! | [`error`] | Kafka's error codes |
 //! | [`generated`] | what flatc makes of `schemas/`: our own structured formats |
@@ -16,10 +19,13 @@
 pub mod api;
 #[cfg(test)]
 mod arbitrary;
+pub mod batch;
+pub mod compression;
 pub mod error;
 pub mod frame;
 pub mod generated;
 pub mod limits;
 pub mod messages;
+pub mod records;
 pub mod types;
 pub mod wire;

@@ -17,3 +17,13 @@ pub const SHORT_LENGTH_MAX: usize = 0x7fff;
 
 const _: () = assert!(PAYLOAD_INLINE_BYTES_MAX < WRITER_GROWTH_BYTES_MIN);
 const _: () = assert!(VARINT_BYTES_MAX < VARLONG_BYTES_MAX);
+
+/// The least room for decompressed records, unless the caller allows less.
+pub const DECOMPRESSED_CAPACITY_BYTES_MIN: usize = 1024;
+
+/// The largest window, as a power of two, that a zstd frame may ask for: what zstd itself allows by default. Memory
+/// of the window is touched only as far as content is written to it, so the caller's limit bounds that too.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// Snappy's densest element copies 64 bytes and takes 3.
+pub const SNAPPY_RATIO_MAX: usize = 64 / 3 + 1;

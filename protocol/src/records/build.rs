@@ -1,0 +1,213 @@
+//! Builds batches: for tools, tests, transcoding and recompression. What producers send is never rebuilt by this.
+
+use zerocopy::IntoBytes;
+
+use super::read::Header;
+use crate::batch::{Batch, BatchHeader, HEADER_BYTES, HeaderFields, TimestampType};
+use crate::compression::{Compression, DecompressError, compress};
+use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use crate::wire::{put_varint, put_varlong, varint_bytes, varlong_bytes};
+
+/// Which producer a batch comes from, and which of its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerStamp {
+    /// The producer.
+    pub id: ProducerId,
+    /// Its epoch.
+    pub epoch: ProducerEpoch,
+    /// The sequence of the first record.
+    pub base_sequence: Sequence,
+}
+
+impl ProducerStamp {
+    /// No idempotent producer.
+    pub const NONE: Self =
+        Self { id: ProducerId::NONE, epoch: ProducerEpoch(-1), base_sequence: Sequence(-1) };
+}
+
+/// What holds for a batch as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchOptions {
+    /// The offset of the first record; producers say 0.
+    pub base_offset: Offset,
+    /// The leader's epoch; producers don't know it.
+    pub leader_epoch: LeaderEpoch,
+    /// How to compress the records.
+    pub compression: Compression,
+    /// At which level, on the compression's own scale; its default if none.
+    pub compression_level: Option<i32>,
+    /// Who gave the records their timestamps.
+    pub timestamp_type: TimestampType,
+    /// Which producer the batch comes from.
+    pub producer: ProducerStamp,
+    /// Whether the batch belongs to a transaction.
+    pub transactional: bool,
+    /// Whether the batch holds a marker.
+    pub control: bool,
+}
+
+impl Default for BatchOptions {
+    fn default() -> Self {
+        Self {
+            base_offset: Offset(0),
+            leader_epoch: LeaderEpoch::UNKNOWN,
+            compression: Compression::None,
+            compression_level: None,
+            timestamp_type: TimestampType::CreateTime,
+            producer: ProducerStamp::NONE,
+            transactional: false,
+            control: false,
+        }
+    }
+}
+
+/// Gathers records into one batch.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    options: BatchOptions,
+    records: Vec<u8>,
+    record_count: i32,
+    last_offset_delta: i32,
+    base_timestamp: Timestamp,
+    max_timestamp: Timestamp,
+}
+
+impl BatchBuilder {
+    /// An empty batch.
+    #[must_use]
+    pub const fn new(options: BatchOptions) -> Self {
+        Self {
+            options,
+            records: Vec::new(),
+            record_count: 0,
+            last_offset_delta: -1,
+            base_timestamp: Timestamp(-1),
+            max_timestamp: Timestamp(-1),
+        }
+    }
+
+    /// How many records there are.
+    #[must_use]
+    pub const fn record_count(&self) -> i32 {
+        self.record_count
+    }
+
+    /// Bytes of the records so far, before compression.
+    #[must_use]
+    pub const fn records_bytes(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Adds a record at the next offset.
+    pub fn append(
+        &mut self,
+        timestamp: Timestamp,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[Header<'_>],
+    ) {
+        self.append_at(self.last_offset_delta + 1, timestamp, key, value, headers);
+    }
+
+    /// Adds a record at an offset of its own, past the one before: a compacted batch has gaps.
+    pub fn append_at(
+        &mut self,
+        offset_delta: i32,
+        timestamp: Timestamp,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[Header<'_>],
+    ) {
+        assert!(offset_delta > self.last_offset_delta, "offsets in a batch go up");
+        if self.record_count == 0 {
+            self.base_timestamp = timestamp;
+        }
+        let timestamp_delta = timestamp.0.wrapping_sub(self.base_timestamp.0);
+        let length = 1
+            + varlong_bytes(timestamp_delta)
+            + varint_bytes(offset_delta)
+            + optional_bytes(key)
+            + optional_bytes(value)
+            + varint_bytes(length_of(headers.len()))
+            + headers
+                .iter()
+                .map(|header| optional_bytes(Some(header.key)) + optional_bytes(header.value))
+                .sum::<usize>();
+        put_varint(&mut self.records, length_of(length));
+        self.records.push(0);
+        put_varlong(&mut self.records, timestamp_delta);
+        put_varint(&mut self.records, offset_delta);
+        put_optional(&mut self.records, key);
+        put_optional(&mut self.records, value);
+        put_varint(&mut self.records, length_of(headers.len()));
+        for header in headers {
+            put_optional(&mut self.records, Some(header.key));
+            put_optional(&mut self.records, header.value);
+        }
+        self.record_count += 1;
+        self.last_offset_delta = offset_delta;
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+    }
+
+    /// Makes the batch.
+    #[must_use]
+    pub fn build(self) -> Vec<u8> {
+        let options = self.options;
+        let body = match options.compression {
+            Compression::None => self.records,
+            codec => compress(codec, options.compression_level, &self.records),
+        };
+        let fields = HeaderFields {
+            base_offset: options.base_offset,
+            leader_epoch: options.leader_epoch,
+            compression: options.compression,
+            timestamp_type: options.timestamp_type,
+            transactional: options.transactional,
+            control: options.control,
+            last_offset_delta: self.last_offset_delta,
+            base_timestamp: self.base_timestamp,
+            max_timestamp: self.max_timestamp,
+            producer_id: options.producer.id,
+            producer_epoch: options.producer.epoch,
+            base_sequence: options.producer.base_sequence,
+            record_count: self.record_count,
+        };
+        join(&BatchHeader::new(&fields, &body), &body)
+    }
+}
+
+/// The same batch in another compression: the records' bytes are the same, the header says how they are packed.
+/// `bytes_max` bounds them in between.
+pub fn recompress(
+    batch: Batch<'_>,
+    codec: Compression,
+    level: Option<i32>,
+    bytes_max: usize,
+) -> Result<Vec<u8>, DecompressError> {
+    let records = batch.records(bytes_max)?;
+    let body = compress(codec, level, &records);
+    let mut header = *batch.header();
+    header.set_compression(codec, &body);
+    Ok(join(&header, &body))
+}
+
+fn join(header: &BatchHeader, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
+    bytes.extend_from_slice(header.as_bytes());
+    bytes.extend_from_slice(body);
+    assert_eq!(header.size_bytes(), Some(bytes.len()));
+    bytes
+}
+
+fn put_optional(buffer: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    put_varint(buffer, bytes.map_or(-1, |bytes| length_of(bytes.len())));
+    buffer.extend_from_slice(bytes.unwrap_or_default());
+}
+
+fn optional_bytes(bytes: Option<&[u8]>) -> usize {
+    bytes.map_or(varint_bytes(-1), |bytes| varint_bytes(length_of(bytes.len())) + bytes.len())
+}
+
+fn length_of(length: usize) -> i32 {
+    i32::try_from(length).expect("a record is far smaller than 2 GiB")
+}
