@@ -5,6 +5,7 @@
 //! of Kafka's error codes; nothing here knows how bytes reach a disk or a socket.
 
 pub mod config;
+pub mod fetch;
 pub mod limits;
 pub mod metadata;
 pub mod producer;

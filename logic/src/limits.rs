@@ -46,3 +46,12 @@ const _: () = assert!(PRODUCERS_PER_PARTITION_MAX < u32::MAX as usize);
 const _: () = assert!(
     PRODUCERS_PER_PARTITION_MAX * PRODUCER_SNAPSHOT_ENTRY_BYTES_MAX + 1024 <= PRODUCER_SNAPSHOT_BYTES_MAX
 );
+
+/// Fetch sessions of one shard: an eviction looks at each of them.
+pub const FETCH_SESSION_SLOTS_MAX: usize = 10_000;
+
+/// Shards that share out the ids of fetch sessions.
+pub const FETCH_SESSION_SHARDS_MAX: u16 = 4_096;
+
+/// The longest that a fetch waits, whatever the client says.
+pub const FETCH_WAIT_MS_MAX: i64 = 10 * 60 * 1_000;
