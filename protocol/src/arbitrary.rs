@@ -73,7 +73,7 @@ macro_rules! integers {
     )*};
 }
 
-integers!(i8, i16, u16, i32, u32, i64);
+integers!(i8, i16, i32, i64);
 
 macro_rules! newtypes {
     ($($type:ident),*) => {$(

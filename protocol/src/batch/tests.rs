@@ -1,5 +1,7 @@
 //! The header's bytes, cutting payloads, and each rule that a batch may break.
 
+use proptest::collection::vec;
+use proptest::prelude::*;
 use zerocopy::IntoBytes;
 
 use super::*;
@@ -304,5 +306,32 @@ fn append_time_is_patched_under_the_crc() {
         assert_eq!(header.max_timestamp(), Timestamp(5000));
         assert_eq!(header.compression(), Some(codec));
         assert_eq!(check_crc(only_batch(&bytes)), Ok(()));
+    }
+}
+
+proptest! {
+    /// Whatever the bytes, walking a payload ends; what is taken has as many good records as it says.
+    #[test]
+    fn a_hostile_payload_is_refused_or_true(
+        counts in vec(1_u8..6, 1..4),
+        flips in vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        honest_crc in any::<bool>(),
+    ) {
+        let mut payload = counts.into_iter().flat_map(plain).collect::<Vec<u8>>();
+        for (at, value) in flips {
+            *at.get_mut(&mut payload) = value;
+        }
+        for batch in BatchIter::new(&payload) {
+            let Ok(batch) = batch else { break };
+            let bytes = batch.bytes().to_vec();
+            let bytes = if honest_crc { forge(bytes, |_| {}) } else { bytes };
+            let batch = only_batch(&bytes);
+            let Ok(summary) = validate(batch, LIMITS) else { continue };
+            if summary.compression == Compression::None {
+                let records = crate::records::RecordIter::new(batch.body(), batch.header());
+                let good = records.filter(Result::is_ok).count();
+                prop_assert_eq!(i32::try_from(good), Ok(batch.header().record_count()));
+            }
+        }
     }
 }

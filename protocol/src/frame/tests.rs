@@ -1,5 +1,7 @@
 //! Frames as bytes: the headers of each kind, and what is refused.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::messages::Message;
 use crate::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
@@ -97,4 +99,22 @@ fn a_request_is_framed() {
     let mut chunks = Vec::<Bytes>::new();
     write_request(&mut Writer::new(), 1, 3, None, &body, &mut chunks).expect("it can be written");
     assert_eq!(chunks.concat(), b"\0\0\0\x10\0\x12\0\x03\0\0\0\x01\xff\xff\0\x02x\x021\0");
+}
+
+proptest! {
+    /// Whatever the bytes, reading a header ends, and reads no further than the frame.
+    #[test]
+    fn a_hostile_header_is_read_or_refused(
+        key in 0_i16..80,
+        version in 0_i16..20,
+        tail in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let frame = [&key.to_be_bytes()[..], &version.to_be_bytes(), &tail].concat();
+        let mut reader = Reader::new(&frame, 0);
+        if let Ok(header) = RequestHeader::read(&mut reader) {
+            prop_assert_eq!(header.api.key(), key);
+            prop_assert!(header.api.supports(header.version));
+            prop_assert!(reader.rest().len() + RequestHeader::FIXED_BYTES < frame.len());
+        }
+    }
 }

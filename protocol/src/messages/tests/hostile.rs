@@ -1,0 +1,124 @@
+//! Every decoder against bytes that nobody honest sends: no panic, and no more memory than the budget.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::{TAPE_BYTES_MAX, each_message, encode};
+use crate::arbitrary::{Arbitrary, Source};
+use crate::messages::Message;
+
+/// How many messages of each kind are drawn, each in all versions.
+const CASES: u32 = 48;
+
+/// Counts what the current thread allocates.
+struct Counting;
+
+thread_local! {
+    static ALLOCATED_BYTES: Cell<usize> = const { Cell::new(0) };
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: everything is passed on to the system's allocator; counting touches no memory that it hands out.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // A thread that is ending has no counter any more, and nobody reads it.
+        let _ = ALLOCATED_BYTES.try_with(|bytes| bytes.set(bytes.get() + layout.size()));
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from the system's allocator with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+/// What `work` allocates, whether or not it is freed again.
+fn allocated_bytes<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    let before = ALLOCATED_BYTES.get();
+    let outcome = work();
+    (outcome, ALLOCATED_BYTES.get() - before)
+}
+
+/// Ways to spoil a frame.
+#[derive(Clone, Debug)]
+enum Damage {
+    /// Ends it early.
+    Cut(Index),
+    /// Changes one byte.
+    Set(Index, u8),
+    /// Says a very large length somewhere.
+    Enlarge(Index),
+    /// Adds bytes in the middle.
+    Insert(Index, Vec<u8>),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    prop_oneof![
+        any::<Index>().prop_map(Damage::Cut),
+        (any::<Index>(), any::<u8>()).prop_map(|(at, value)| Damage::Set(at, value)),
+        any::<Index>().prop_map(Damage::Enlarge),
+        (any::<Index>(), vec(any::<u8>(), 0..20)).prop_map(|(at, bytes)| Damage::Insert(at, bytes)),
+    ]
+}
+
+fn spoil(frame: &mut Vec<u8>, damage: &Damage) {
+    match damage {
+        Damage::Cut(at) => frame.truncate(at.index(frame.len() + 1)),
+        Damage::Set(at, value) if !frame.is_empty() => *at.get_mut(frame) = *value,
+        Damage::Set(..) => {}
+        Damage::Enlarge(at) => {
+            let at = at.index(frame.len() + 1);
+            let large = [0x7f, 0xff, 0xff, 0xff];
+            let end = frame.len().min(at + large.len());
+            frame.splice(at..end, large);
+        }
+        Damage::Insert(at, bytes) => {
+            let at = at.index(frame.len() + 1);
+            frame.splice(at..at, bytes.iter().copied());
+        }
+    }
+}
+
+macro_rules! hostile {
+    ($($module:ident: $($message:ident $(<$frame:lifetime>)?),*;)*) => {$($(
+        proptest! {
+            #![proptest_config(ProptestConfig::with_cases(CASES))]
+
+            #[test]
+            #[expect(non_snake_case, reason = "a test is named after its message")]
+            fn $message(
+                tape in vec(any::<u8>(), 0..TAPE_BYTES_MAX),
+                damages in vec(damage(), 1..4),
+                padding in prop_oneof![Just(0_usize), 0..10_000_usize],
+                budget_bytes in prop_oneof![0..1_000_usize, 0..100_000_usize],
+            ) {
+                type Ours<'a> = with_frame!($module::$message $(<$frame>)?);
+                let api = <Ours<'_> as Message<'_>>::API;
+                for version in api.versions() {
+                    let message = Ours::arbitrary(&mut Source::new(&tape), api.format(version));
+                    let mut frame = encode(&message, version);
+                    // Room behind lets large counts get past the check against the frame's end.
+                    frame.resize(frame.len() + padding, 1);
+                    damages.iter().for_each(|damage| spoil(&mut frame, damage));
+                    let (_, bytes) = allocated_bytes(|| Ours::decode(&frame, version, budget_bytes).is_ok());
+                    prop_assert!(bytes <= budget_bytes, "version {}: {} of {}", version, bytes, budget_bytes);
+                }
+            }
+        }
+    )*)*};
+}
+
+/// A message with its lifetime, if it has one.
+macro_rules! with_frame {
+    ($module:ident::$message:ident <$frame:lifetime>) => { crate::messages::$module::$message<'a> };
+    ($module:ident::$message:ident) => { crate::messages::$module::$message };
+}
+
+each_message!(hostile);
