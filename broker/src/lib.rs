@@ -8,3 +8,4 @@ pub mod exit;
 pub mod limits;
 pub mod net;
 pub mod runtime;
+pub mod startup;
