@@ -4,6 +4,7 @@
 //! [`protocol::types::Timestamp`] from a clock that never goes backwards; errors are each machine's own and know nothing
 //! of Kafka's error codes; nothing here knows how bytes reach a disk or a socket.
 
+pub mod admission;
 pub mod config;
 pub mod fetch;
 pub mod limits;

@@ -4,6 +4,7 @@ use super::arena::Arena;
 use super::entry::{Entry, KeptBatch};
 use super::sequence::sequence_after;
 use crate::limits::PRODUCERS_PER_PARTITION_MAX;
+use protocol::batch::BatchHeader;
 use protocol::types::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 use thiserror::Error;
 
@@ -23,6 +24,20 @@ pub struct ProducerBatch {
 }
 
 impl ProducerBatch {
+    /// What the header says; none for a batch without an idempotent producer, or without a sequence.
+    #[must_use]
+    pub fn of(header: &BatchHeader) -> Option<Self> {
+        let (producer_id, epoch) = (header.producer_id(), header.producer_epoch());
+        let (base_sequence, last_offset_delta) = (header.base_sequence(), header.last_offset_delta());
+        let is_sequenced = producer_id.get() >= 0 && epoch.get() >= 0 && base_sequence.get() >= 0;
+        (is_sequenced && last_offset_delta >= 0).then_some(Self {
+            producer_id,
+            epoch,
+            base_sequence,
+            last_offset_delta,
+        })
+    }
+
     /// The sequence number of the last record.
     #[must_use]
     pub fn last_sequence(&self) -> Sequence {
@@ -156,12 +171,14 @@ impl ProducerTable {
     /// Notes a batch that is in the log: recovery, and batches from a leader. What the log holds is not questioned.
     ///
     /// Batches that the table has seen already are skipped, so a replay may start anywhere before the snapshot's end.
-    pub fn replay(&mut self, now: Timestamp, batch: &ProducerBatch, at: AppendedAt) {
-        let is_idempotent = batch.producer_id.get() >= 0 && batch.base_sequence.get() >= 0;
-        if !is_idempotent || batch.last_offset_delta < 0 || at.base_offset < self.end {
+    pub fn replay(&mut self, now: Timestamp, header: &BatchHeader) {
+        let at = AppendedAt { base_offset: header.base_offset(), timestamp: header.max_timestamp() };
+        if at.base_offset < self.end {
             return;
         }
-        self.add(now, batch, at);
+        if let Some(batch) = ProducerBatch::of(header) {
+            self.add(now, &batch, at);
+        }
     }
 
     /// Forgets at most `count_max` producers that were not seen for `expiration_ms`, and says how many those were.

@@ -2,8 +2,33 @@
 
 use super::*;
 use proptest::prelude::*;
-use protocol::types::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use protocol::batch::{BatchHeader, TimestampType};
+use protocol::compression::Compression;
+use protocol::records::{BatchBuilder, BatchOptions, ProducerStamp};
+use protocol::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 use std::collections::BTreeMap;
+
+/// The header of a batch as the log holds it.
+fn header(batch: &ProducerBatch, at: AppendedAt) -> BatchHeader {
+    let mut builder = BatchBuilder::new(BatchOptions {
+        base_offset: at.base_offset,
+        leader_epoch: LeaderEpoch(0),
+        compression: Compression::None,
+        compression_level: None,
+        timestamp_type: TimestampType::CreateTime,
+        producer: ProducerStamp {
+            id: batch.producer_id,
+            epoch: batch.epoch,
+            base_sequence: batch.base_sequence,
+        },
+        transactional: false,
+        control: false,
+    });
+    for _ in 0..=batch.last_offset_delta {
+        builder.append(at.timestamp, None, None, &[]);
+    }
+    *BatchHeader::from_prefix(&builder.build()).expect("a header")
+}
 
 fn batch(id: i64, epoch: i16, base: i32, count: i32) -> ProducerBatch {
     ProducerBatch {
@@ -51,7 +76,8 @@ fn check(script: &str, expected: &str) {
                 Err(error) => printed.push(error.to_string()),
             },
             "replay" => {
-                table.replay(now, &offered(), AppendedAt { base_offset: end, timestamp: now });
+                let at = AppendedAt { base_offset: end, timestamp: now };
+                table.replay(now, &header(&offered(), at));
                 end = end.plus(numbers[3]);
             }
             "expire" => {
@@ -310,8 +336,8 @@ fn a_replay_skips_what_the_snapshot_has() {
     let at = |offset| AppendedAt { base_offset: Offset(offset), timestamp: Timestamp(0) };
     table.record(Timestamp(0), &batch(7, 0, 0, 5), at(0));
     let mut table = reloaded(&table, Offset(9), Timestamp(0));
-    table.replay(Timestamp(0), &batch(7, 0, 0, 5), at(0));
-    table.replay(Timestamp(0), &batch(7, 0, 5, 1), at(9));
+    table.replay(Timestamp(0), &header(&batch(7, 0, 0, 5), at(0)));
+    table.replay(Timestamp(0), &header(&batch(7, 0, 5, 1), at(9)));
     let expected = ProducerError::OutOfOrderSequence {
         producer_id: ProducerId(7),
         expected: Sequence(6),
@@ -516,7 +542,7 @@ impl Pair {
             self.table = ProducerTable::default();
             for (base_offset, old) in &self.model.log {
                 let at = AppendedAt { base_offset: *base_offset, timestamp: Timestamp(base_offset.get()) };
-                self.table.replay(Timestamp(self.now), old, at);
+                self.table.replay(Timestamp(self.now), &header(old, at));
                 self.model.seen_at.insert(old.producer_id.get(), self.now);
             }
         }
