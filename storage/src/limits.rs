@@ -23,3 +23,28 @@ const _: () = assert!(BUFFER_CLASS_EXACT_BYTES_MAX < BUFFER_BYTES_MAX);
 const _: () =
     assert!((BUFFER_CLASS_EXACT_BYTES_MAX / BUFFER_CLASSES_PER_DOUBLING).is_multiple_of(BUFFER_ALIGN_BYTES));
 const _: () = assert!(BUFFER_POOL_BYTES_DEFAULT <= BUFFER_BYTES_MAX);
+
+/// The most entries in a journal frame: bounds the table that a restart allocates for.
+pub const FRAME_ENTRIES_MAX: usize = 64 * 1024;
+
+/// How many emptied open frames a shard keeps for their memory.
+pub const OPEN_FRAMES_SPARE_MAX: usize = 8;
+
+/// The longest batch or group of batches that one append takes.
+pub const APPEND_BYTES_MAX: usize = 192 * 1024 * 1024;
+
+/// How much a new journal file is zeroed by one write.
+pub const ZERO_WRITE_BYTES: usize = 1024 * 1024;
+
+/// How many frames may be under way at once, whatever the option says.
+pub const FRAMES_IN_FLIGHT_MAX: usize = 16;
+
+/// The longest checkpoint: beyond it, a slot is taken for damaged before memory is allocated for it.
+pub const CHECKPOINT_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// How much a restart reads of a journal file at once.
+pub const REPLAY_READ_BYTES: usize = 4 * 1024 * 1024;
+
+// The table of a full frame and the longest append fit in one buffer.
+const _: () = assert!(APPEND_BYTES_MAX + (FRAME_ENTRIES_MAX + 2) * 48 < BUFFER_BYTES_MAX);
+const _: () = assert!(ZERO_WRITE_BYTES.is_multiple_of(BUFFER_ALIGN_BYTES));

@@ -27,6 +27,10 @@ macro_rules! schema {
 }
 
 schema! {
+    /// Where a shard's partitions are destaged to (`data/checkpoint/`).
+    checkpoint_schema, "checkpoint.rs", checkpoint
+}
+schema! {
     /// What a data directory is (`data/meta.fb`).
     meta_schema, "meta.rs", meta
 }

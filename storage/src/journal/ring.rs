@@ -1,0 +1,274 @@
+//! The files of a shard's journal: preallocated, zeroed once, recycled.
+//!
+//! `journal/<shard>/<n>.journal`. A frame lies in one file; where it no longer fits, the next file goes on. No file
+//! has a header: the number of the frame at its beginning tells its place in the order. A file is recycled when all
+//! its frames are below what a restart would need, and never while someone reads it. Nothing is allocated and no
+//! metadata changes on the way of an ack: a file joins the ring whole (written under another name, then renamed).
+//!
+//! The ring does not know what is in a frame.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::FrameSequence;
+use crate::disk::{Disk, DiskFile, IoBuffer, OpenMode};
+use crate::limits::ZERO_WRITE_BYTES;
+use crate::store::SyncMethod;
+
+/// Where a frame lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FrameLocation {
+    pub(crate) file: u32,
+    pub(crate) position: u64,
+}
+
+/// A file of the ring.
+pub(crate) struct RingFile<F> {
+    file: Rc<F>,
+    size_bytes: u64,
+    /// The last frame in it of those that count.
+    last: Option<FrameSequence>,
+    readers: Rc<Cell<u32>>,
+}
+
+/// Keeps a file from being recycled while it is read.
+pub(crate) struct Pinned<F> {
+    file: Rc<F>,
+    readers: Rc<Cell<u32>>,
+}
+
+impl<F> std::ops::Deref for Pinned<F> {
+    type Target = F;
+
+    fn deref(&self) -> &F {
+        &self.file
+    }
+}
+
+impl<F> Drop for Pinned<F> {
+    fn drop(&mut self) {
+        self.readers.set(self.readers.get() - 1);
+    }
+}
+
+/// The ring of one shard.
+pub(crate) struct Ring<F> {
+    files: BTreeMap<u32, RingFile<F>>,
+    /// Files with frames that count, oldest first; the last one is being written.
+    used: VecDeque<u32>,
+    /// Where the next frame goes in the last of `used`.
+    position: u64,
+    free: VecDeque<u32>,
+    file_bytes: u64,
+    files_max: usize,
+}
+
+impl<F: DiskFile> Ring<F> {
+    /// A ring of files none of which counts yet.
+    pub(crate) fn new(files: Vec<(u32, F, u64)>, file_bytes: u64, files_max: usize) -> Self {
+        let free = files.iter().map(|(number, ..)| *number).collect();
+        let files = files
+            .into_iter()
+            .map(|(number, file, size_bytes)| {
+                let file = Rc::new(file);
+                (number, RingFile { file, size_bytes, last: None, readers: Rc::default() })
+            })
+            .collect();
+        Self { files, used: VecDeque::new(), position: 0, free, file_bytes, files_max }
+    }
+
+    /// Takes a file as the next one to be written, at its beginning. Used at a restart, which finds the order.
+    pub(crate) fn take(&mut self, number: u32) {
+        let index = self.free.iter().position(|free| *free == number).expect("a file is used once");
+        self.free.remove(index);
+        self.used.push_back(number);
+        self.position = 0;
+    }
+
+    /// Says that a frame was found in the last file taken.
+    pub(crate) fn found(&mut self, location: FrameLocation, length_bytes: u64, sequence: FrameSequence) {
+        assert_eq!(self.used.back(), Some(&location.file));
+        self.set_last(location, length_bytes, sequence);
+    }
+
+    /// Begins to write at a position of the last file taken.
+    pub(crate) fn start_at(&mut self, location: FrameLocation) {
+        assert_eq!(self.used.back(), Some(&location.file));
+        assert!(location.position <= self.files[&location.file].size_bytes);
+        self.position = location.position;
+    }
+
+    /// The place of the next frame, or `None` while no file is free for it.
+    pub(crate) fn place(&mut self, length_bytes: u64, sequence: FrameSequence) -> Option<FrameLocation> {
+        assert!(length_bytes <= self.file_bytes);
+        let fits = self.used.back().is_some_and(|number| {
+            self.files[number].size_bytes.saturating_sub(self.position) >= length_bytes
+        });
+        if !fits {
+            let index = self.free.iter().position(|number| self.files[number].size_bytes >= length_bytes)?;
+            let number = self.free.remove(index).expect("just found");
+            self.used.push_back(number);
+            self.position = 0;
+        }
+        let file = *self.used.back().expect("a file is being written");
+        let location = FrameLocation { file, position: self.position };
+        self.set_last(location, length_bytes, sequence);
+        Some(location)
+    }
+
+    fn set_last(&mut self, location: FrameLocation, length_bytes: u64, sequence: FrameSequence) {
+        let file = self.files.get_mut(&location.file).expect("a file of the ring");
+        assert!(location.position >= self.position);
+        assert!(location.position + length_bytes <= file.size_bytes);
+        assert!(file.last.is_none_or(|last| last < sequence), "frames go forward");
+        file.last = Some(sequence);
+        self.position = location.position + length_bytes;
+    }
+
+    /// The place where the next frame begins, if it fits in the file being written.
+    pub(crate) fn next_location(&self) -> FrameLocation {
+        let file = self.used.back().copied().or_else(|| self.free.front().copied());
+        FrameLocation { file: file.expect("a ring has a file"), position: self.position }
+    }
+
+    /// The file that holds a frame, to write it.
+    pub(crate) fn file(&self, number: u32) -> Rc<F> {
+        Rc::clone(&self.files[&number].file)
+    }
+
+    /// The file that holds a frame, to read from it.
+    pub(crate) fn pin(&self, number: u32) -> Pinned<F> {
+        let file = &self.files[&number];
+        file.readers.set(file.readers.get() + 1);
+        Pinned { file: Rc::clone(&file.file), readers: Rc::clone(&file.readers) }
+    }
+
+    /// Frees the files all of whose frames are below `below`. Returns how many.
+    ///
+    /// The file being written stays; it is the last.
+    pub(crate) fn recycle(&mut self, below: FrameSequence) -> usize {
+        let mut count = 0;
+        while self.used.len() > 1 {
+            let number = self.used[0];
+            let file = self.files.get_mut(&number).expect("a file of the ring");
+            if file.last.is_some_and(|last| last >= below) || file.readers.get() > 0 {
+                break;
+            }
+            file.last = None;
+            self.used.pop_front();
+            self.free.push_back(number);
+            count += 1;
+        }
+        count
+    }
+
+    /// The last frame in files that are no longer written.
+    pub(crate) fn last_in_full_files(&self) -> Option<FrameSequence> {
+        let full = self.used.len().saturating_sub(1);
+        self.used.iter().take(full).rev().find_map(|number| self.files[number].last)
+    }
+
+    /// Bytes in use, and how many there could be.
+    pub(crate) fn occupancy(&self) -> (u64, u64) {
+        let full: u64 = self.used.iter().rev().skip(1).map(|number| self.files[number].size_bytes).sum();
+        let total = self.file_bytes.saturating_mul(u64::try_from(self.files_max).unwrap_or(u64::MAX));
+        (full + self.position, total.max(full + self.position))
+    }
+
+    /// The number of a file that the ring should get, ahead of need: one is always free, within the limit.
+    pub(crate) fn wanted_file(&self) -> Option<u32> {
+        let enough = self.free.len() > self.used.len() / 2 && !self.free.is_empty();
+        if enough || self.files.len() >= self.files_max {
+            return None;
+        }
+        (0..).find(|number| !self.files.contains_key(number))
+    }
+
+    /// Adds a file made by [`create_file`].
+    pub(crate) fn add(&mut self, number: u32, file: F) {
+        let file =
+            RingFile { file: Rc::new(file), size_bytes: self.file_bytes, last: None, readers: Rc::default() };
+        let before = self.files.insert(number, file);
+        assert!(before.is_none(), "a number is used once");
+        self.free.push_back(number);
+    }
+
+    pub(crate) fn file_numbers(&self) -> Vec<u32> {
+        self.files.keys().copied().collect()
+    }
+
+    pub(crate) fn size_bytes(&self, number: u32) -> u64 {
+        self.files[&number].size_bytes
+    }
+}
+
+/// The directory of a shard's journal.
+pub(crate) fn directory(shard: u16) -> PathBuf {
+    PathBuf::from(format!("journal/{shard}"))
+}
+
+fn mode(method: SyncMethod) -> OpenMode {
+    match method {
+        SyncMethod::Dsync => OpenMode::WriteSynced,
+        SyncMethod::WriteThenSync => OpenMode::Write,
+    }
+}
+
+/// Opens what a directory holds; what was not finished by an earlier life is removed.
+pub(crate) async fn open_files<D: Disk>(
+    disk: &D,
+    directory: &Path,
+    method: SyncMethod,
+) -> io::Result<Vec<(u32, D::File, u64)>> {
+    let mut files = Vec::new();
+    for entry in disk.list_sized(directory).await? {
+        let path = directory.join(&entry.name);
+        match entry.name.strip_suffix(".journal").and_then(|number| number.parse::<u32>().ok()) {
+            Some(number) if entry.name == file_name(number) => {
+                files.push((number, disk.open(&path, mode(method)).await?, entry.size_bytes));
+            }
+            _ if entry.name.ends_with(".new") => disk.remove_file(&path).await?,
+            _ => tracing::warn!(path = %path.display(), "not a journal file: left alone"),
+        }
+    }
+    Ok(files)
+}
+
+/// Makes a file of the ring: space allocated, zeros written, all of it durable.
+pub(crate) async fn create_file<D: Disk>(
+    disk: &D,
+    directory: &Path,
+    number: u32,
+    file_bytes: u64,
+    method: SyncMethod,
+) -> io::Result<D::File> {
+    let path = directory.join(file_name(number));
+    let unfinished = directory.join(format!("{}.new", file_name(number)));
+    let file = disk.open(&unfinished, OpenMode::Create).await?;
+    file.allocate(file_bytes, true).await?;
+    let zeros = IoBuffer::allocate(ZERO_WRITE_BYTES).freeze(0);
+    let mut position = 0;
+    while position < file_bytes {
+        let left = file_bytes - position;
+        if left >= u64::try_from(zeros.padded_bytes()).expect("a length") {
+            file.write_at(&zeros, position).await?;
+            position += u64::try_from(zeros.padded_bytes()).expect("a length");
+        } else {
+            let rest = crate::disk::buffer::size_class_below(usize::try_from(left).expect("a short rest"));
+            file.write_at(&IoBuffer::allocate(rest).freeze(0), position).await?;
+            position += u64::try_from(rest).expect("a length");
+        }
+    }
+    file.sync().await?;
+    file.close().await?;
+    disk.rename(&unfinished, &path).await?;
+    disk.sync_directory(directory).await?;
+    disk.open(&path, mode(method)).await
+}
+
+fn file_name(number: u32) -> String {
+    format!("{number:08}.journal")
+}

@@ -1,0 +1,141 @@
+//! What can go wrong in a shard's store, and what to do about it.
+
+use std::io;
+
+use protocol::types::Offset;
+
+use super::types::Damage;
+
+/// A lost write or failed sync. Never retried.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} failed: {reason}")]
+pub struct StoreFailure {
+    /// What was being done.
+    pub what: String,
+    /// What the system said.
+    pub reason: String,
+}
+
+impl StoreFailure {
+    pub(crate) fn new(what: impl Into<String>, error: &io::Error) -> Self {
+        Self { what: what.into(), reason: error.to_string() }
+    }
+}
+
+/// Why the store did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The partition is deleted, or not of this store.
+    #[error("the partition is not there")]
+    Gone,
+    /// The append is longer than a frame can be.
+    #[error("{bytes} bytes in one append; at most {bytes_max}")]
+    TooLarge {
+        /// Its length.
+        bytes: usize,
+        /// The longest there can be.
+        bytes_max: usize,
+    },
+    /// Too much waits for the journal: slow down.
+    #[error("the journal is full of batches that wait to be destaged")]
+    Overloaded,
+    /// The disk has no room.
+    #[error("no space left on the disk")]
+    DiskFull,
+    /// The store is closed or closing.
+    #[error("the store is closed")]
+    Closed,
+    /// A write or sync failed before: nothing is written any more.
+    #[error(transparent)]
+    Failed(#[from] StoreFailure),
+    /// The disk refused something that changed nothing.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Why nothing was read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The partition is deleted, or not of this store.
+    #[error("the partition is not there")]
+    Gone,
+    /// The offset is not in the log.
+    #[error("the log reaches from {start} to {end}")]
+    OutOfRange {
+        /// The first offset.
+        start: Offset,
+        /// The offset behind the last record.
+        end: Offset,
+    },
+    /// What was read is not what was written.
+    #[error("{place} is damaged")]
+    Damaged {
+        /// File and position, or frame.
+        place: String,
+    },
+    /// The disk failed to read.
+    #[error("reading: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Why a store was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Acked records are damaged.
+    #[error("acked records are damaged: {0}")]
+    Damaged(Box<Damage>),
+    /// No checkpoint is readable, yet the journal has frames.
+    #[error("both checkpoints of shard {shard} are damaged")]
+    CheckpointsDamaged {
+        /// The shard.
+        shard: u16,
+    },
+    /// The journal has fewer files than the checkpoint names.
+    #[error("journal file {file} of shard {shard} is missing")]
+    JournalMissing {
+        /// The shard.
+        shard: u16,
+        /// The file's number.
+        file: u32,
+    },
+    /// The data is laid out for another number of shards.
+    #[error("the data is laid out for {found} shards, not {wanted}")]
+    ShardCount {
+        /// What the data says.
+        found: u16,
+        /// What was asked for.
+        wanted: u16,
+    },
+    /// The disk failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Says what was being done when the disk failed.
+pub(crate) trait While<T> {
+    fn opening(self, what: &str) -> Result<T, OpenError>;
+    fn doing(self, what: &str) -> Result<T, StoreError>;
+}
+
+impl<T> While<T> for io::Result<T> {
+    fn opening(self, what: &str) -> Result<T, OpenError> {
+        self.map_err(|source| OpenError::Io { what: what.to_owned(), source })
+    }
+
+    fn doing(self, what: &str) -> Result<T, StoreError> {
+        self.map_err(|source| match source.kind() {
+            io::ErrorKind::StorageFull => StoreError::DiskFull,
+            _ => StoreError::Io { what: what.to_owned(), source },
+        })
+    }
+}

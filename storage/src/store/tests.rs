@@ -1,0 +1,111 @@
+use protocol::types::Offset;
+
+use super::testing::{append, block_on, contents, open, options, read_all, run_with, spec};
+use super::*;
+use crate::disk::memory::{MemoryDisk, MemoryOptions};
+
+#[test]
+fn an_append_is_readable_when_sealed_and_there_after_a_restart() {
+    let disk = MemoryDisk::default();
+    let (store, heard, _) = open(&disk, options(), vec![]).expect("a fresh store");
+    let slot = block_on(store.create_partition(&spec(1, 0))).expect("created");
+    store.append(slot, append(0, 3, b"first")).expect("appended");
+    assert_eq!(store.end_offset(slot), Some(Offset(3)));
+    assert_eq!(store.sealed_end(slot), Some(Offset(0)));
+    run_with(&store, store.start_epoch(slot, LeaderEpoch(1), Offset(3))).expect("synced");
+    assert_eq!(heard.synced.borrow()[&slot], Offset(3));
+    let read = store.read_cached(slot, Offset(1), Offset(3), 1).expect("in memory");
+    assert_eq!(contents(&read), [(0, 2, b"first".to_vec())]);
+    run_with(&store, store.close()).expect("closed");
+    assert!(matches!(store.append(slot, append(3, 1, b"late")), Err(StoreError::Closed)));
+
+    let (store, _, recovered) = open(&disk, options(), vec![spec(1, 0)]).expect("reopened");
+    let found = &recovered.partitions[0];
+    assert_eq!((found.log_start, found.end), (Offset(0), Offset(3)));
+    assert_eq!(found.epochs.last().map(|entry| entry.epoch), Some(LeaderEpoch(1)));
+    assert_eq!(block_on(read_all(&store, found.slot, 1)), [(0, 2, b"first".to_vec())]);
+}
+
+#[test]
+fn frames_that_left_memory_are_read_from_the_journal() {
+    let disk = MemoryDisk::default();
+    let options = StoreOptions { tail_cache_bytes: 0, ..options() };
+    let (store, _, _) = open(&disk, options.clone(), vec![]).expect("a fresh store");
+    let slot = block_on(store.create_partition(&spec(1, 0))).expect("created");
+    let mut expected = Vec::new();
+    for base in 0..20 {
+        store.append(slot, append(base, 1, &base.to_be_bytes())).expect("appended");
+        run_with(&store, store.start_epoch(slot, LeaderEpoch(1), Offset(0))).expect("synced");
+        expected.push((base, base, base.to_be_bytes().to_vec()));
+    }
+    assert!(store.read_cached(slot, Offset(0), Offset(20), 1 << 20).is_none());
+    for bytes_max in [1, 200, 1 << 20] {
+        assert_eq!(block_on(read_all(&store, slot, bytes_max)), expected);
+    }
+    run_with(&store, store.close()).expect("closed");
+    let (store, _, recovered) = open(&disk, options, vec![spec(1, 0)]).expect("reopened");
+    assert_eq!(block_on(read_all(&store, recovered.partitions[0].slot, 100)), expected);
+}
+
+#[test]
+fn batches_of_one_partition_lie_together_in_a_frame() {
+    let (store, _, _) = open(&MemoryDisk::default(), options(), vec![]).expect("a fresh store");
+    let one = block_on(store.create_partition(&spec(1, 0))).expect("created");
+    let two = block_on(store.create_partition(&spec(1, 1))).expect("created");
+    for base in 0..10 {
+        store.append(one, append(base, 1, b"one")).expect("appended");
+        store.append(two, append(base, 1, b"two")).expect("appended");
+    }
+    run_with(&store, store.close()).expect("closed");
+    for slot in [one, two] {
+        let read = store.read_cached(slot, Offset(0), Offset(10), 1 << 20).expect("in memory");
+        assert_eq!(read.chunks.len(), 1);
+        assert_eq!(contents(&read).len(), 10);
+    }
+    assert_eq!(store.stats().frames, 1);
+}
+
+#[test]
+fn a_power_cut_at_any_operation_keeps_what_was_synced() {
+    let script = |disk: &MemoryDisk, live: &mut Vec<i64>| -> Result<(), ()> {
+        let (store, heard, recovered) = open(disk, options(), vec![spec(1, 0)]).map_err(|_| ())?;
+        let slot = recovered.partitions[0].slot;
+        let mut base = recovered.partitions[0].end.get();
+        for round in 0..4 {
+            for _ in 0..3 {
+                store.append(slot, append(base, 1, &base.to_be_bytes())).map_err(|_| ())?;
+                base += 1;
+            }
+            let result = run_with(&store, store.start_epoch(slot, LeaderEpoch(round), Offset(base)));
+            live.extend(heard.synced.borrow().get(&slot).map(|end| end.get()));
+            result.map_err(|_| ())?;
+        }
+        Ok(())
+    };
+    let whole = MemoryDisk::default();
+    script(&whole, &mut Vec::new()).expect("no crash");
+    let operations = whole.operation_count();
+    assert!(operations > 10);
+    for cut in 1..=operations {
+        let disk =
+            MemoryDisk::new(MemoryOptions { delay_polls_max: 3, seed: cut, ..MemoryOptions::default() });
+        disk.crash_at(cut);
+        let mut acked = Vec::new();
+        let _ = script(&disk, &mut acked);
+        let mut disk = disk.crash_image(cut);
+        for life in 0..3 {
+            let acked_end = acked.iter().copied().max().unwrap_or(0);
+            let (store, _, recovered) = open(&disk, options(), vec![spec(1, 0)]).expect("nothing is damaged");
+            let found = &recovered.partitions[0];
+            assert!(found.end.get() >= acked_end, "cut {cut}, life {life}: {} < {acked_end}", found.end);
+            let all = block_on(read_all(&store, found.slot, 4096));
+            let expected: Vec<_> = (0..found.end.get()).map(|o| (o, o, o.to_be_bytes().to_vec())).collect();
+            assert_eq!(all, expected, "cut {cut}, life {life}");
+            drop(store);
+            let count = disk.operation_count();
+            disk.crash_at(count + 3 + cut % 7);
+            let _ = script(&disk, &mut acked);
+            disk = disk.crash_image(cut + life);
+        }
+    }
+}

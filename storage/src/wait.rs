@@ -1,0 +1,159 @@
+//! Waiting between tasks of one thread, on plain wakers: no executor, no timer, no lock.
+//!
+//! Lives on one core. Everything here is cancel-safe: a waiter that goes away leaves at most a stale waker, which is
+//! woken once for nothing.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+/// Something that changes now and then; tasks wait for the next change.
+///
+/// A waiter is created before the condition is looked at, so that no change between the look and the wait is lost:
+///
+/// ```ignore
+/// loop {
+///     let changed = notify.changed();
+///     if condition() { break; }
+///     changed.await;
+/// }
+/// ```
+#[derive(Default)]
+pub(crate) struct Notify {
+    version: Cell<u64>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Notify {
+    /// Wakes all who wait.
+    pub(crate) fn notify(&self) {
+        self.version.set(self.version.get() + 1);
+        // Woken outside the borrow: a waker may run code that waits again.
+        let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Completes after the next [`Notify::notify`] from now on.
+    pub(crate) fn changed(&self) -> Changed<'_> {
+        Changed { notify: self, seen: self.version.get() }
+    }
+
+    /// Keeps the task of `context` to be woken at the next change.
+    pub(crate) fn register(&self, context: &Context<'_>) {
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+            waiting.push(context.waker().clone());
+        }
+    }
+}
+
+/// The future of [`Notify::changed`].
+pub(crate) struct Changed<'a> {
+    notify: &'a Notify,
+    seen: u64,
+}
+
+impl Future for Changed<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.notify.version.get() != self.seen {
+            return Poll::Ready(());
+        }
+        self.notify.register(context);
+        Poll::Pending
+    }
+}
+
+/// Lets one task at a time work on something across awaits, in the order in which they asked.
+#[derive(Default)]
+pub(crate) struct Turnstile {
+    next_ticket: Cell<u64>,
+    serving: Cell<u64>,
+    abandoned: RefCell<Vec<u64>>,
+    moved: Notify,
+}
+
+impl Turnstile {
+    /// Waits for the turn, which lasts until the guard is dropped.
+    pub(crate) async fn enter(&self) -> Turn<'_> {
+        let ticket = self.next_ticket.get();
+        self.next_ticket.set(ticket + 1);
+        // Made before the first wait: a cancelled waiter gives its place up.
+        let turn = Turn { turnstile: self, ticket };
+        loop {
+            let moved = self.moved.changed();
+            if self.serving.get() == ticket {
+                return turn;
+            }
+            moved.await;
+        }
+    }
+
+    fn leave(&self, ticket: u64) {
+        if self.serving.get() != ticket {
+            self.abandoned.borrow_mut().push(ticket);
+            return;
+        }
+        let mut abandoned = self.abandoned.borrow_mut();
+        let mut serving = ticket + 1;
+        while let Some(index) = abandoned.iter().position(|&other| other == serving) {
+            abandoned.swap_remove(index);
+            serving += 1;
+        }
+        drop(abandoned);
+        self.serving.set(serving);
+        self.moved.notify();
+    }
+}
+
+/// A turn at a [`Turnstile`].
+pub(crate) struct Turn<'a> {
+    turnstile: &'a Turnstile,
+    ticket: u64,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.turnstile.leave(self.ticket);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_change_between_look_and_wait_is_not_lost() {
+        let notify = Notify::default();
+        let mut changed = std::pin::pin!(notify.changed());
+        notify.notify();
+        assert!(poll(changed.as_mut()).is_ready());
+        let mut changed = std::pin::pin!(notify.changed());
+        assert!(poll(changed.as_mut()).is_pending());
+        notify.notify();
+        assert!(poll(changed.as_mut()).is_ready());
+    }
+
+    #[test]
+    fn turns_come_in_order_and_a_cancelled_one_is_skipped() {
+        let turnstile = Turnstile::default();
+        let mut first = Box::pin(turnstile.enter());
+        let Poll::Ready(turn) = poll(first.as_mut()) else { panic!("nobody is before the first") };
+        let mut second = Box::pin(turnstile.enter());
+        let mut third = Box::pin(turnstile.enter());
+        assert!(poll(second.as_mut()).is_pending());
+        assert!(poll(third.as_mut()).is_pending());
+        drop(second);
+        assert!(poll(third.as_mut()).is_pending());
+        drop(turn);
+        assert!(poll(third.as_mut()).is_ready());
+    }
+}
