@@ -6,6 +6,7 @@
 pub mod config;
 pub mod exit;
 pub mod limits;
+pub mod metrics;
 pub mod net;
 pub mod runtime;
 pub mod startup;

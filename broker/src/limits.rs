@@ -25,3 +25,11 @@ const _: () = assert!(FRAME_LARGE_BYTES <= SCRATCH_BYTES);
 pub const RING_DEPTH: usize = 512;
 /// Registered memory of a shard's ring: the least that it takes, since long-lived buffers come from the allocator.
 pub const RING_MEMORY_BYTES: usize = 64 * 1024;
+/// Series that `/metrics` shows at most.
+pub const METRICS_SERIES_MAX: usize = 5_000;
+/// Shards that are shown one by one; more are summed up.
+pub const METRICS_SHARDS_SHOWN_MAX: usize = 32;
+/// Histograms (an API's stage each) that are shown one by one; more are summed up.
+pub const METRICS_HISTOGRAMS_MAX: usize = 110;
+/// Errors by API and code that are shown; more are summed up.
+pub const METRICS_ERROR_SERIES_MAX: usize = 200;

@@ -1,0 +1,157 @@
+//! What a shard is doing right now, told to whoever watches for stalls.
+//!
+//! One cell a shard: a number that changes with every poll of a task, and a code for what the task does; code 0 while
+//! nothing runs. The shard reads no clock: the watchdog finds a stall by seeing the same number for too long.
+
+use std::cell::{Cell, OnceCell};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use protocol::api::ApiKey;
+
+use super::ShardCells;
+
+/// What a shard may be busy with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// Accepting, reading or writing connections.
+    Connections,
+    /// Answering a request of this API.
+    Api(ApiKey),
+    /// Filling, writing or completing journal frames.
+    Journal,
+    /// Messages of other shards or of the control thread.
+    Messages,
+    /// Reading for consumers that catch up.
+    CatchUp,
+    /// Moving records from the journal to segments.
+    Destage,
+    /// Retention, expiry, sweeps.
+    Upkeep,
+    /// Recovering at the start.
+    Recovery,
+    /// Anything else.
+    Other,
+}
+
+const API_CODES_FROM: u64 = 0x100;
+const CODE_BITS: u32 = 16;
+
+/// All but those of APIs.
+pub(super) const NAMED: [Activity; 8] = [
+    Activity::Connections,
+    Activity::Journal,
+    Activity::Messages,
+    Activity::CatchUp,
+    Activity::Destage,
+    Activity::Upkeep,
+    Activity::Recovery,
+    Activity::Other,
+];
+
+impl Activity {
+    const fn code(self) -> u64 {
+        match self {
+            Self::Connections => 1,
+            Self::Journal => 2,
+            Self::Messages => 3,
+            Self::CatchUp => 4,
+            Self::Destage => 5,
+            Self::Upkeep => 6,
+            Self::Recovery => 7,
+            Self::Other => 8,
+            Self::Api(api) => API_CODES_FROM + api.key().cast_unsigned() as u64,
+        }
+    }
+
+    fn from_code(code: u64) -> Option<Self> {
+        match code.checked_sub(API_CODES_FROM) {
+            Some(key) => i16::try_from(key).ok().and_then(ApiKey::from_key).map(Self::Api),
+            None => NAMED.into_iter().find(|named| named.code() == code),
+        }
+    }
+}
+
+impl fmt::Display for Activity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Connections => "connections",
+            Self::Journal => "the journal",
+            Self::Messages => "messages of other threads",
+            Self::CatchUp => "reading for consumers that catch up",
+            Self::Destage => "destaging",
+            Self::Upkeep => "retention and upkeep",
+            Self::Recovery => "recovery",
+            Self::Other => "something unnamed",
+            Self::Api(api) => return write!(formatter, "a request ({})", api.name()),
+        })
+    }
+}
+
+/// A moment of a shard's activity, as the cell holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moment(u64);
+
+impl Moment {
+    pub(super) fn of(cells: &ShardCells) -> Self {
+        Self(cells.activity.load(Ordering::Relaxed))
+    }
+
+    /// What runs; nothing where the shard is between tasks.
+    pub(super) fn activity(self) -> Option<Activity> {
+        Activity::from_code(self.0 & ((1 << CODE_BITS) - 1))
+    }
+}
+
+thread_local! {
+    static CELLS: OnceCell<Arc<ShardCells>> = const { OnceCell::new() };
+    /// The code of what runs, so that a task inside a task gives it back.
+    static CODE: Cell<u64> = const { Cell::new(0) };
+}
+
+pub(super) fn install(cells: Arc<ShardCells>) {
+    CELLS.with(|slot| slot.set(cells)).expect("a thread carries one shard");
+}
+
+/// Says that this thread's shard goes over to something else, and answers what it did before.
+fn switch(code: u64) -> u64 {
+    CELLS.with(|slot| {
+        if let Some(cells) = slot.get() {
+            let number = (cells.activity.load(Ordering::Relaxed) >> CODE_BITS).wrapping_add(1);
+            cells.activity.store(number << CODE_BITS | code, Ordering::Relaxed);
+        }
+    });
+    CODE.replace(code)
+}
+
+/// Says more exactly what the task that runs is doing; it holds to the end of this poll. Nothing on other threads.
+pub fn note(activity: Activity) {
+    switch(activity.code());
+}
+
+/// A future that tells what it does whenever it is polled.
+pub struct Watched<F> {
+    activity: Activity,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Watched<F> {
+    /// Watches a future: once per task, since it costs an allocation.
+    pub fn new(activity: Activity, future: F) -> Self {
+        Self { activity, future: Box::pin(future) }
+    }
+}
+
+impl<F: Future> Future for Watched<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let before = switch(self.activity.code());
+        let polled = self.future.as_mut().poll(context);
+        switch(before);
+        polled
+    }
+}

@@ -1,0 +1,83 @@
+//! What is counted, with the names and words that Prometheus shows.
+
+macro_rules! metrics {
+    ($(#[doc = $doc:literal])+ $kind:ident { $($name:ident = $shown:literal, $help:literal;)+ }) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $kind {
+            $(#[doc = $help] $name,)+
+        }
+
+        impl $kind {
+            /// Each of them, in order.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            pub(super) const fn index(self) -> usize {
+                self as usize
+            }
+
+            /// The name without the prefix that all have.
+            #[must_use]
+            pub const fn shown(self) -> &'static str {
+                match self { $(Self::$name => $shown,)+ }
+            }
+
+            /// What it says.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$name => $help,)+ }
+            }
+        }
+    };
+}
+
+metrics! {
+    /// What a shard counts up.
+    Count {
+        BytesReceived = "received_bytes_total", "Bytes of requests read from clients.";
+        BytesSent = "sent_bytes_total", "Bytes of replies written to clients.";
+        ConnectionsAccepted = "connections_accepted_total", "Connections accepted.";
+        ConnectionsClosed = "connections_closed_total", "Connections closed, whoever closed them.";
+        ConnectionsRefused = "connections_refused_total", "Connections closed at once because of max.connections.";
+        ConnectionsMoved = "connections_moved_total", "Connections handed over to the shard of their data.";
+        RequestsForwarded = "requests_forwarded_total", "Requests that needed another shard.";
+        BatchesAppended = "appended_batches_total", "Record batches appended.";
+        RecordsAppended = "appended_records_total", "Records appended.";
+        BytesAppended = "appended_bytes_total", "Bytes of record batches appended.";
+        BatchesDuplicate = "duplicate_batches_total", "Batches of idempotent producers that were there already.";
+        BytesFetched = "fetched_bytes_total", "Bytes of record batches given to consumers.";
+        TailHits = "tail_cache_hits_total", "Reads served from memory alone.";
+        TailMisses = "tail_cache_misses_total", "Reads that went to the device.";
+        JournalFrames = "journal_frames_total", "Frames written to the journal.";
+        JournalBytes = "journal_written_bytes_total", "Bytes written to the journal, padding included.";
+        JournalSyncs = "journal_syncs_total", "Writes or syncs that made frames durable.";
+        BytesDestaged = "destaged_bytes_total", "Bytes moved from the journal to segments.";
+        SegmentsDeleted = "deleted_segments_total", "Segments that retention deleted.";
+    }
+}
+
+metrics! {
+    /// What a shard has of something right now.
+    Gauge {
+        Connections = "connections", "Connections open.";
+        Partitions = "partitions", "Partitions owned.";
+        FetchesParked = "parked_fetches", "Fetches waiting for records.";
+        RequestBytes = "request_memory_bytes", "Memory of requests in progress.";
+        RequestBytesMax = "request_memory_max_bytes", "Memory that requests in progress may take.";
+        TailBytes = "tail_cache_bytes", "Memory of the newest records.";
+        JournalUsedBytes = "journal_used_bytes", "Journal not destaged yet.";
+        JournalMaxBytes = "journal_max_bytes", "How large the journal may grow.";
+        ProducerIds = "producer_ids", "Idempotent producers remembered.";
+    }
+}
+
+metrics! {
+    /// The stages of a request.
+    Stage {
+        Queue = "queue", "From the last byte read until its handler begins.";
+        Journal = "journal", "From append until its journal frame is written.";
+        Sync = "sync", "From the frame's write until it is on stable media here.";
+        Reply = "reply", "From the answer being known until its last byte is written.";
+        Total = "total", "From the last byte read to the last byte written.";
+    }
+}

@@ -1,0 +1,237 @@
+//! Counting is checked through what Prometheus would see; the watchdog by a script of looks.
+
+use super::watchdog::Finding;
+use super::*;
+use crate::limits::{METRICS_SERIES_MAX, METRICS_SHARDS_SHOWN_MAX};
+use std::collections::HashSet;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+fn check_shown(registry: &Registry, expected: &str) {
+    let page = render(registry);
+    assert!(page.lines().any(|line| line == expected), "{expected}\nis not in\n{page}");
+}
+
+#[test]
+fn counts_and_gauges_are_shown_for_each_shard() {
+    let (registry, shards) = Registry::new(2);
+    shards[0].add(Count::BytesReceived, 10);
+    shards[0].add(Count::BytesReceived, 5);
+    shards[1].set(Gauge::Connections, 7);
+    shards[1].set(Gauge::Connections, 3);
+    shards[1].count_request(ApiKey::Produce);
+    check_shown(&registry, "iolite_received_bytes_total{shard=\"0\"} 15");
+    check_shown(&registry, "iolite_received_bytes_total{shard=\"1\"} 0");
+    check_shown(&registry, "iolite_connections{shard=\"1\"} 3");
+    check_shown(&registry, "iolite_requests_total{shard=\"1\",api=\"Produce\"} 1");
+}
+
+#[test]
+fn latencies_are_cumulative_buckets_over_all_shards() {
+    let (registry, shards) = Registry::new(2);
+    let sync = |shard: usize, micros| shards[shard].record_stage(ApiKey::Produce, Stage::Sync, micros);
+    sync(0, 0);
+    sync(0, 10);
+    sync(1, 11);
+    sync(1, 1_500_000);
+    sync(1, 7_000_000);
+    let line = |le, count| {
+        let name = "iolite_request_seconds_bucket{api=\"Produce\",stage=\"sync\"";
+        check_shown(&registry, &format!("{name},le=\"{le}\"}} {count}"));
+    };
+    line("0.00001", 2);
+    line("0.00002", 3);
+    line("1", 3);
+    line("2", 4);
+    line("5", 4);
+    line("+Inf", 5);
+    check_shown(&registry, "iolite_request_seconds_sum{api=\"Produce\",stage=\"sync\"} 8.500021");
+    check_shown(&registry, "iolite_request_seconds_count{api=\"Produce\",stage=\"sync\"} 5");
+}
+
+#[test]
+fn errors_have_kafka_s_names() {
+    let (registry, shards) = Registry::new(1);
+    shards[0].count_error(ApiKey::Fetch, 1);
+    shards[0].count_error(ApiKey::Fetch, -1);
+    shards[0].count_error(ApiKey::Fetch, 9999);
+    check_shown(&registry, "iolite_errors_total{api=\"Fetch\",error=\"OFFSET_OUT_OF_RANGE\"} 1");
+    check_shown(&registry, "iolite_errors_total{api=\"Fetch\",error=\"UNKNOWN_SERVER_ERROR\"} 2");
+}
+
+/// Everything at once: each API asked, each stage timed, each error answered, on as many shards as are shown.
+#[test]
+fn series_are_bounded_whatever_happens() {
+    for shard_count in [1, METRICS_SHARDS_SHOWN_MAX, METRICS_SHARDS_SHOWN_MAX + 1, 1024] {
+        let (registry, shards) = Registry::new(u16::try_from(shard_count).unwrap());
+        for shard in &shards {
+            for api in ApiKey::ALL {
+                shard.count_request(*api);
+                Stage::ALL.iter().for_each(|stage| shard.record_stage(*api, *stage, 100));
+                (-1..200).for_each(|code| shard.count_error(*api, code));
+            }
+        }
+        let page = render(&registry);
+        let series: Vec<_> = page.lines().filter(|line| !line.starts_with('#')).collect();
+        let names: HashSet<_> = series.iter().map(|line| line.rsplit_once(' ').unwrap().0).collect();
+        assert_eq!(names.len(), series.len(), "each series once");
+        assert!(series.len() <= METRICS_SERIES_MAX, "{} series on {shard_count} shards", series.len());
+    }
+}
+
+#[test]
+fn the_page_is_what_prometheus_reads() {
+    let (registry, shards) = Registry::new(1);
+    shards[0].count_request(ApiKey::Fetch);
+    shards[0].record_stage(ApiKey::Fetch, Stage::Total, 1);
+    let mut types = HashSet::new();
+    for line in render(&registry).lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let name = rest.split(' ').next().unwrap().to_owned();
+            assert!(types.insert(name), "one type for each name: {line}");
+            continue;
+        }
+        if line.starts_with("# HELP ") {
+            continue;
+        }
+        let (name, value) = line.rsplit_once(' ').expect("a name and a value");
+        value.parse::<f64>().expect("a number");
+        let family = name.split('{').next().unwrap();
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| {
+            let family = family.strip_suffix(end)?;
+            types.contains(family).then_some(family)
+        });
+        let family = family.unwrap_or(name.split('{').next().unwrap());
+        assert!(types.contains(family), "a type before {line}");
+    }
+    for name in ["process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"] {
+        assert!(types.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn reasons_against_readiness_come_and_go() {
+    let (registry, shards) = Registry::new(2);
+    let check = |expected: &[&str]| assert_eq!(registry.unready_reasons(), expected);
+    check(&["starting", "shard 0: recovering", "shard 1: recovering"]);
+    shards.iter().for_each(|shard| shard.set_condition(Condition::Serving, true));
+    check(&["starting"]);
+    registry.set_phase(Phase::Running);
+    check(&[]);
+    shards[1].set_condition(Condition::JournalFull, true);
+    shards[1].set_condition(Condition::DiskFull, true);
+    check(&["shard 1: journal full", "shard 1: disk full"]);
+    shards[1].set_condition(Condition::JournalFull, false);
+    check(&["shard 1: disk full"]);
+    shards[1].set_condition(Condition::DiskFull, false);
+    check(&[]);
+    registry.set_phase(Phase::Stopping);
+    check(&["stopping"]);
+}
+
+const STALL: Duration = Duration::from_millis(10);
+const DISK_SLOW: Duration = Duration::from_millis(1000);
+
+/// A watchdog and a clock that goes by looks.
+struct Script {
+    watchdog: Watchdog,
+    now: Instant,
+}
+
+impl Script {
+    fn new(registry: &Arc<Registry>) -> Self {
+        let now = Instant::now();
+        Self { watchdog: Watchdog::new(Arc::clone(registry), STALL, DISK_SLOW, now), now }
+    }
+
+    /// Looks every 2 ms for so long; what was found when.
+    fn looks(&mut self, millis: u64) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for _ in 0..millis / 2 {
+            self.now += Duration::from_millis(2);
+            findings.extend(self.watchdog.look(self.now));
+        }
+        findings
+    }
+}
+
+#[test]
+fn a_stalled_poll_is_found_once_with_what_it_did() {
+    let (registry, shards) = Registry::new(1);
+    let mut script = Script::new(&registry);
+    let task = poll_fn(|_| {
+        assert_eq!(script.looks(8), []);
+        note(Activity::Api(ApiKey::Fetch));
+        let (shard, activity) = (0, Activity::Api(ApiKey::Fetch));
+        let stalled = Finding::Stalled { shard, activity, so_far: STALL };
+        assert_eq!(script.looks(100), [stalled], "told once");
+        Poll::Ready(())
+    });
+    shards[0].install_activity();
+    let mut watched = pin!(Watched::new(Activity::Journal, task));
+    assert_eq!(watched.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(()));
+    let recovered = script.looks(2);
+    let activity = Activity::Api(ApiKey::Fetch);
+    assert!(
+        matches!(recovered[..], [Finding::Recovered { shard: 0, activity: was, .. }] if was == activity),
+        "{recovered:?}"
+    );
+    assert_eq!(script.looks(100), [], "an idle shard isn't stalled");
+    check_shown(&registry, "iolite_stalls_total{shard=\"0\"} 1");
+}
+
+#[test]
+fn a_busy_shard_is_not_a_stalled_one() {
+    let (registry, shards) = Registry::new(1);
+    let mut script = Script::new(&registry);
+    shards[0].install_activity();
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..20 {
+        let mut watched = pin!(Watched::new(Activity::Journal, poll_fn(|_| Poll::Ready(script.looks(6)))));
+        assert_eq!(watched.as_mut().poll(&mut context), Poll::Ready(Vec::new()));
+    }
+}
+
+#[test]
+fn a_machine_that_stood_still_blames_no_shard() {
+    let (registry, shards) = Registry::new(1);
+    let mut script = Script::new(&registry);
+    shards[0].install_activity();
+    note(Activity::Upkeep);
+    assert_eq!(script.looks(4), []);
+    script.now += Duration::from_secs(5);
+    assert_eq!(script.looks(2), []);
+}
+
+#[test]
+fn a_disk_that_does_not_answer_makes_the_broker_unready() {
+    let (registry, shards) = Registry::new(1);
+    let mut script = Script::new(&registry);
+    registry.set_phase(Phase::Running);
+    shards[0].set_condition(Condition::Serving, true);
+    shards[0].set_oldest_frame_in_flight(Some(1));
+    assert_eq!(script.looks(900), []);
+    shards[0].set_oldest_frame_in_flight(Some(2));
+    assert_eq!(script.looks(1002), [Finding::DiskSlow { shard: 0, so_far: DISK_SLOW }]);
+    assert_eq!(registry.unready_reasons(), ["shard 0: slow disk"]);
+    shards[0].set_oldest_frame_in_flight(None);
+    let answered = script.looks(2);
+    assert!(matches!(answered[..], [Finding::DiskAnswered { shard: 0, .. }]), "{answered:?}");
+    assert_eq!(registry.unready_reasons(), [""; 0]);
+    assert_eq!(script.looks(5000), [], "an idle disk isn't slow");
+}
+
+#[test]
+fn every_activity_is_read_back_as_it_was_told() {
+    let (registry, shards) = Registry::new(1);
+    shards[0].install_activity();
+    let apis = ApiKey::ALL.iter().map(|api| Activity::Api(*api));
+    let mut shown = HashSet::new();
+    for activity in apis.chain(activity::NAMED) {
+        note(activity);
+        assert_eq!(activity::Moment::of(&registry.shards[0]).activity(), Some(activity));
+        assert!(shown.insert(activity.to_string()), "{activity}");
+    }
+}
