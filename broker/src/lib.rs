@@ -8,5 +8,6 @@ pub mod exit;
 pub mod limits;
 pub mod metrics;
 pub mod net;
+pub mod quorum;
 pub mod runtime;
 pub mod startup;

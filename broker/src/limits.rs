@@ -33,3 +33,20 @@ pub const METRICS_SHARDS_SHOWN_MAX: usize = 32;
 pub const METRICS_HISTOGRAMS_MAX: usize = 110;
 /// Errors by API and code that are shown; more are summed up.
 pub const METRICS_ERROR_SERIES_MAX: usize = 200;
+
+/// Jobs that may wait for the quorum's writer thread; each of its callers waits for its own.
+pub const QUORUM_WRITES_MAX: usize = 16;
+/// Commands that may be open at the metadata quorum; more wait to be taken.
+pub const QUORUM_COMMANDS_OPEN_MAX: usize = 1024;
+/// Changes that may wait for a subscriber; the quorum waits for it then.
+pub const QUORUM_CHANGES_WAITING_MAX: usize = 1024;
+/// The size of the quorum's log below which no snapshot is taken.
+pub const QUORUM_LOG_BYTES_MIN: u64 = 4 << 20;
+/// Space kept allocated ahead of the quorum's log, for what heals a full disk.
+pub const QUORUM_RESERVE_BYTES: u64 = 1 << 20;
+/// Below this much space, metadata only changes to free more.
+pub const QUORUM_SPACE_LOW_BYTES: u64 = 8 << 20;
+/// How long a start waits for the quorum to lead itself, in seconds: a few writes on the slowest disk.
+pub const QUORUM_START_SECONDS_MAX: u64 = 60;
+
+const _: () = assert!(QUORUM_RESERVE_BYTES < QUORUM_SPACE_LOW_BYTES);

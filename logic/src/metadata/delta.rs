@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use protocol::types::PartitionIndex;
 
-use super::image::Topic;
+use super::image::{Image, Topic};
 
 /// A topic before and after. At least one is there; both have one id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +66,23 @@ pub struct Delta {
 }
 
 impl Delta {
+    /// What lies between two images. Looks at every topic: for images that came by another way than a command.
+    #[must_use]
+    pub fn between(before: &Image, after: &Image) -> Self {
+        let gone = before.topics().filter(|topic| after.topic_by_id(topic.id).is_none());
+        let gone = gone.map(|topic| TopicChange { before: Some(topic.clone()), after: None });
+        let there = after.topics().filter_map(|topic| {
+            let was = before.topic_by_id(topic.id);
+            (was != Some(topic)).then(|| TopicChange { before: was.cloned(), after: Some(topic.clone()) })
+        });
+        Self {
+            topics: gone.chain(there).collect(),
+            brokers_changed: before.brokers != after.brokers,
+            broker_settings_changed: before.cluster_settings != after.cluster_settings
+                || before.broker_settings != after.broker_settings,
+        }
+    }
+
     /// Whether nothing changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
