@@ -108,20 +108,41 @@ impl<'a> Reader<'a> {
     /// Reads an unsigned varint of 32 bits.
     #[inline]
     pub fn uvarint(&mut self) -> Result<u32, DecodeError> {
-        // One byte holds nearly all lengths.
-        if let Some((&byte, rest)) = self.rest.split_first()
-            && byte < 0x80
-        {
-            self.rest = rest;
-            return Ok(u32::from(byte));
+        match self.uvarint_short() {
+            Some(value) => Ok(value),
+            None => self.uvarint_long(),
         }
-        let value = self.uvarint_bytes(VARINT_BYTES_MAX)?;
-        u32::try_from(value).map_err(|_| DecodeError::VarintTooLong)
     }
 
     /// Reads an unsigned varint of 64 bits.
+    #[inline]
     pub fn uvarlong(&mut self) -> Result<u64, DecodeError> {
-        self.uvarint_bytes(VARLONG_BYTES_MAX)
+        match self.uvarint_short() {
+            Some(value) => Ok(u64::from(value)),
+            None => self.uvarint_bytes(VARLONG_BYTES_MAX),
+        }
+    }
+
+    /// Reads a varint of one or two bytes, which nearly all lengths and deltas are; none if it is longer.
+    #[inline]
+    fn uvarint_short(&mut self) -> Option<u32> {
+        let (&[first], rest) = self.rest.split_first_chunk()?;
+        if first < 0x80 {
+            self.rest = rest;
+            return Some(u32::from(first));
+        }
+        let (&[second], rest) = rest.split_first_chunk()?;
+        if second >= 0x80 {
+            return None;
+        }
+        self.rest = rest;
+        Some(u32::from(first & 0x7f) | u32::from(second) << 7)
+    }
+
+    #[inline(never)]
+    fn uvarint_long(&mut self) -> Result<u32, DecodeError> {
+        let value = self.uvarint_bytes(VARINT_BYTES_MAX)?;
+        u32::try_from(value).map_err(|_| DecodeError::VarintTooLong)
     }
 
     /// Reads a zigzag varint of 32 bits.
@@ -138,6 +159,7 @@ impl<'a> Reader<'a> {
         Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
     }
 
+    #[inline(never)]
     fn uvarint_bytes(&mut self, bytes_max: usize) -> Result<u64, DecodeError> {
         let mut value = 0_u64;
         for (index, &byte) in self.rest.iter().take(bytes_max).enumerate() {
