@@ -39,11 +39,10 @@ schema! {
     metadata_schema, "metadata.rs", metadata
 }
 schema! {
-<<<<<<< HEAD
     /// The idempotent producers of one partition, at one offset.
     producer_snapshot_schema, "producer_snapshot.rs", producer_snapshot
-=======
+}
+schema! {
     /// The metadata quorum's membership and snapshot file.
     quorum_schema, "quorum.rs", quorum
->>>>>>> 85bad36 (broker: the metadata quorum, a quorum of one on its own log and snapshots)
 }
