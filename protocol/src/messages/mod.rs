@@ -55,14 +55,11 @@ pub trait Message<'a>: Field<'a> {
     /// The API it belongs to.
     const API: ApiKey;
 
-    /// Reads a whole body. `budget_bytes` bounds the memory that arrays may take. The version must be one of the
-    /// API's: whoever read the header has checked that.
+    /// Reads a body. `budget_bytes` bounds the memory that arrays may take. The version must be one of the API's:
+    /// whoever read the header has checked that. Bytes behind the body are ignored, as Kafka's broker and clients do.
     fn decode(bytes: &'a [u8], version: i16, budget_bytes: usize) -> Result<Self, DecodeError> {
         assert!(Self::API.supports(version), "{} has no version {version}", Self::API);
-        let mut reader = Reader::new(bytes, budget_bytes);
-        let message = Self::read(&mut reader, Self::API.format(version))?;
-        reader.finish()?;
-        Ok(message)
+        Self::read(&mut Reader::new(bytes, budget_bytes), Self::API.format(version))
     }
 
     /// Writes the body; a value that the version can't carry fails the frame when it is finished.
