@@ -9,6 +9,7 @@ pub mod disk;
 mod journal;
 pub mod limits;
 mod recovery;
+pub mod segment;
 pub mod store;
 mod tail;
 mod wait;

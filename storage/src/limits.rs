@@ -48,3 +48,38 @@ pub const REPLAY_READ_BYTES: usize = 4 * 1024 * 1024;
 // The table of a full frame and the longest append fit in one buffer.
 const _: () = assert!(APPEND_BYTES_MAX + (FRAME_ENTRIES_MAX + 2) * 48 < BUFFER_BYTES_MAX);
 const _: () = assert!(ZERO_WRITE_BYTES.is_multiple_of(BUFFER_ALIGN_BYTES));
+
+/// The longest segment file: positions in an offset index have 31 bits.
+pub const SEGMENT_BYTES_MAX: u64 = 0x7fff_ffff;
+
+/// The longest write to a segment file.
+pub const SEGMENT_WRITE_BYTES: usize = 1024 * 1024;
+
+/// The longest read of a segment file, unless one batch is longer.
+pub const SEGMENT_READ_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The shortest read of a segment file: smaller ones cost a device no less.
+pub const SEGMENT_READ_BYTES_MIN: usize = 16 * 1024;
+
+/// How much of a segment is read at once to walk over its headers.
+pub const SEGMENT_WALK_BYTES: usize = 256 * 1024;
+
+/// From this length on, a segment's space is allocated ahead, by as much as it is long.
+pub const SEGMENT_ALLOCATE_BYTES_MIN: u64 = 1024 * 1024;
+
+/// A segment's space is allocated ahead by no more than this.
+pub const SEGMENT_ALLOCATE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// So many entries of an offset index may exist in memory only; a restart walks over what they would have pointed to.
+pub const INDEX_ENTRIES_UNWRITTEN_MAX: u32 = 16;
+
+/// An index file longer than this is damaged.
+pub const INDEX_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// How many readers of one partition find the place where they stopped without looking it up.
+pub const READ_CURSORS: usize = 4;
+
+const _: () = assert!(SEGMENT_WRITE_BYTES.is_power_of_two());
+const _: () = assert!(SEGMENT_WRITE_BYTES <= BUFFER_BYTES_MAX);
+const _: () = assert!(SEGMENT_READ_BYTES_MIN <= SEGMENT_WALK_BYTES);
+const _: () = assert!(SEGMENT_WALK_BYTES <= SEGMENT_READ_BYTES_MAX);

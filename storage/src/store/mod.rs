@@ -33,11 +33,11 @@ mod tests;
 pub use crate::checkpoint::EpochStart;
 pub use crate::journal::replay::LostFrames;
 pub use crate::journal::{FrameSequence as JournalSequence, Generation};
+pub use crate::segment::{LogConfig, ReadBatches};
 pub use errors::{OpenError, ReadError, StoreError, StoreFailure};
 pub use types::{
-    Admission, BatchAppend, Damage, LogConfig, LostRecords, PartitionSlot, PartitionSpec, ReadBatches,
-    ReadClass, Recovered, RecoveredPartition, RecoveryObserver, StoreListener, StoreOptions, StoreStats,
-    SyncMethod,
+    Admission, BatchAppend, Damage, LostRecords, PartitionSlot, PartitionSpec, ReadClass, Recovered,
+    RecoveredPartition, RecoveryObserver, StoreListener, StoreOptions, StoreStats, SyncMethod,
 };
 
 use state::{Partition, State};

@@ -5,11 +5,12 @@ use protocol::types::{Offset, Timestamp};
 
 use super::errors::ReadError;
 use super::state::State;
-use super::types::{PartitionSlot, ReadBatches, ReadClass};
+use super::types::{PartitionSlot, ReadClass};
 use super::{ShardStore, Shared};
 use crate::batch::BatchView;
 use crate::disk::{Disk, DiskFile};
 use crate::journal::ring::Pinned;
+use crate::segment::ReadBatches;
 use crate::tail::{Run, Wanted, find_batch, select};
 
 impl<D: Disk> ShardStore<D> {

@@ -6,7 +6,7 @@ use protocol::types::{LeaderEpoch, Offset, PartitionKey};
 use rustc_hash::FxHashMap;
 
 use super::errors::{StoreError, StoreFailure};
-use super::types::{BatchAppend, LogConfig, PartitionSlot, PartitionSpec, StoreOptions, StoreStats};
+use super::types::{BatchAppend, PartitionSlot, PartitionSpec, StoreOptions, StoreStats};
 use crate::batch::batches;
 use crate::checkpoint::{EpochStart, Life};
 use crate::disk::DiskFile;
@@ -16,6 +16,7 @@ use crate::journal::ring::{FrameLocation, Ring};
 use crate::journal::window::Window;
 use crate::journal::{FrameSequence, Generation};
 use crate::limits::FRAME_ENTRIES_MAX;
+use crate::segment::LogConfig;
 use crate::tail::{Run, Runs, Tail};
 
 /// A partition of the store.

@@ -11,6 +11,7 @@ use crate::checkpoint::EpochStart;
 use crate::journal::FrameSequence;
 use crate::journal::replay::LostFrames;
 use crate::limits::{APPEND_BYTES_MAX, FRAMES_IN_FLIGHT_MAX};
+use crate::segment::LogConfig;
 
 /// Names a partition within its shard's store, as long as the store is open. Never used again for another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,33 +104,6 @@ pub struct PartitionSpec {
     pub config: LogConfig,
 }
 
-/// How the log of one partition is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogConfig {
-    /// A segment is closed before it gets longer.
-    pub segment_bytes: u64,
-    /// A segment is closed when records span more time than this.
-    pub segment_ms: i64,
-    /// At least so many bytes of batches lie between two entries of an offset index.
-    pub index_interval_bytes: u32,
-    /// The oldest segments go when the log is longer.
-    pub retention_bytes: Option<u64>,
-    /// Segments go when all their records are older.
-    pub retention_ms: Option<i64>,
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self {
-            segment_bytes: 1 << 30,
-            segment_ms: 7 * 24 * 3600 * 1000,
-            index_interval_bytes: 4096,
-            retention_bytes: None,
-            retention_ms: Some(7 * 24 * 3600 * 1000),
-        }
-    }
-}
-
 /// Batches to be appended to one partition.
 #[derive(Clone, Debug)]
 pub struct BatchAppend {
@@ -141,17 +115,6 @@ pub struct BatchAppend {
     pub leader_epoch: LeaderEpoch,
     /// The records' time, where the topic wants the time of the append.
     pub log_append_time: Option<Timestamp>,
-}
-
-/// Batches that were read: whole ones, consecutive.
-#[derive(Clone, Debug, Default)]
-pub struct ReadBatches {
-    /// Their bytes; each chunk holds whole batches.
-    pub chunks: Vec<Bytes>,
-    /// The length of all chunks.
-    pub bytes: usize,
-    /// The offset to go on at.
-    pub next: Offset,
 }
 
 /// For whom a read is made.

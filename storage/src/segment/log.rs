@@ -1,0 +1,560 @@
+//! The log of one partition: its segments, what is synced of them, and the few places in memory that change.
+//!
+//! Everything takes `&self`. Reads may run beside anything; [`PartitionLog::append`], [`PartitionLog::sync`],
+//! [`PartitionLog::truncate`] and [`PartitionLog::close`] exclude each other, which their caller sees to (asserted).
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use protocol::types::{Offset, PartitionKey, Timestamp};
+
+use super::SegmentError;
+use super::config::LogConfig;
+use super::files::{LogNumber, OpenFiles};
+use super::index::{Entry, Index, IndexWrite, OffsetEntry, TimeEntry, read_entries};
+use super::names::{
+    FileKind, IDENTITY_FILE, TOPICS_DIRECTORY, file_name, identity_content, is_retired, retired_directory,
+};
+use super::read::Cursors;
+use super::retention::{RetentionPlan, SegmentSummary};
+use super::walk::write_pieces;
+use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::limits::INDEX_ENTRIES_UNWRITTEN_MAX;
+
+/// See the module.
+pub struct PartitionLog<D: Disk> {
+    pub(super) files: OpenFiles<D>,
+    pub(super) number: LogNumber,
+    pub(super) key: PartitionKey,
+    pub(super) directory: PathBuf,
+    pub(super) config: Cell<LogConfig>,
+    pub(super) state: RefCell<State>,
+    pub(super) cursors: RefCell<Cursors>,
+    /// Counts what takes bytes away from under a reader.
+    pub(super) cuts: Cell<u64>,
+    writing: Cell<bool>,
+}
+
+pub(super) struct State {
+    /// By base offset; never empty. The last one is written to.
+    pub(super) segments: VecDeque<Segment>,
+    /// The offset after the last one.
+    pub(super) end: Offset,
+    pub(super) active: Active,
+    /// Base offsets of closed segments that are not synced yet.
+    pub(super) closed_unsynced: Vec<Offset>,
+    /// The active segment has been written to since its last sync.
+    pub(super) log_unsynced: bool,
+    pub(super) index_unsynced: bool,
+    /// Names were added to the directory, or removed, since its last sync.
+    pub(super) names_unsynced: bool,
+    /// The directory may not be there, or not be known to be ours.
+    pub(super) directory_new: bool,
+}
+
+pub(super) struct Segment {
+    pub(super) base: Offset,
+    pub(super) size_bytes: u64,
+    /// Whether its file is there.
+    pub(super) exists: bool,
+    pub(super) offsets: Index<OffsetEntry>,
+    pub(super) times: Index<TimeEntry>,
+    /// None as long as nobody has looked, and in an empty segment.
+    pub(super) latest: Option<Latest>,
+    /// The index has been seen to be wrong.
+    pub(super) index_suspect: bool,
+}
+
+/// The largest timestamp so far, and the last offset of the first batch that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Latest {
+    pub(super) timestamp: Timestamp,
+    pub(super) offset: Offset,
+}
+
+/// What is known of the last segment only.
+#[derive(Default)]
+pub(super) struct Active {
+    /// The bytes in the last block where that is not full; none where they must be read first.
+    pub(super) tail: Option<Vec<u8>>,
+    /// Bytes of batches since the last entry of the offset index.
+    pub(super) unindexed_bytes: u64,
+    /// The timestamp of the time index's last entry.
+    pub(super) indexed_timestamp: Option<Timestamp>,
+    /// The largest timestamp of the first batch; none as long as nobody has looked.
+    pub(super) first_timestamp: Option<Timestamp>,
+    pub(super) allocated_bytes: u64,
+}
+
+impl Segment {
+    pub(super) fn empty(base: Offset) -> Self {
+        Self {
+            base,
+            size_bytes: 0,
+            exists: false,
+            offsets: Index::new(),
+            times: Index::new(),
+            latest: None,
+            index_suspect: false,
+        }
+    }
+
+    /// An offset's distance from the base, as indexes have it.
+    pub(super) fn relative(&self, offset: Offset) -> Option<i32> {
+        i32::try_from(offset.since(self.base)).ok().filter(|&relative| relative >= 0)
+    }
+}
+
+impl State {
+    pub(super) fn of(segments: VecDeque<Segment>, end: Offset, active: Active) -> Self {
+        assert!(!segments.is_empty());
+        assert!(segments.back().is_some_and(|last| last.base <= end));
+        Self {
+            segments,
+            end,
+            active,
+            closed_unsynced: Vec::new(),
+            log_unsynced: false,
+            index_unsynced: false,
+            names_unsynced: false,
+            directory_new: false,
+        }
+    }
+
+    /// A log without records.
+    pub(super) fn empty(base: Offset) -> Self {
+        let active = Active { tail: Some(Vec::new()), ..Active::default() };
+        Self { directory_new: true, ..Self::of(VecDeque::from([Segment::empty(base)]), base, active) }
+    }
+
+    pub(super) fn last(&self) -> &Segment {
+        self.segments.back().expect("there is always a last segment")
+    }
+
+    pub(super) fn last_mut(&mut self) -> &mut Segment {
+        self.segments.back_mut().expect("there is always a last segment")
+    }
+
+    pub(super) fn segment_mut(&mut self, base: Offset) -> Option<&mut Segment> {
+        let at = self.segments.binary_search_by_key(&base, |segment| segment.base).ok()?;
+        self.segments.get_mut(at)
+    }
+}
+
+/// Held by whoever writes to a log.
+pub(super) struct Writing<'a>(&'a Cell<bool>);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
+impl<D: Disk> PartitionLog<D> {
+    /// A log of a partition that has none yet. Nothing is on the disk before the first append.
+    #[must_use]
+    pub fn create(
+        files: &OpenFiles<D>,
+        key: PartitionKey,
+        directory: PathBuf,
+        config: LogConfig,
+        base: Offset,
+    ) -> Self {
+        Self::with_state(files, key, directory, config, State::empty(base))
+    }
+
+    pub(super) fn with_state(
+        files: &OpenFiles<D>,
+        key: PartitionKey,
+        directory: PathBuf,
+        config: LogConfig,
+        state: State,
+    ) -> Self {
+        Self {
+            files: files.clone(),
+            number: files.add_log(),
+            key,
+            directory,
+            config: Cell::new(config),
+            state: RefCell::new(state),
+            cursors: RefCell::default(),
+            cuts: Cell::new(0),
+            writing: Cell::new(false),
+        }
+    }
+
+    /// The first offset that the segments have; the log's start may be later.
+    #[must_use]
+    pub fn start(&self) -> Offset {
+        self.state.borrow().segments.front().expect("there is always a segment").base
+    }
+
+    /// The offset after the last one.
+    #[must_use]
+    pub fn end(&self) -> Offset {
+        self.state.borrow().end
+    }
+
+    /// The length of all batches.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.state.borrow().segments.iter().map(|segment| segment.size_bytes).sum()
+    }
+
+    /// The partition's directory, below the data directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Changes the config; what is written already stays as it is.
+    pub fn set_config(&self, config: LogConfig) {
+        self.config.set(config);
+    }
+
+    /// Makes everything appended durable, and the names of new files.
+    ///
+    /// # Errors
+    /// What the disk says: the process must stop.
+    pub async fn sync(&self) -> Result<(), SegmentError> {
+        let _writing = self.begin_writing();
+        self.write_indexes(INDEX_ENTRIES_UNWRITTEN_MAX).await?;
+        let closed = self.state.borrow().closed_unsynced.clone();
+        for base in closed {
+            self.sync_closed(base).await?;
+            self.state.borrow_mut().closed_unsynced.retain(|&other| other != base);
+        }
+        let (base, log, index) = {
+            let state = self.state.borrow();
+            (state.last().base, state.log_unsynced, state.index_unsynced)
+        };
+        if index {
+            self.sync_file(base, FileKind::OffsetIndex).await?;
+            self.state.borrow_mut().index_unsynced = false;
+        }
+        if log {
+            self.sync_file(base, FileKind::Log).await?;
+            self.state.borrow_mut().log_unsynced = false;
+        }
+        self.sync_names().await
+    }
+
+    /// Gives back what memory an idle partition does not need. The next append reads it again.
+    ///
+    /// # Errors
+    /// What the disk says: the process must stop.
+    pub async fn release_memory(&self) -> Result<(), SegmentError> {
+        let _writing = self.begin_writing();
+        self.write_indexes(1).await?;
+        let mut state = self.state.borrow_mut();
+        state.active.tail = None;
+        let last = state.last_mut();
+        last.offsets.unload_tail();
+        last.times.unload_tail();
+        self.cursors.borrow_mut().clear();
+        Ok(())
+    }
+
+    /// Cuts all files to their length, finishes the indexes, and syncs: what Kafka leaves behind when it stops.
+    ///
+    /// # Errors
+    /// What the disk says: the process must stop.
+    pub async fn close(&self) -> Result<(), SegmentError> {
+        {
+            let _writing = self.begin_writing();
+            if self.state.borrow().last().size_bytes > 0 {
+                self.finish_active().await?;
+                let mut state = self.state.borrow_mut();
+                let base = state.last().base;
+                state.closed_unsynced.push(base);
+            }
+        }
+        self.sync().await
+    }
+
+    /// Takes the partition's directory out of the way: durable, at once, whatever its size. [`remove_retired`] frees
+    /// the space.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub async fn retire(&self) -> Result<(), SegmentError> {
+        let _writing = self.begin_writing();
+        self.add_cut();
+        let bases: Vec<Offset> = self.state.borrow().segments.iter().map(|segment| segment.base).collect();
+        bases.into_iter().for_each(|base| self.files.forget(self.number, base));
+        retire_directory(self.files.disk(), &self.directory, self.key).await
+    }
+
+    /// The segments as retention sees them, timestamps included.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub async fn summaries(&self) -> Result<Vec<SegmentSummary>, SegmentError> {
+        let bases: Vec<Offset> = self.state.borrow().segments.iter().map(|segment| segment.base).collect();
+        for base in bases {
+            self.load_latest(base).await?;
+        }
+        let state = self.state.borrow();
+        let nexts = state.segments.iter().skip(1).map(|segment| segment.base).chain([state.end]);
+        let summaries = state.segments.iter().zip(nexts).map(|(segment, end)| SegmentSummary {
+            base: segment.base,
+            end,
+            size_bytes: segment.size_bytes,
+            max_timestamp: segment.latest.map(|latest| latest.timestamp),
+        });
+        Ok(summaries.collect())
+    }
+
+    /// Removes the segments that a plan names. The log's start must be durably at or past their end. Where the last
+    /// segment is among them, nothing may be appended meanwhile.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub async fn drop_segments(&self, plan: &RetentionPlan) -> Result<(), SegmentError> {
+        for &base in &plan.segments {
+            let exists = {
+                let mut state = self.state.borrow_mut();
+                // Cut away in between.
+                if state.segments.front().is_none_or(|first| first.base != base) {
+                    break;
+                }
+                let first = state.segments.pop_front().expect("just seen");
+                if state.segments.is_empty() {
+                    let _writing = self.begin_writing();
+                    let end = state.end;
+                    assert!(end > base, "an empty segment is never dropped");
+                    state.segments.push_back(Segment::empty(end));
+                    state.active = Active { tail: Some(Vec::new()), ..Active::default() };
+                    state.log_unsynced = false;
+                    state.index_unsynced = false;
+                }
+                state.closed_unsynced.retain(|&other| other != base);
+                state.names_unsynced = true;
+                first.exists
+            };
+            self.add_cut();
+            if exists {
+                self.remove_files(base).await?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn begin_writing(&self) -> Writing<'_> {
+        assert!(!self.writing.replace(true), "two writers of one log");
+        Writing(&self.writing)
+    }
+
+    /// Tells readers under way to look again.
+    pub(super) fn add_cut(&self) {
+        self.cuts.set(self.cuts.get() + 1);
+        self.cursors.borrow_mut().clear();
+    }
+
+    pub(super) fn path(&self, base: Offset, kind: FileKind) -> PathBuf {
+        self.directory.join(file_name(base, kind))
+    }
+
+    pub(super) fn error(&self, base: Offset, kind: FileKind) -> impl Fn(io::Error) -> SegmentError {
+        move |source| SegmentError::Io { file: self.path(base, kind), source }
+    }
+
+    pub(super) fn directory_error(&self, source: io::Error) -> SegmentError {
+        SegmentError::Io { file: self.directory.clone(), source }
+    }
+
+    pub(super) async fn file(&self, base: Offset, kind: FileKind) -> Result<Rc<D::File>, SegmentError> {
+        let opened = self.files.get(self.number, &self.directory, base, kind, OpenMode::Write);
+        opened.await.map_err(self.error(base, kind))
+    }
+
+    /// As [`PartitionLog::file`], made where it is not there.
+    pub(super) async fn file_created(
+        &self,
+        base: Offset,
+        kind: FileKind,
+    ) -> Result<Rc<D::File>, SegmentError> {
+        let opened = self.files.get(self.number, &self.directory, base, kind, OpenMode::Create);
+        opened.await.map_err(self.error(base, kind))
+    }
+
+    /// Removes a segment's files, the segment itself first: indexes alone are nothing.
+    pub(super) async fn remove_files(&self, base: Offset) -> Result<(), SegmentError> {
+        self.files.forget(self.number, base);
+        for kind in FileKind::ALL {
+            match self.files.disk().remove_file(&self.path(base, kind)).await {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+                removed => removed.map_err(self.error(base, kind))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the active segment's indexes where at least so many entries of the offset index are not in its file.
+    pub(super) async fn write_indexes(&self, unwritten_min: u32) -> Result<(), SegmentError> {
+        let (base, unwritten, times) = {
+            let state = self.state.borrow();
+            let last = state.last();
+            (last.base, last.offsets.unwritten_count(), last.times.plan_write())
+        };
+        if unwritten < unwritten_min && (unwritten_min > 1 || times.is_none()) {
+            return Ok(());
+        }
+        // In this order, so that what the offset index covers is covered by the time index, whatever happens. A time
+        // index that is not there at all tells that its name was lost: it is made even when it is empty.
+        self.file_created(base, FileKind::TimeIndex).await?;
+        self.state.borrow_mut().names_unsynced = true;
+        if let Some(write) = times {
+            self.write_index::<TimeEntry>(base, &write).await?;
+            self.sync_file(base, FileKind::TimeIndex).await?;
+            self.state.borrow_mut().last_mut().times.finish_write(&write);
+        }
+        let offsets = self.state.borrow().last().offsets.plan_write();
+        if let Some(write) = offsets {
+            self.write_index::<OffsetEntry>(base, &write).await?;
+            let mut state = self.state.borrow_mut();
+            state.last_mut().offsets.finish_write(&write);
+            state.index_unsynced = true;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn write_index<E: Entry>(
+        &self,
+        base: Offset,
+        write: &IndexWrite,
+    ) -> Result<(), SegmentError> {
+        let file = self.file_created(base, E::KIND).await?;
+        let written = write_pieces(self.files.disk(), &*file, write.position, &[&write.bytes], 0).await;
+        written.map(|_| ()).map_err(self.error(base, E::KIND))
+    }
+
+    /// Makes the index entries of the active segment's last group known, so that more can be added.
+    pub(super) async fn load_index_tails(&self) -> Result<(), SegmentError> {
+        let (base, offsets, times) = {
+            let state = self.state.borrow();
+            let last = state.last();
+            (last.base, last.offsets.missing_tail(), last.times.missing_tail())
+        };
+        if let Some((from, to)) = offsets {
+            let entries = self.read_tail(base, from, to).await?;
+            self.state.borrow_mut().last_mut().offsets.load_tail(entries);
+        }
+        if let Some((from, to)) = times {
+            let entries = self.read_tail(base, from, to).await?;
+            self.state.borrow_mut().last_mut().times.load_tail(entries);
+        }
+        Ok(())
+    }
+
+    async fn read_tail<E: Entry>(&self, base: Offset, from: u32, to: u32) -> Result<Vec<E>, SegmentError> {
+        let file = self.file(base, E::KIND).await?;
+        let entries = read_entries(&*file, from, to).await.map_err(self.error(base, E::KIND))?;
+        if u32::try_from(entries.len()).ok() != Some(to - from) {
+            // What was written is not there: as bad as a lost write.
+            let source = io::Error::new(io::ErrorKind::UnexpectedEof, "index entries have disappeared");
+            return Err(self.error(base, E::KIND)(source));
+        }
+        Ok(entries)
+    }
+
+    pub(super) async fn sync_file(&self, base: Offset, kind: FileKind) -> Result<(), SegmentError> {
+        self.file(base, kind).await?.sync().await.map_err(self.error(base, kind))
+    }
+
+    async fn sync_closed(&self, base: Offset) -> Result<(), SegmentError> {
+        let suspect = match self.state.borrow_mut().segment_mut(base) {
+            // Dropped in between.
+            None => return Ok(()),
+            Some(segment) => std::mem::take(&mut segment.index_suspect),
+        };
+        if suspect {
+            self.rebuild_indexes(base).await?;
+        }
+        for kind in [FileKind::TimeIndex, FileKind::OffsetIndex, FileKind::Log] {
+            match self.sync_file(base, kind).await {
+                // Dropped while it was synced.
+                Err(_) if self.state.borrow_mut().segment_mut(base).is_none() => return Ok(()),
+                synced => synced?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn sync_names(&self) -> Result<(), SegmentError> {
+        let (names, new) = {
+            let state = self.state.borrow();
+            let exists = state.segments.iter().any(|segment| segment.exists);
+            (state.names_unsynced, state.directory_new && exists)
+        };
+        if new {
+            self.write_identity().await.map_err(|error| self.directory_error(error))?;
+        }
+        if names || new {
+            let disk = self.files.disk();
+            disk.sync_directory(&self.directory).await.map_err(|error| self.directory_error(error))?;
+            self.state.borrow_mut().names_unsynced = false;
+        }
+        if new {
+            self.sync_parents().await.map_err(|error| self.directory_error(error))?;
+            self.state.borrow_mut().directory_new = false;
+        }
+        Ok(())
+    }
+
+    async fn sync_parents(&self) -> io::Result<()> {
+        let mut directory = self.directory.as_path();
+        while let Some(parent) = directory.parent() {
+            self.files.disk().sync_directory(parent).await?;
+            directory = parent;
+        }
+        Ok(())
+    }
+
+    async fn write_identity(&self) -> io::Result<()> {
+        let content = identity_content(self.key.topic_id);
+        let file = self.files.disk().open(&self.directory.join(IDENTITY_FILE), OpenMode::Create).await?;
+        write_pieces(self.files.disk(), &file, 0, &[content.as_bytes()], 0).await?;
+        file.truncate(u64::try_from(content.len()).expect("short")).await?;
+        file.sync().await?;
+        file.close().await
+    }
+}
+
+/// Renames a partition's directory, if it is there, to a name that no partition has.
+pub(super) async fn retire_directory<D: Disk>(
+    disk: &D,
+    directory: &Path,
+    key: PartitionKey,
+) -> Result<(), SegmentError> {
+    let retired = retired_directory(key);
+    let renamed = async {
+        if !disk.exists(directory).await? {
+            return Ok(());
+        }
+        if disk.exists(&retired).await? {
+            disk.remove_directory(&retired).await?;
+        }
+        disk.rename(directory, &retired).await?;
+        disk.sync_directory(Path::new(TOPICS_DIRECTORY)).await
+    };
+    renamed.await.map_err(|source| SegmentError::Io { file: directory.to_owned(), source })
+}
+
+/// Frees the space of all partitions that have been retired, in this life or an earlier one.
+///
+/// # Errors
+/// What the disk says.
+pub async fn remove_retired<D: Disk>(disk: &D) -> io::Result<()> {
+    let topics = Path::new(TOPICS_DIRECTORY);
+    for name in disk.list(topics).await?.iter().filter(|name| is_retired(name)) {
+        match disk.remove_directory(&topics.join(name)).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+            removed => removed?,
+        }
+    }
+    Ok(())
+}
