@@ -11,6 +11,7 @@ use crate::disk::memory::{MemoryDisk, MemoryOptions, block_on};
 
 mod crash;
 mod damage;
+mod kafka;
 mod model;
 
 const KEY: PartitionKey = PartitionKey { topic_id: TopicId([7; 16]), partition: PartitionIndex(3) };
