@@ -50,3 +50,21 @@ pub const QUORUM_SPACE_LOW_BYTES: u64 = 8 << 20;
 pub const QUORUM_START_SECONDS_MAX: u64 = 60;
 
 const _: () = assert!(QUORUM_RESERVE_BYTES < QUORUM_SPACE_LOW_BYTES);
+
+/// How long one shard watches partitions for another before it says so, in seconds: a reader that has gone is then
+/// forgotten.
+pub const WATCH_SECONDS_MAX: u64 = 5;
+/// Memory that decoding any request may take.
+pub const DECODE_BYTES_MIN: usize = 16 * 1024;
+/// Memory that decoding may take for each byte of a request.
+pub const DECODE_EXPANSION_MAX: usize = 16;
+/// How long accepting pauses when descriptors have run out, in milliseconds.
+pub const ACCEPT_PAUSE_MILLISECONDS: u64 = 100;
+/// How often idle connections and overdue produces are looked for, in milliseconds.
+pub const SWEEP_MILLISECONDS: u64 = 500;
+/// Producers that are forgotten between two chances for other tasks.
+pub const PRODUCERS_EXPIRED_PER_STEP_MAX: usize = 256;
+/// Messages of the control thread that wait for a shard.
+pub const MAILBOX_MESSAGES_MAX: usize = 64;
+/// What a stored batch may decompress to when it is looked into.
+pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;

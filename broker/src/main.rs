@@ -1,2 +1,31 @@
 //! The broker process.
-fn main() {}
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use iolite_broker::config::{Invocation, load};
+use iolite_broker::{control, exit, startup};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let began = Instant::now();
+    match load(std::env::args_os(), std::env::vars_os()) {
+        Ok(Invocation::Print(text)) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Ok(Invocation::Run(config)) => match control::run(&config, &startup::detect_machine(), began) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                eprintln!("iolite-broker: {failure}");
+                failure.code.into()
+            }
+        },
+        Err(errors) => {
+            eprintln!("{errors}");
+            exit::ExitCode::Configuration.into()
+        }
+    }
+}

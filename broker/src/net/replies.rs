@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 
 use super::budget::Grant;
+use crate::runtime::Signal;
 
 /// A reply as it goes to the socket: the parts of one frame, end to end, size prefix included.
 pub type Reply = Vec<Bytes>;
@@ -36,8 +37,8 @@ pub struct Replies {
     closed: Cell<bool>,
     writer: RefCell<Option<Waker>>,
     drained: RefCell<Option<Waker>>,
-    /// Tasks that must end when the connection does.
-    closing: RefCell<Vec<Waker>>,
+    /// Raised when the connection is being closed: who waits for anything else on its behalf waits for this too.
+    pub closing: Signal,
 }
 
 /// The right, and the duty, to answer one request.
@@ -57,7 +58,7 @@ impl Replies {
             closed: Cell::new(false),
             writer: RefCell::default(),
             drained: RefCell::default(),
-            closing: RefCell::default(),
+            closing: Signal::default(),
         })
     }
 
@@ -117,25 +118,13 @@ impl Replies {
         self.closed.set(true);
         wake(&self.writer);
         wake(&self.drained);
-        self.closing.borrow_mut().drain(..).for_each(Waker::wake);
+        self.closing.raise();
     }
 
     /// Whether the connection is being closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.closed.get()
-    }
-
-    /// Ready once the connection is being closed; a handler that waits for anything else waits for this too.
-    pub fn poll_closed(&self, context: &Context<'_>) -> Poll<()> {
-        if self.closed.get() {
-            return Poll::Ready(());
-        }
-        let mut closing = self.closing.borrow_mut();
-        if !closing.iter().any(|waker| waker.will_wake(context.waker())) {
-            closing.push(context.waker().clone());
-        }
-        Poll::Pending
     }
 
     fn answer(&self, sequence: u64, reply: Reply) {

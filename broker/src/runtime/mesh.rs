@@ -13,7 +13,7 @@ use glommio::channels::shared_channel::{
     self, ConnectedReceiver, ConnectedSender, SharedReceiver, SharedSender,
 };
 
-use super::{Signal, spawn};
+use super::{Signal, join_all, spawn};
 use crate::limits::MESH_QUEUE_MESSAGES_MAX;
 
 /// One shard's ends of the queues, before it runs: made for all shards at once, then sent to each.
@@ -62,22 +62,22 @@ impl<M: Send + 'static> MeshJoin<M> {
         joins
     }
 
-    /// Connects, on the shard's own thread, once all shards do so.
+    /// Connects, on the shard's own thread, once all shards do so. All ends at the same time: each waits for its other.
     pub async fn connect(self) -> (Mesh<M>, Vec<MeshReceiver<M>>) {
-        let mut peers = Vec::with_capacity(self.senders.len());
-        for sender in self.senders {
-            peers.push(match sender {
+        let senders = join_all(self.senders.into_iter().map(|sender| async {
+            match sender {
                 Some(sender) => Some(Peer::start(sender.connect().await)),
                 None => None,
-            });
-        }
-        let mut receivers = Vec::with_capacity(self.receivers.len());
-        for (from, receiver) in self.receivers.into_iter().enumerate() {
-            if let Some(receiver) = receiver {
-                receivers.push(MeshReceiver { from, receiver: receiver.connect().await });
             }
-        }
-        (Mesh { peers }, receivers)
+        }));
+        let receivers = join_all(self.receivers.into_iter().enumerate().map(|(from, receiver)| async move {
+            match receiver {
+                Some(receiver) => Some(MeshReceiver { from, receiver: receiver.connect().await }),
+                None => None,
+            }
+        }));
+        let (peers, receivers) = futures_lite::future::zip(senders, receivers).await;
+        (Mesh { peers }, receivers.into_iter().flatten().collect())
     }
 }
 
@@ -133,7 +133,7 @@ impl<M: Send + 'static> Peer<M> {
     /// Moves the outbox into the queue as that empties. No message goes past one that waits.
     async fn drain(self: Rc<Self>) {
         loop {
-            self.filled.after(self.filled.count()).await;
+            self.filled.next().wait().await;
             while let Some(message) = self.next() {
                 if self.sender.send(message).await.is_err() {
                     return;

@@ -281,6 +281,12 @@ impl BatchHeader {
         self.crc = crc(self, records).into();
     }
 
+    /// Sets the records' maximum timestamp, and the CRC that goes with it. `records` is the body that follows this header.
+    pub fn set_max_timestamp(&mut self, largest: Timestamp, records: &[u8]) {
+        self.max_timestamp = largest.0.into();
+        self.crc = crc(self, records).into();
+    }
+
     /// Says how `records`, the new body, is compressed; length and CRC follow.
     pub(crate) fn set_compression(&mut self, compression: Compression, records: &[u8]) {
         let attributes = self.attributes.get() & !COMPRESSION_BITS;

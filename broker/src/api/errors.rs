@@ -1,0 +1,128 @@
+//! What went wrong, in Kafka's words: one exhaustive match for each kind of refusal.
+
+use logic::admission::AdmissionError;
+use logic::metadata::MetadataError;
+use logic::producer::ProducerError;
+use logic::replica::ReplicaError;
+use protocol::batch::BatchError;
+use protocol::error::KafkaError;
+use storage::store::{ReadError, StoreError};
+
+use crate::shard::messages::PartitionError;
+use crate::shard::prepare::BatchRefusal;
+use crate::shard::produce::ProduceRefusal;
+
+/// A refused produce.
+pub fn produce_refusal(refusal: &ProduceRefusal) -> KafkaError {
+    match refusal {
+        ProduceRefusal::Unknown => KafkaError::NotLeaderOrFollower,
+        ProduceRefusal::Replica(error) => replica_error(*error),
+        ProduceRefusal::Batch(refusal) => batch_refusal(refusal),
+        ProduceRefusal::Producer(error) => producer_error(error),
+        ProduceRefusal::Store(error) => store_error(error),
+        ProduceRefusal::TimedOut => KafkaError::RequestTimedOut,
+    }
+}
+
+/// A refused question about a partition.
+pub fn partition_error(error: &PartitionError) -> KafkaError {
+    match error {
+        PartitionError::Unknown => KafkaError::NotLeaderOrFollower,
+        PartitionError::Replica(error) => replica_error(*error),
+        PartitionError::Read(error) => read_error(error),
+        PartitionError::Batch(_) => KafkaError::CorruptMessage,
+    }
+}
+
+fn replica_error(error: ReplicaError) -> KafkaError {
+    match error {
+        ReplicaError::NotLeader { .. } | ReplicaError::NotFollower | ReplicaError::EpochNotDurable { .. } => {
+            KafkaError::NotLeaderOrFollower
+        }
+        ReplicaError::FencedEpoch { .. } => KafkaError::FencedLeaderEpoch,
+        ReplicaError::UnknownEpoch { .. } => KafkaError::UnknownLeaderEpoch,
+        ReplicaError::OffsetOutOfRange { .. } => KafkaError::OffsetOutOfRange,
+        ReplicaError::OffsetNotAvailable { .. } => KafkaError::OffsetNotAvailable,
+        ReplicaError::NotEnoughReplicas { .. } => KafkaError::NotEnoughReplicas,
+        ReplicaError::UnknownReplica { .. }
+        | ReplicaError::NotContiguous { .. }
+        | ReplicaError::NotSettled => KafkaError::ReplicaNotAvailable,
+    }
+}
+
+fn batch_refusal(refusal: &BatchRefusal) -> KafkaError {
+    match refusal {
+        BatchRefusal::Decompress(_) => KafkaError::CorruptMessage,
+        BatchRefusal::Admission(error) => match error {
+            AdmissionError::Framing(_) => KafkaError::CorruptMessage,
+            AdmissionError::Batch(error) => match error {
+                BatchError::TooLarge { .. } => KafkaError::MessageTooLarge,
+                BatchError::Crc { .. } => KafkaError::CorruptMessage,
+                BatchError::Magic(_)
+                | BatchError::Compression(_)
+                | BatchError::Count { .. }
+                | BatchError::Control
+                | BatchError::Producer
+                | BatchError::Record(_)
+                | BatchError::Trailing(_) => KafkaError::InvalidRecord,
+            },
+            AdmissionError::LargerThanSegment { .. } => KafkaError::RecordListTooLarge,
+            AdmissionError::CompressionTooNew { .. } => KafkaError::UnsupportedCompressionType,
+            AdmissionError::TimestampOutOfRange { .. } | AdmissionError::AppendTimeFromProducer => {
+                KafkaError::InvalidTimestamp
+            }
+            AdmissionError::Empty
+            | AdmissionError::SeveralBatches { .. }
+            | AdmissionError::Record(_)
+            | AdmissionError::BaseOffset { .. }
+            | AdmissionError::Transactional => KafkaError::InvalidRecord,
+        },
+    }
+}
+
+fn producer_error(error: &ProducerError) -> KafkaError {
+    match error {
+        ProducerError::OutOfOrderSequence { .. } => KafkaError::OutOfOrderSequenceNumber,
+        ProducerError::StaleEpoch { .. } => KafkaError::InvalidProducerEpoch,
+    }
+}
+
+fn store_error(error: &StoreError) -> KafkaError {
+    match error {
+        StoreError::Gone => KafkaError::NotLeaderOrFollower,
+        StoreError::TooLarge { .. } => KafkaError::MessageTooLarge,
+        StoreError::Overloaded
+        | StoreError::DiskFull
+        | StoreError::Closed
+        | StoreError::Failed(_)
+        | StoreError::Io { .. } => KafkaError::KafkaStorageError,
+    }
+}
+
+fn read_error(error: &ReadError) -> KafkaError {
+    match error {
+        ReadError::Gone => KafkaError::NotLeaderOrFollower,
+        ReadError::OutOfRange { .. } => KafkaError::OffsetOutOfRange,
+        ReadError::Damaged { .. } => KafkaError::CorruptMessage,
+        ReadError::Io(_) => KafkaError::KafkaStorageError,
+    }
+}
+
+/// A refused change of the metadata.
+pub fn metadata_error(error: &MetadataError) -> KafkaError {
+    match error {
+        MetadataError::InvalidTopicName(_) => KafkaError::InvalidTopicException,
+        MetadataError::TopicExists(_) => KafkaError::TopicAlreadyExists,
+        MetadataError::UnknownTopic(_) => KafkaError::UnknownTopicOrPartition,
+        MetadataError::UnknownTopicId(_) => KafkaError::UnknownTopicId,
+        MetadataError::InvalidPartitions(_) => KafkaError::InvalidPartitions,
+        MetadataError::InvalidReplicationFactor(_) => KafkaError::InvalidReplicationFactor,
+        MetadataError::InvalidReplicaAssignment(_) => KafkaError::InvalidReplicaAssignment,
+        MetadataError::InvalidConfig(_) => KafkaError::InvalidConfig,
+        MetadataError::InvalidRequest(_) => KafkaError::InvalidRequest,
+        MetadataError::LimitExceeded(_) => KafkaError::PolicyViolation,
+        MetadataError::BrokerNotRegistered(_) => KafkaError::BrokerIdNotRegistered,
+        MetadataError::StaleBrokerEpoch { .. } => KafkaError::StaleBrokerEpoch,
+        MetadataError::InconsistentClusterId { .. } => KafkaError::InconsistentClusterId,
+    }
+}

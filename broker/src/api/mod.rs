@@ -1,0 +1,105 @@
+//! Kafka's APIs, one file each. The only room of the broker that knows Kafka's error codes.
+//!
+//! Produce and Fetch overlap freely on a connection: their replies wait, their order is kept by the ticket. Everything
+//! else runs alone, after all earlier requests of the connection are answered, so that a client sees its own effects.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use protocol::api::ApiKey;
+use protocol::frame::{HeaderError, RequestHeader};
+use protocol::messages::Message;
+use protocol::wire::{DecodeError, Reader};
+
+use crate::limits::{DECODE_BYTES_MIN, DECODE_EXPANSION_MAX};
+use crate::net::connection::{Connection, ServeOutcome, Service};
+use crate::net::replies::Ticket;
+use crate::shard::Shard;
+use reply::Reply;
+
+mod api_versions;
+mod errors;
+mod fetch;
+mod list_offsets;
+mod metadata;
+mod produce;
+mod reply;
+mod scatter;
+
+/// The APIs on offer, in order of their keys. What stands here works completely.
+pub const OFFERED: &[ApiKey] =
+    &[ApiKey::Produce, ApiKey::Fetch, ApiKey::ListOffsets, ApiKey::Metadata, ApiKey::ApiVersions];
+
+/// Serves the requests of a shard's connections.
+pub struct Api {
+    shard: Rc<Shard>,
+}
+
+impl Api {
+    /// The APIs, as served by `shard`.
+    #[must_use]
+    pub fn new(shard: Rc<Shard>) -> Self {
+        Self { shard }
+    }
+
+    async fn dispatch(
+        &self,
+        header: RequestHeader<'_>,
+        frame: &Bytes,
+        body: &[u8],
+        ticket: Ticket,
+    ) -> Result<(), DecodeError> {
+        let (shard, version) = (&self.shard, header.version);
+        if !matches!(header.api, ApiKey::Produce | ApiKey::Fetch) {
+            // This request's own ticket is the one that is left.
+            poll_fn(|context| ticket.replies().poll_below(2, context)).await;
+        }
+        let reply = Reply::new(Rc::clone(shard), ticket, header.correlation_id, version);
+        // What arrays may take in memory grows with what came over the wire: a small request stays small.
+        let budget = DECODE_BYTES_MIN + body.len().saturating_mul(DECODE_EXPANSION_MAX);
+        match header.api {
+            ApiKey::Produce => produce::handle(shard, frame, &Message::decode(body, version, budget)?, reply),
+            ApiKey::Fetch => fetch::handle(shard, &Message::decode(body, version, budget)?, reply),
+            ApiKey::ListOffsets => {
+                list_offsets::handle(shard, &Message::decode(body, version, budget)?, reply).await;
+            }
+            ApiKey::Metadata => {
+                metadata::handle(shard, &Message::decode(body, version, budget)?, reply).await
+            }
+            ApiKey::ApiVersions => api_versions::handle(&Message::decode(body, version, budget)?, reply),
+            other => unreachable!("{other} is not on offer"),
+        }
+        Ok(())
+    }
+}
+
+impl Service for Api {
+    async fn serve(&self, connection: &Rc<Connection>, frame: Bytes, ticket: Ticket) -> ServeOutcome {
+        let mut reader = Reader::new(&frame, DECODE_BYTES_MIN);
+        let header = match RequestHeader::read(&mut reader) {
+            Ok(header) if OFFERED.contains(&header.api) => header,
+            Ok(header) => {
+                tracing::debug!(peer = %connection.peer, api = %header.api, "not on offer");
+                return ServeOutcome::Close;
+            }
+            Err(HeaderError::UnsupportedVersion { api: ApiKey::ApiVersions, correlation_id, .. }) => {
+                let reply = Reply::new(Rc::clone(&self.shard), ticket, correlation_id, 0);
+                api_versions::handle_unknown_version(reply);
+                return ServeOutcome::Continue;
+            }
+            Err(error) => {
+                tracing::debug!(peer = %connection.peer, %error, "not a request");
+                return ServeOutcome::Close;
+            }
+        };
+        let body = reader.rest();
+        match self.dispatch(header, &frame, body, ticket).await {
+            Ok(()) => ServeOutcome::Continue,
+            Err(error) => {
+                tracing::debug!(peer = %connection.peer, api = %header.api, version = header.version, %error, "malformed");
+                ServeOutcome::Close
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Produce (key 0): append batches.
+//!
+//! The batches of this shard's partitions are appended before the handler returns, in the order of the request; those of
+//! other shards leave as one message a shard, which keeps their order too. The reply is made when the last of them is
+//! committed, or at the request's timeout.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use logic::metadata::{Image, Topic};
+use logic::replica::Acks;
+use protocol::error::KafkaError;
+use protocol::messages::produce::{
+    LeaderIdAndEpoch, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
+    TopicProduceResponse,
+};
+use protocol::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, PartitionKey, Timestamp, TopicId};
+use smallvec::SmallVec;
+
+use super::errors::produce_refusal;
+use super::reply::Reply;
+use crate::shard::Shard;
+use crate::shard::messages::{ProduceItem, ProduceOutcome, ProduceTerms};
+use crate::shard::produce::{Listener, ProduceCall};
+
+/// What the answer says about one partition.
+struct Line {
+    partition: PartitionIndex,
+    outcome: Result<Done, KafkaError>,
+    message: Option<String>,
+}
+
+/// What a successful line says.
+#[derive(Clone, Copy)]
+struct Done {
+    base_offset: Offset,
+    append_time: Timestamp,
+    log_start: Offset,
+}
+
+/// One topic of the answer, owning its name: the request's frame is let go when its batches are.
+struct Section {
+    name: Box<str>,
+    id: TopicId,
+    lines: SmallVec<[Line; 1]>,
+}
+
+type Sections = SmallVec<[Section; 1]>;
+
+/// Takes the request; the answer follows by itself.
+pub fn handle(shard: &Rc<Shard>, frame: &Bytes, request: &ProduceRequest<'_>, reply: Reply) {
+    let mut sections = skeleton(request);
+    let Some(acks) = Acks::from_wire(request.acks) else {
+        fail_all(&mut sections, KafkaError::InvalidRequiredAcks);
+        return answer(sections, reply);
+    };
+    if request.transactional_id.is_some() {
+        fail_all(&mut sections, KafkaError::InvalidRequest);
+        return answer_unless_silent(sections, acks, reply);
+    }
+    let items = sort_out(shard, frame, request, &mut sections);
+    let count = items.iter().map(|(_, items)| items.len()).sum();
+    if count == 0 {
+        return answer_unless_silent(sections, acks, reply);
+    }
+    let now = shard.now();
+    let deadline = Timestamp(now.get().saturating_add(i64::from(request.timeout_ms.max(0))));
+    let terms = ProduceTerms { version: reply.version(), acks, deadline };
+    let listener: Box<dyn FnOnce(Vec<ProduceOutcome>)> = Box::new(move |outcomes| {
+        for outcome in outcomes {
+            note(&mut sections, outcome);
+        }
+        answer_unless_silent(sections, acks, reply);
+    });
+    let call = ProduceCall::new(count, Listener::Client(listener));
+    for (owner, items) in items {
+        shard.produce(owner, &call, terms, items);
+    }
+}
+
+/// The answer's shape: every topic and partition of the request, in its order.
+fn skeleton(request: &ProduceRequest<'_>) -> Sections {
+    let line = |partition| Line { partition, outcome: Err(KafkaError::UnknownServerError), message: None };
+    request
+        .topic_data
+        .iter()
+        .map(|topic| Section {
+            name: topic.name.into(),
+            id: topic.topic_id,
+            lines: topic.partition_data.iter().map(|data| line(data.index)).collect(),
+        })
+        .collect()
+}
+
+/// The batches of each shard; what can't be appended is noted in the answer.
+fn sort_out(
+    shard: &Shard,
+    frame: &Bytes,
+    request: &ProduceRequest<'_>,
+    sections: &mut Sections,
+) -> SmallVec<[(usize, Vec<ProduceItem>); 2]> {
+    let image = shard.image();
+    let mut sorted: SmallVec<[(usize, Vec<ProduceItem>); 2]> = SmallVec::new();
+    let mut place = 0_u32;
+    for (data, section) in request.topic_data.iter().zip(sections.iter_mut()) {
+        let topic = find_topic(&image, data);
+        for (partition, line) in data.partition_data.iter().zip(section.lines.iter_mut()) {
+            let here = place;
+            place += 1;
+            let found = topic.ok_or(unknown_topic(data)).and_then(|topic| {
+                known_partition(topic, partition.index).ok_or(KafkaError::UnknownTopicOrPartition)
+            });
+            let key = match found {
+                Ok(key) => key,
+                Err(error) => {
+                    line.outcome = Err(error);
+                    continue;
+                }
+            };
+            // A null payload is an empty one: both hold no batch, which is refused below like any malformed payload.
+            let records =
+                partition.records.as_ref().and_then(|payload| payload.borrowed()).unwrap_or_default();
+            let records = if records.is_empty() { Bytes::new() } else { frame.slice_ref(records) };
+            let owner = shard.owner_of(key);
+            let item = ProduceItem { place: here, key, records };
+            match sorted.iter_mut().find(|(shard, _)| *shard == owner) {
+                Some((_, items)) => items.push(item),
+                None => sorted.push((owner, vec![item])),
+            }
+        }
+    }
+    sorted
+}
+
+fn find_topic<'i>(image: &'i Image, data: &TopicProduceData<'_>) -> Option<&'i Arc<Topic>> {
+    if data.topic_id == TopicId::ZERO { image.topic(data.name) } else { image.topic_by_id(data.topic_id) }
+}
+
+fn unknown_topic(data: &TopicProduceData<'_>) -> KafkaError {
+    if data.topic_id == TopicId::ZERO {
+        KafkaError::UnknownTopicOrPartition
+    } else {
+        KafkaError::UnknownTopicId
+    }
+}
+
+fn known_partition(topic: &Topic, partition: PartitionIndex) -> Option<PartitionKey> {
+    topic.partition(partition).map(|_| PartitionKey { topic_id: topic.id, partition })
+}
+
+/// Puts an outcome in its line: places count the partitions of the request in order.
+fn note(sections: &mut Sections, outcome: ProduceOutcome) {
+    let mut place =
+        usize::try_from(outcome.place).expect("a request has fewer partitions than there are addresses");
+    for section in sections {
+        let Some(line) = section.lines.get_mut(place) else {
+            place -= section.lines.len();
+            continue;
+        };
+        match outcome.result {
+            Ok(produced) => {
+                line.outcome = Ok(Done {
+                    base_offset: produced.base_offset,
+                    append_time: produced.append_time.unwrap_or(Timestamp(-1)),
+                    log_start: produced.log_start,
+                });
+            }
+            Err(refusal) => {
+                line.outcome = Err(produce_refusal(&refusal));
+                line.message = Some(refusal.to_string());
+            }
+        }
+        return;
+    }
+    unreachable!("an outcome has its place in the request");
+}
+
+fn fail_all(sections: &mut Sections, error: KafkaError) {
+    for line in sections.iter_mut().flat_map(|section| section.lines.iter_mut()) {
+        line.outcome = Err(error);
+    }
+}
+
+/// Answers, unless the client asked for silence. An error then closes the connection, which is all that the client can
+/// hear: its metadata is refreshed when it connects again.
+fn answer_unless_silent(sections: Sections, acks: Acks, reply: Reply) {
+    if acks != Acks::None {
+        return answer(sections, reply);
+    }
+    let failed = sections.iter().flat_map(|section| &section.lines).any(|line| line.outcome.is_err());
+    if failed {
+        drop(reply);
+    } else {
+        reply.send_nothing();
+    }
+}
+
+fn answer(sections: Sections, reply: Reply) {
+    let responses = sections
+        .iter()
+        .map(|section| TopicProduceResponse {
+            name: &section.name,
+            topic_id: section.id,
+            partition_responses: section.lines.iter().map(partition_response).collect(),
+        })
+        .collect();
+    reply.send(&ProduceResponse { responses, throttle_time_ms: 0, node_endpoints: Vec::new() });
+}
+
+fn partition_response(line: &Line) -> PartitionProduceResponse<'_> {
+    let (error, done) = match line.outcome {
+        Ok(done) => (KafkaError::None, done),
+        Err(error) => {
+            (error, Done { base_offset: Offset(-1), append_time: Timestamp(-1), log_start: Offset(-1) })
+        }
+    };
+    PartitionProduceResponse {
+        index: line.partition,
+        error_code: error.into(),
+        base_offset: done.base_offset,
+        log_append_time_ms: done.append_time,
+        log_start_offset: done.log_start,
+        record_errors: Vec::new(),
+        error_message: line.message.as_deref(),
+        current_leader: LeaderIdAndEpoch { leader_id: BrokerId(-1), leader_epoch: LeaderEpoch::UNKNOWN },
+    }
+}

@@ -1,0 +1,282 @@
+//! From a configuration to a running broker, and back.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use logic::metadata::{
+    Command, Image, Incarnation, Listener as AdvertisedListener, RegisterBroker, Response,
+};
+use protocol::types::BrokerId;
+use storage::store::{OpenError, StoreOptions, SyncMethod};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::LocalSet;
+
+use super::publish::publish;
+use crate::config::{BrokerConfig, Endpoint, Machine, MemoryBudget, ShardLayout};
+use crate::exit::ExitCode;
+use crate::limits::MAILBOX_MESSAGES_MAX;
+use crate::net::listener::BoundSocket;
+use crate::quorum::{Identity, Quorum, QuorumHandle};
+use crate::runtime::{MeshJoin, start_shard};
+use crate::shard::ShardConfig;
+use crate::shard::start::{self, ControlMessage, ShardFailure, StartOrder};
+use crate::startup::{self, Banner, Prepared, StartupError};
+
+/// The shards as the control thread sees them.
+struct Shards {
+    mailboxes: Vec<mpsc::Sender<ControlMessage>>,
+    ready: Vec<oneshot::Receiver<()>>,
+    ended: mpsc::Receiver<Result<(), ShardFailure>>,
+    everywhere: watch::Sender<u64>,
+}
+
+/// Runs a broker until it is told to stop by a signal.
+///
+/// # Errors
+/// It could not start, or could not go on.
+pub fn run(config: &BrokerConfig, machine: &Machine, began: Instant) -> Result<(), StartupError> {
+    let unexpected = |error: std::io::Error| StartupError::new(ExitCode::Unexpected, error.to_string());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unexpected)?;
+    LocalSet::new().block_on(&runtime, run_control(config, machine, began))
+}
+
+async fn run_control(config: &BrokerConfig, machine: &Machine, began: Instant) -> Result<(), StartupError> {
+    let layout = config.shard_layout(machine);
+    let prepared = startup::prepare(config, layout.shard_count())?;
+    let sockets = bind(prepared.kafka.address, layout.core_of_shard.len())?;
+    let identity = identify(config, layout.shard_count())?;
+    let quorum = Quorum::start(config.log_dirs.clone(), identity.node_id)
+        .await
+        .map_err(|error| StartupError::new(ExitCode::QuorumFailed, error.to_string()))?;
+    let advertised = config.advertised(machine, prepared.kafka.address.port());
+    register(&quorum.handle(), &identity, &advertised, config).await?;
+    let (image, changes) = quorum.subscribe();
+    let mut shards =
+        start_shards(config, machine, &layout, identity.node_id, sockets, image, &quorum.handle())?;
+    let everywhere = shards.everywhere.clone();
+    tokio::task::spawn_local(publish(changes, shards.mailboxes.clone(), everywhere));
+    shards.wait_until_ready().await?;
+    println!("{}", banner(config, &prepared, &advertised, began));
+    let outcome = tokio::select! {
+        () = told_to_stop() => Ok(()),
+        ended = shards.ended.recv() => Err(shard_ended(ended)),
+        reason = quorum.failed() => Err(StartupError::new(ExitCode::QuorumFailed, reason)),
+    };
+    shards.stop().await;
+    quorum.stop().await;
+    outcome
+}
+
+fn bind(address: SocketAddr, count: usize) -> Result<Vec<BoundSocket>, StartupError> {
+    BoundSocket::bind_all(address, count)
+        .map_err(|error| StartupError::new(ExitCode::Address, format!("can't listen on {address}: {error}")))
+}
+
+/// Whose the data directory is: made at the first start.
+fn identify(config: &BrokerConfig, shard_count: u16) -> Result<Identity, StartupError> {
+    let directory = &config.log_dirs;
+    let unusable = |error: &dyn std::fmt::Display| {
+        StartupError::new(ExitCode::DataNotWritable, format!("{}: {error}", directory.display()))
+    };
+    std::fs::create_dir_all(directory).map_err(|error| unusable(&error))?;
+    let found = Identity::read(directory).map_err(|error| {
+        StartupError::new(ExitCode::DataFormat, format!("{}: {error}", directory.display()))
+    })?;
+    if let Some(identity) = found {
+        return Ok(identity);
+    }
+    let identity = Identity::new(BrokerId(config.node_id), shard_count);
+    identity.write(directory).map_err(|error| unusable(&error))?;
+    Ok(identity)
+}
+
+/// Tells the metadata of this start. Every partition that this broker leads gets its next leader epoch by it.
+async fn register(
+    quorum: &QuorumHandle,
+    identity: &Identity,
+    advertised: &Endpoint,
+    config: &BrokerConfig,
+) -> Result<(), StartupError> {
+    let registration = RegisterBroker {
+        cluster_id: identity.cluster_id.clone(),
+        broker: identity.node_id,
+        incarnation: Incarnation(rand::random()),
+        listeners: vec![AdvertisedListener {
+            name: "PLAINTEXT".to_owned(),
+            host: advertised.host.clone(),
+            port: advertised.port,
+        }],
+        rack: config.broker_rack.clone(),
+    };
+    let failed =
+        |reason: &dyn std::fmt::Display| StartupError::new(ExitCode::QuorumFailed, reason.to_string());
+    let answer =
+        quorum.submit(Command::RegisterBroker(registration)).await.map_err(|error| failed(&error))?;
+    match answer.response {
+        Response::RegisterBroker(Ok(_)) => Ok(()),
+        Response::RegisterBroker(Err(error)) => Err(failed(&error)),
+        other => unreachable!("a registration is answered by {other:?}"),
+    }
+}
+
+fn start_shards(
+    config: &BrokerConfig,
+    machine: &Machine,
+    layout: &ShardLayout,
+    broker_id: BrokerId,
+    sockets: Vec<BoundSocket>,
+    image: Arc<Image>,
+    quorum: &QuorumHandle,
+) -> Result<Shards, StartupError> {
+    let shard_count = layout.shard_count();
+    let budget = config.memory_budget(machine, shard_count);
+    let settings = Arc::new(config.layer().clone());
+    let (everywhere, everywhere_seen) = watch::channel(image.sequence());
+    let (ended_sender, ended) = mpsc::channel(sockets.len());
+    let mut shards = Shards { mailboxes: Vec::new(), ready: Vec::new(), ended, everywhere };
+    let joins = MeshJoin::all(usize::from(shard_count));
+    for (index, (socket, mesh)) in (0..shard_count).zip(sockets.into_iter().zip(joins)) {
+        let (mailbox, messages) = mpsc::channel(MAILBOX_MESSAGES_MAX);
+        let (ready, is_ready) = oneshot::channel();
+        let order = StartOrder {
+            config: shard_config(config, index, shard_count, &budget),
+            broker_id,
+            data_dir: config.log_dirs.clone(),
+            store_options: store_options(config, index, shard_count, &budget),
+            settings: Arc::clone(&settings),
+            mesh,
+            socket,
+            everywhere: everywhere_seen.clone(),
+            image: Arc::clone(&image),
+            quorum: quorum.clone(),
+            mailbox: messages,
+            ready,
+        };
+        shards.mailboxes.push(mailbox);
+        shards.ready.push(is_ready);
+        let ended = ended_sender.clone();
+        let core = layout.core_of_shard[usize::from(index)];
+        start_shard(usize::from(index), Some(core), move || async move {
+            let outcome = start::run(order).await;
+            // The control thread has gone already where it does not listen.
+            let _ = ended.send(outcome).await;
+        })
+        .map_err(|error| {
+            StartupError::new(ExitCode::Unexpected, format!("no thread for a shard: {error}"))
+        })?;
+    }
+    Ok(shards)
+}
+
+fn shard_config(config: &BrokerConfig, index: u16, shard_count: u16, budget: &MemoryBudget) -> ShardConfig {
+    let connections_max = usize::try_from(config.max_connections).unwrap_or(usize::MAX);
+    ShardConfig {
+        index: usize::from(index),
+        shard_count,
+        auto_create_topics: config.auto_create_topics_enable,
+        default_partition_count: config.num_partitions,
+        default_replication_factor: i16::try_from(config.default_replication_factor).unwrap_or(i16::MAX),
+        fetch_bytes_max: config.fetch_max_bytes,
+        request_bytes_max: config.socket_request_max_bytes,
+        idle_max: config.connections_max_idle,
+        connections_max: connections_max.div_ceil(usize::from(shard_count)),
+        requests_bytes: usize::try_from(budget.requests_bytes).unwrap_or(usize::MAX),
+        retention_interval: config.log_retention_check_interval,
+        producer_expiry_interval: config.producer_id_expiration_check_interval,
+        producer_expiry_ms: i64::try_from(config.producer_id_expiration.as_millis()).unwrap_or(i64::MAX),
+    }
+}
+
+fn store_options(config: &BrokerConfig, index: u16, shard_count: u16, budget: &MemoryBudget) -> StoreOptions {
+    let files = (config.journal_bytes / config.journal_file_bytes).max(2);
+    StoreOptions {
+        journal_file_bytes: config.journal_file_bytes,
+        journal_files_max: usize::try_from(files).unwrap_or(usize::MAX),
+        frame_bytes_max: config.journal_frame_max_bytes,
+        frames_in_flight_max: config.journal_max_frames_in_flight,
+        tail_cache_bytes: usize::try_from(budget.tail_bytes).unwrap_or(usize::MAX),
+        sync_method: SyncMethod::Dsync,
+        ..StoreOptions::new(index, shard_count)
+    }
+}
+
+impl Shards {
+    /// Waits until every shard accepts connections; the first one that fails ends the wait.
+    async fn wait_until_ready(&mut self) -> Result<(), StartupError> {
+        for ready in std::mem::take(&mut self.ready) {
+            tokio::select! {
+                biased;
+                told = ready => if told.is_ok() { continue },
+                ended = self.ended.recv() => return Err(shard_ended(ended)),
+            }
+            return Err(shard_ended(self.ended.recv().await));
+        }
+        Ok(())
+    }
+
+    /// Stops all and waits for them.
+    async fn stop(mut self) {
+        for mailbox in &self.mailboxes {
+            // A shard that has ended needs no telling.
+            let _ = mailbox.send(ControlMessage::Stop).await;
+        }
+        let count = self.mailboxes.len();
+        self.mailboxes.clear();
+        for _ in 0..count {
+            match self.ended.recv().await {
+                Some(Ok(())) => {}
+                Some(Err(failure)) => tracing::error!(%failure, "a shard did not stop in order"),
+                None => break,
+            }
+        }
+    }
+}
+
+fn shard_ended(ended: Option<Result<(), ShardFailure>>) -> StartupError {
+    match ended {
+        Some(Err(ShardFailure::Open(error @ OpenError::Damaged(_)))) => {
+            StartupError::new(ExitCode::Damaged, error.to_string())
+        }
+        Some(Err(failure @ ShardFailure::Listen(_))) => {
+            StartupError::new(ExitCode::Address, failure.to_string())
+        }
+        Some(Err(failure @ ShardFailure::Disk(_))) => {
+            StartupError::new(ExitCode::DataNotWritable, failure.to_string())
+        }
+        Some(Err(failure)) => StartupError::new(ExitCode::StorageFailed, failure.to_string()),
+        Some(Ok(())) | None => StartupError::new(ExitCode::Unexpected, "a shard ended without being told so"),
+    }
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn told_to_stop() {
+    let streams = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (Ok(mut interrupt), Ok(mut terminate)) = streams else {
+        panic!("a process can always listen for SIGINT and SIGTERM");
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping");
+}
+
+fn banner<'a>(
+    config: &'a BrokerConfig,
+    prepared: &'a Prepared,
+    advertised: &'a Endpoint,
+    began: Instant,
+) -> Banner<'a> {
+    let flush = config.layer().get("log.flush.interval.messages").and_then(|value| value.parse().ok());
+    Banner {
+        ready_after: began.elapsed(),
+        kafka: prepared.kafka.address,
+        advertised,
+        admin: None,
+        data_directory: &config.log_dirs,
+        filesystem: &prepared.data.filesystem,
+        flush_messages: flush.unwrap_or(1),
+    }
+}

@@ -1,0 +1,224 @@
+//! A shard: one core, and all that is its own: partitions, store, connections, memory.
+//!
+//! Everything here is touched by the shard's thread alone, so nothing is locked. What other shards want comes in as a
+//! [`messages::Message`]; what the metadata says comes in as an image and a delta.
+
+mod background;
+mod calls;
+mod inbox;
+pub mod messages;
+mod offsets;
+mod partition;
+pub mod prepare;
+pub mod produce;
+pub mod questions;
+pub mod start;
+mod topics;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use logic::config::ConfigMap;
+use logic::metadata::{Command, Image, Response, shard_of};
+use protocol::types::{BrokerId, PartitionKey, Timestamp, TopicId};
+use protocol::wire::Writer;
+use storage::disk::glommio::GlommioDisk;
+use storage::store::ShardStore;
+use tokio::sync::watch;
+
+use crate::net::budget::Budget;
+use crate::net::connection::Connections;
+use crate::net::frames::Scratch;
+use crate::quorum::{QuorumError, QuorumHandle};
+use crate::runtime::{Mesh, Signal};
+use calls::Calls;
+use messages::{Answer, Message, ProduceItem, ProduceOutcome, ProduceTerms, Question};
+use partition::{Partition, Partitions};
+use produce::{Listener, ProduceCall};
+
+/// The store as the broker runs it.
+pub type Store = ShardStore<GlommioDisk>;
+
+/// What a shard is told when it starts, and never again.
+pub struct ShardConfig {
+    /// Its index.
+    pub index: usize,
+    /// How many there are.
+    pub shard_count: u16,
+    /// Whether a topic that a client asks for is made.
+    pub auto_create_topics: bool,
+    /// Partitions of a topic made so, or made without a count.
+    pub default_partition_count: i32,
+    /// Replicas likewise.
+    pub default_replication_factor: i16,
+    /// The most that a fetch answers with.
+    pub fetch_bytes_max: usize,
+    /// The largest request.
+    pub request_bytes_max: usize,
+    /// Silence after which a connection is closed.
+    pub idle_max: std::time::Duration,
+    /// Connections that this shard takes.
+    pub connections_max: usize,
+    /// Memory for requests.
+    pub requests_bytes: usize,
+    /// How often old segments are looked for.
+    pub retention_interval: std::time::Duration,
+    /// How often silent producers are looked for.
+    pub producer_expiry_interval: std::time::Duration,
+    /// How long an idempotent producer is remembered.
+    pub producer_expiry_ms: i64,
+}
+
+/// One core's share of the broker.
+pub struct Shard {
+    /// What it was told at the start.
+    pub config: ShardConfig,
+    /// The broker that it is a part of.
+    pub broker_id: BrokerId,
+    /// Its logs.
+    pub store: Store,
+    /// Its partitions.
+    pub partitions: Partitions,
+    /// Its connections.
+    pub connections: Connections,
+    /// The memory of its requests.
+    pub budget: Rc<Budget>,
+    /// Where its connections receive into.
+    pub scratch: Rc<Scratch>,
+    /// Writes its responses.
+    pub writer: RefCell<Writer>,
+    /// The metadata quorum.
+    pub quorum: QuorumHandle,
+    /// Raised when it is to stop.
+    pub stopping: Signal,
+    /// The broker's own settings, which topics inherit.
+    settings: Arc<ConfigMap>,
+    image: RefCell<Arc<Image>>,
+    /// The last change of the metadata that every shard has applied.
+    everywhere: watch::Receiver<u64>,
+    mesh: Mesh<Message>,
+    calls: Calls,
+    /// Produce calls that other shards have a part in.
+    produces: RefCell<rustc_hash::FxHashMap<u64, Rc<ProduceCall>>>,
+    random: Cell<u64>,
+}
+
+impl Shard {
+    /// The metadata as this shard has applied it.
+    #[must_use]
+    pub fn image(&self) -> Arc<Image> {
+        Arc::clone(&self.image.borrow())
+    }
+
+    /// The time, for records and deadlines.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// The shard that owns a partition.
+    #[must_use]
+    pub fn owner_of(&self, key: PartitionKey) -> usize {
+        usize::from(shard_of(key.topic_id, key.partition, self.config.shard_count))
+    }
+
+    /// Asks the metadata quorum, and waits until every shard has applied what came of it.
+    ///
+    /// # Errors
+    /// The quorum did not take the command.
+    pub async fn submit(&self, command: Command) -> Result<Response, QuorumError> {
+        let answer = self.quorum.submit(command).await?;
+        if answer.changed {
+            let mut everywhere = self.everywhere.clone();
+            let applied = everywhere.wait_for(|sequence| *sequence >= answer.sequence).await;
+            applied.map_err(|_| QuorumError::Stopped)?;
+        }
+        Ok(answer.response)
+    }
+
+    /// Asks a shard about its partitions; this one answers itself.
+    pub async fn ask(self: &Rc<Self>, shard: usize, question: Question) -> Answer {
+        if shard == self.config.index {
+            return self.answer(question).await;
+        }
+        let asked = self.calls.open();
+        self.mesh.send(shard, Message::Ask { call: asked.call(), question });
+        asked.answer().await
+    }
+
+    /// Appends batches on the shard that owns their partitions, and notes each outcome in `call`.
+    pub fn produce(
+        self: &Rc<Self>,
+        owner: usize,
+        call: &Rc<ProduceCall>,
+        terms: ProduceTerms,
+        items: Vec<ProduceItem>,
+    ) {
+        if owner == self.config.index {
+            return self.produce_here(call, terms, items);
+        }
+        let name = self.calls.name();
+        self.produces.borrow_mut().insert(name, Rc::clone(call));
+        self.mesh.send(owner, Message::Produce { call: name, terms, items });
+    }
+
+    fn produce_here(&self, call: &Rc<ProduceCall>, terms: ProduceTerms, items: Vec<ProduceItem>) {
+        let now = self.now();
+        for item in items {
+            let place = item.place;
+            let outcome = match self.partitions.get(item.key) {
+                Some(partition) => partition.produce(&self.store, now, terms, &item, call),
+                None => Err(produce::ProduceRefusal::Unknown),
+            };
+            match outcome {
+                Ok(None) => {}
+                Ok(Some(produced)) => self.note(call, ProduceOutcome { place, result: Ok(produced) }),
+                Err(refusal) => self.note(call, ProduceOutcome { place, result: Err(refusal) }),
+            }
+        }
+    }
+
+    /// Notes an outcome; the last one of a call is told to whoever waits for it.
+    fn note(&self, call: &ProduceCall, outcome: ProduceOutcome) {
+        match call.note(outcome) {
+            None => {}
+            Some((Listener::Client(listener), outcomes)) => listener(outcomes),
+            Some((Listener::Shard { from, call }, outcomes)) => {
+                self.mesh.send(from, Message::Produced { call, outcomes });
+            }
+        }
+    }
+
+    /// Tells everybody whose acks are there.
+    pub(crate) fn answer_due(&self, partition: &Partition) {
+        while let Some(pending) = partition.pop_due() {
+            let outcome = ProduceOutcome { place: pending.place, result: Ok(pending.produced) };
+            self.note(&pending.call, outcome);
+        }
+    }
+
+    /// An id for a new topic.
+    #[must_use]
+    pub fn random_topic_id(&self) -> TopicId {
+        let mut bytes = [0; 16];
+        for half in bytes.chunks_exact_mut(8) {
+            half.copy_from_slice(&self.random_word().to_be_bytes());
+        }
+        // RFC 9562, version 4.
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        TopicId(bytes)
+    }
+
+    /// SplitMix64, seeded by the system when the shard starts.
+    fn random_word(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}

@@ -1,0 +1,314 @@
+//! A partition: where its replica (what to decide) and its log (what is kept) meet.
+//!
+//! A batch goes: checks, producer's sequence, offset from the replica, journal. Nothing of it waits. Its outcome waits
+//! here until the replica says that its acks are due. State is borrowed for one step at a time, never across a wait or
+//! a call out of this file.
+
+use std::cell::{Cell, Ref, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use logic::config::TopicConfig;
+use logic::producer::{AppendedAt, OriginalBatch, ProducerTable, Verdict};
+use logic::replica::{Acks, Advance, Appended, FetchCheck, Replica, Waiters};
+use protocol::types::{Offset, PartitionKey, Timestamp};
+use rustc_hash::FxHashMap;
+use storage::store::{BatchAppend, PartitionSlot, ReadBatches, ReadClass};
+
+use super::Store;
+use super::messages::{PartitionError, ProduceItem, ProduceTerms, ReadDone, ReadItem};
+use super::prepare::{Prepared, prepare};
+use super::produce::{Pending, ProduceCall, ProduceRefusal, Produced};
+use crate::runtime::Signal;
+
+/// One partition of this shard.
+pub struct Partition {
+    /// Its name for ever.
+    pub key: PartitionKey,
+    /// Its topic's name.
+    pub topic_name: Arc<str>,
+    /// Its place in the store.
+    pub slot: PartitionSlot,
+    /// What the topic's configs say.
+    pub config: Cell<TopicConfig>,
+    /// Raised when more can be read, and when the partition goes.
+    pub advanced: Signal,
+    state: RefCell<State>,
+}
+
+struct State {
+    replica: Replica,
+    producers: ProducerTable,
+    /// Replies to acks=1.
+    waiting_acked: Waiters<Pending>,
+    /// Replies to acks=all.
+    waiting_committed: Waiters<Pending>,
+}
+
+impl Partition {
+    /// A partition over a recovered or a new log.
+    #[must_use]
+    pub fn new(
+        key: PartitionKey,
+        topic_name: Arc<str>,
+        slot: PartitionSlot,
+        config: TopicConfig,
+        replica: Replica,
+        producers: ProducerTable,
+    ) -> Rc<Self> {
+        let state = State {
+            replica,
+            producers,
+            waiting_acked: Waiters::default(),
+            waiting_committed: Waiters::default(),
+        };
+        Rc::new(Self {
+            key,
+            topic_name,
+            slot,
+            config: Cell::new(config),
+            advanced: Signal::default(),
+            state: RefCell::new(state),
+        })
+    }
+
+    /// The replica, to look at.
+    pub fn replica(&self) -> Ref<'_, Replica> {
+        Ref::map(self.state.borrow(), |state| &state.replica)
+    }
+
+    /// How far consumers may read.
+    #[must_use]
+    pub fn readable_end(&self) -> Offset {
+        self.state.borrow().replica.readable_end()
+    }
+
+    /// Moves the replica on; take what is due afterwards.
+    pub fn advance(&self, change: impl FnOnce(&mut Replica) -> Advance) {
+        let advance = change(&mut self.state.borrow_mut().replica);
+        if advance.readable {
+            self.advanced.raise();
+        }
+    }
+
+    /// Changes the replica in a way that moves nothing.
+    pub fn change_replica<T>(&self, change: impl FnOnce(&mut Replica) -> T) -> T {
+        change(&mut self.state.borrow_mut().replica)
+    }
+
+    /// Changes the producers' table.
+    pub fn change_producers<T>(&self, change: impl FnOnce(&mut ProducerTable) -> T) -> T {
+        change(&mut self.state.borrow_mut().producers)
+    }
+
+    /// Appends a batch: `None` where its outcome comes later, through [`Partition::pop_due`].
+    ///
+    /// # Errors
+    /// Nothing was appended.
+    pub fn produce(
+        &self,
+        store: &Store,
+        now: Timestamp,
+        terms: ProduceTerms,
+        item: &ProduceItem,
+        call: &Rc<ProduceCall>,
+    ) -> Result<Option<Produced>, ProduceRefusal> {
+        let mut state = self.state.borrow_mut();
+        state.replica.check_append(terms.acks)?;
+        let prepared = prepare(now, terms.version, &item.records, &self.config.get())?;
+        let log_start = state.replica.log_start();
+        let (end, produced) = match state.check_sequence(&prepared)? {
+            Some(original) => {
+                let append_time = prepared.append_time.map(|_| original.timestamp);
+                let produced = Produced { base_offset: original.base_offset, append_time, log_start };
+                (original.last_offset.plus(1), produced)
+            }
+            None => {
+                let append_time = prepared.append_time;
+                let appended = state.append(self.slot, store, now, prepared)?;
+                if appended.advance.readable {
+                    self.advanced.raise();
+                }
+                (
+                    state.replica.log_end(),
+                    Produced { base_offset: appended.base_offset, append_time, log_start },
+                )
+            }
+        };
+        let State { replica, waiting_acked, waiting_committed, .. } = &mut *state;
+        let (waiters, watermark) = match terms.acks {
+            Acks::None => return Ok(Some(produced)),
+            Acks::Leader => (waiting_acked, replica.acked_end()),
+            Acks::All => (waiting_committed, replica.high_watermark()),
+        };
+        if end <= watermark {
+            return Ok(Some(produced));
+        }
+        waiters.push(end, terms.deadline, Pending { call: Rc::clone(call), place: item.place, produced });
+        Ok(None)
+    }
+
+    /// The next reply whose acks are there; call it until it returns none.
+    pub fn pop_due(&self) -> Option<Pending> {
+        let mut state = self.state.borrow_mut();
+        let State { replica, waiting_acked, waiting_committed, .. } = &mut *state;
+        waiting_acked
+            .pop_due(replica.acked_end())
+            .or_else(|| waiting_committed.pop_due(replica.high_watermark()))
+    }
+
+    /// The next reply whatever it waits for: the partition is gone.
+    pub fn pop_any(&self) -> Option<Pending> {
+        let mut state = self.state.borrow_mut();
+        state.waiting_acked.pop_any().or_else(|| state.waiting_committed.pop_any())
+    }
+
+    /// The replies whose time is up.
+    pub fn expired(&self, now: Timestamp) -> Vec<Pending> {
+        let mut expired = Vec::new();
+        let mut state = self.state.borrow_mut();
+        state.waiting_acked.expire(now, &mut expired);
+        state.waiting_committed.expire(now, &mut expired);
+        expired
+    }
+
+    /// The producers as they are now, for a checkpoint; none where there are none.
+    #[must_use]
+    pub fn producer_snapshot(&self) -> Option<(Offset, Vec<u8>)> {
+        let state = self.state.borrow();
+        let at = state.replica.log_end();
+        (!state.producers.is_empty()).then(|| (at, state.producers.encode_snapshot(at)))
+    }
+
+    /// Reads without waiting; `None` where that needs the disk.
+    pub fn read_now(&self, store: &Store, item: ReadItem) -> Option<Result<ReadDone, PartitionError>> {
+        let (from, limit, mut done) = match self.check_read(item) {
+            Ok(checked) => checked,
+            Err(error) => return Some(Err(error)),
+        };
+        if done.diverging.is_some() || from >= limit || item.bytes_max == 0 {
+            return Some(Ok(done));
+        }
+        let batches = store.read_cached(self.slot, from, limit, item.bytes_max)?;
+        fill(&mut done, batches);
+        Some(Ok(done))
+    }
+
+    /// Reads, from wherever the batches are.
+    ///
+    /// # Errors
+    /// The replica refuses, or the log can't be read.
+    pub async fn read(&self, store: &Store, item: ReadItem) -> Result<ReadDone, PartitionError> {
+        let (from, limit, mut done) = self.check_read(item)?;
+        if done.diverging.is_some() || from >= limit || item.bytes_max == 0 {
+            return Ok(done);
+        }
+        fill(&mut done, store.read(self.slot, from, limit, item.bytes_max, ReadClass::Tail).await?);
+        Ok(done)
+    }
+
+    fn check_read(&self, item: ReadItem) -> Result<(Offset, Offset, ReadDone), PartitionError> {
+        let replica = self.replica();
+        let done = ReadDone {
+            high_watermark: replica.high_watermark(),
+            readable_end: replica.readable_end(),
+            log_start: replica.log_start(),
+            ..ReadDone::default()
+        };
+        Ok(match replica.check_fetch(item.from, item.epoch, item.last_fetched_epoch)? {
+            FetchCheck::Read(position) => (position.from, position.limit, done),
+            FetchCheck::Diverging(end) => (item.from, item.from, ReadDone { diverging: Some(end), ..done }),
+        })
+    }
+}
+
+fn fill(done: &mut ReadDone, batches: ReadBatches) {
+    done.bytes = batches.bytes;
+    done.chunks = batches.chunks;
+}
+
+impl State {
+    /// Whether the batch repeats one that was appended: which.
+    fn check_sequence(&self, prepared: &Prepared) -> Result<Option<OriginalBatch>, ProduceRefusal> {
+        let Some(batch) = &prepared.producer else { return Ok(None) };
+        Ok(match self.producers.check(batch)? {
+            Verdict::New => None,
+            Verdict::Duplicate(original) => Some(original),
+        })
+    }
+
+    fn append(
+        &mut self,
+        slot: PartitionSlot,
+        store: &Store,
+        now: Timestamp,
+        prepared: Prepared,
+    ) -> Result<Appended, ProduceRefusal> {
+        let appended = self.replica.append(prepared.record_count);
+        if let Some(batch) = &prepared.producer {
+            let at = AppendedAt { base_offset: appended.base_offset, timestamp: prepared.timestamp_max };
+            self.producers.record(now, batch, at);
+        }
+        store.append(
+            slot,
+            BatchAppend {
+                records: prepared.records,
+                base_offset: appended.base_offset,
+                leader_epoch: appended.leader_epoch,
+                log_append_time: prepared.append_time,
+            },
+        )?;
+        Ok(appended)
+    }
+}
+
+/// The partitions of a shard, by name and by their place in the store.
+#[derive(Default)]
+pub struct Partitions {
+    by_key: RefCell<FxHashMap<PartitionKey, Rc<Partition>>>,
+    by_slot: RefCell<Vec<Option<Rc<Partition>>>>,
+}
+
+impl Partitions {
+    /// The partition of this name.
+    #[must_use]
+    pub fn get(&self, key: PartitionKey) -> Option<Rc<Partition>> {
+        self.by_key.borrow().get(&key).cloned()
+    }
+
+    /// The partition at this place in the store.
+    #[must_use]
+    pub fn at(&self, slot: PartitionSlot) -> Option<Rc<Partition>> {
+        self.by_slot.borrow().get(place_of(slot)).cloned().flatten()
+    }
+
+    /// Takes a partition in.
+    pub fn insert(&self, partition: Rc<Partition>) {
+        let mut by_slot = self.by_slot.borrow_mut();
+        let index = place_of(partition.slot);
+        if by_slot.len() <= index {
+            by_slot.resize(index + 1, None);
+        }
+        assert!(by_slot[index].is_none(), "a place in the store is taken by one partition");
+        by_slot[index] = Some(Rc::clone(&partition));
+        let before = self.by_key.borrow_mut().insert(partition.key, partition);
+        assert!(before.is_none(), "a partition is made once");
+    }
+
+    /// Takes a partition out.
+    pub fn remove(&self, key: PartitionKey) -> Option<Rc<Partition>> {
+        let partition = self.by_key.borrow_mut().remove(&key)?;
+        self.by_slot.borrow_mut()[place_of(partition.slot)] = None;
+        Some(partition)
+    }
+
+    /// All of them, as they are now.
+    #[must_use]
+    pub fn all(&self) -> Vec<Rc<Partition>> {
+        self.by_key.borrow().values().cloned().collect()
+    }
+}
+
+fn place_of(slot: PartitionSlot) -> usize {
+    usize::try_from(slot.0).expect("addresses have 64 bits")
+}

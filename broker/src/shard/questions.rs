@@ -1,0 +1,129 @@
+//! What a shard can say about its partitions: reads, watches, offsets, epochs, sizes.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use protocol::types::{Offset, PartitionKey, Timestamp};
+
+use super::Shard;
+use super::messages::{Answer, PartitionError, Question, ReadItem, ReadOutcome};
+use super::partition::Partition;
+use crate::limits::WATCH_SECONDS_MAX;
+use crate::runtime::{Wait, sleep};
+
+impl Shard {
+    /// Answers a question about this shard's partitions.
+    pub(super) async fn answer(self: &Rc<Self>, question: Question) -> Answer {
+        match question {
+            Question::Read { items, bytes_max } => Answer::Read(self.read_all(items, bytes_max).await),
+            Question::Watch { seen, deadline } => {
+                self.watch(&seen, deadline).await;
+                Answer::Watched
+            }
+            Question::FindOffsets(items) => {
+                let mut found = Vec::with_capacity(items.len());
+                for item in items {
+                    found.push(match self.partitions.get(item.key) {
+                        Some(partition) => partition.find_offset(&self.store, item).await,
+                        None => Err(PartitionError::Unknown),
+                    });
+                }
+                Answer::Offsets(found)
+            }
+            Question::EpochEnds(items) => {
+                let end = |partition: Rc<Partition>, current, asked| {
+                    partition.replica().epoch_end(current, asked).map_err(PartitionError::from)
+                };
+                let ends = items.into_iter().map(|item| {
+                    let partition = self.partitions.get(item.key).ok_or(PartitionError::Unknown)?;
+                    end(partition, item.current, item.asked)
+                });
+                Answer::EpochEnds(ends.collect())
+            }
+        }
+    }
+
+    /// Reads from partitions of this shard without waiting; `None` where any of it needs the disk.
+    pub fn read_all_now(&self, items: &[ReadItem], bytes_max: usize) -> Option<Vec<ReadOutcome>> {
+        let mut share = Share::new(bytes_max);
+        let mut outcomes = Vec::with_capacity(items.len());
+        for item in items {
+            let outcome = match self.partitions.get(item.key) {
+                Some(partition) => partition.read_now(&self.store, share.limit(*item))?,
+                None => Err(PartitionError::Unknown),
+            };
+            outcomes.push(share.take(item.bytes_max, outcome));
+        }
+        Some(outcomes)
+    }
+
+    async fn read_all(&self, items: Vec<ReadItem>, bytes_max: usize) -> Vec<ReadOutcome> {
+        let mut share = Share::new(bytes_max);
+        let mut outcomes = Vec::with_capacity(items.len());
+        for item in items {
+            let outcome = match self.partitions.get(item.key) {
+                Some(partition) => partition.read(&self.store, share.limit(item)).await,
+                None => Err(PartitionError::Unknown),
+            };
+            outcomes.push(share.take(item.bytes_max, outcome));
+        }
+        outcomes
+    }
+
+    /// Waits until one of the partitions can be read further than was seen, or is gone, or until the deadline.
+    pub async fn watch(&self, seen: &[(PartitionKey, Offset)], deadline: Timestamp) {
+        let watched: Vec<Rc<Partition>> =
+            seen.iter().filter_map(|(key, _)| self.partitions.get(*key)).collect();
+        let mut waits: Vec<Wait<'_>> = watched.iter().map(|partition| partition.advanced.next()).collect();
+        // What moved between the read and now, or is gone, is answered at once: the waits count from here on.
+        let moved = watched.len() < seen.len()
+            || watched.iter().zip(seen).any(|(partition, (_, end))| partition.readable_end() > *end);
+        if moved {
+            return;
+        }
+        let left = u64::try_from(deadline.get() - self.now().get()).unwrap_or(0);
+        let mut timer = pin!(sleep(Duration::from_millis(left.min(WATCH_SECONDS_MAX * 1_000))));
+        poll_fn(|context| {
+            if waits.iter_mut().any(|wait| wait.poll(context).is_ready()) {
+                return Poll::Ready(());
+            }
+            timer.as_mut().poll(context)
+        })
+        .await;
+    }
+}
+
+/// The bytes that the partitions of one read share.
+pub struct Share {
+    left: usize,
+    /// Nothing was read yet: the first batch comes whole, however large it is.
+    empty: bool,
+}
+
+impl Share {
+    /// All of `bytes_max` is left.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
+        Self { left: bytes_max, empty: true }
+    }
+
+    fn limit(&self, item: ReadItem) -> ReadItem {
+        ReadItem { bytes_max: item.bytes_max.min(self.left), ..item }
+    }
+
+    /// Takes what was read, or drops it where it is too much: more than is left, or than `bytes_max`.
+    pub fn take(&mut self, bytes_max: usize, mut outcome: ReadOutcome) -> ReadOutcome {
+        if let Ok(done) = &mut outcome {
+            if !self.empty && done.bytes > bytes_max.min(self.left) {
+                done.chunks.clear();
+                done.bytes = 0;
+            }
+            self.left = self.left.saturating_sub(done.bytes);
+            self.empty &= done.bytes == 0;
+        }
+        outcome
+    }
+}

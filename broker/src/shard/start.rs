@@ -1,0 +1,342 @@
+//! A shard's life: recover, lead, listen, serve, stop.
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use logic::config::ConfigMap;
+use logic::metadata::{Delta, Image, shard_of};
+use logic::producer::ProducerTable;
+use logic::replica::{EpochEntry, EpochHistory, Recovered, Replica};
+use protocol::batch::{BatchHeader, HEADER_BYTES};
+use protocol::types::{BrokerId, Offset, PartitionIndex, PartitionKey, Timestamp};
+use protocol::wire::Writer;
+use rustc_hash::FxHashMap;
+use storage::disk::glommio::GlommioDisk;
+use storage::store::{
+    OpenError, PartitionSlot, PartitionSpec, RecoveryObserver, ShardStore, StoreFailure, StoreListener,
+    StoreOptions,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::calls::Calls;
+use super::messages::Message;
+use super::partition::{Partition, Partitions};
+use super::topics::{partition_spec, topic_config};
+use super::{Shard, ShardConfig, background, inbox};
+use crate::api::Api;
+use crate::limits::ACCEPT_PAUSE_MILLISECONDS;
+use crate::net::budget::Budget;
+use crate::net::connection::{Connection, Connections};
+use crate::net::frames::{FrameReader, Scratch, SharedStream};
+use crate::net::listener::{BoundSocket, Listener, out_of_descriptors};
+use crate::net::stream::{ByteStream, PlainStream};
+use crate::quorum::QuorumHandle;
+use crate::runtime::{MeshJoin, MeshReceiver, Queue, Signal, sleep, spawn, spawn_into};
+
+/// What a shard needs to start.
+pub struct StartOrder {
+    /// What it is told once.
+    pub config: ShardConfig,
+    /// The broker that it is a part of.
+    pub broker_id: BrokerId,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// How its store works.
+    pub store_options: StoreOptions,
+    /// The broker's own settings, which topics inherit.
+    pub settings: Arc<ConfigMap>,
+    /// Its ends of the mesh.
+    pub mesh: MeshJoin<Message>,
+    /// Its listening socket.
+    pub socket: BoundSocket,
+    /// The last change of the metadata that every shard has applied.
+    pub everywhere: watch::Receiver<u64>,
+    /// The metadata at the start; what comes later comes by the mailbox.
+    pub image: Arc<Image>,
+    /// The quorum.
+    pub quorum: QuorumHandle,
+    /// What the control thread has to say.
+    pub mailbox: mpsc::Receiver<ControlMessage>,
+    /// Told once connections are accepted.
+    pub ready: oneshot::Sender<()>,
+}
+
+/// What the control thread says to a shard.
+pub enum ControlMessage {
+    /// The metadata has changed.
+    Changed {
+        /// As it is now.
+        image: Arc<Image>,
+        /// What is different.
+        delta: Arc<Delta>,
+        /// Told once it is applied.
+        applied: oneshot::Sender<()>,
+    },
+    /// Stop serving, make everything durable, and end.
+    Stop,
+}
+
+/// Why a shard has ended other than by being told so.
+#[derive(Debug, thiserror::Error)]
+pub enum ShardFailure {
+    /// The data directory can't be used.
+    #[error("the data directory can't be used: {0}")]
+    Disk(std::io::Error),
+    /// Its store could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store failed while it ran, or could not follow the metadata.
+    #[error("storage failed: {0}")]
+    Store(String),
+    /// It can't listen.
+    #[error("can't listen: {0}")]
+    Listen(std::io::Error),
+}
+
+/// Runs a shard until it is told to stop.
+///
+/// # Errors
+/// It could not start, or could not go on.
+pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
+    let StartOrder { config, broker_id, data_dir, store_options, settings, mesh, socket, image, .. } = order;
+    let (mailbox, ready, quorum) = (order.mailbox, order.ready, order.quorum);
+    let (mesh, receivers) = mesh.connect().await;
+    let specs = own_partitions(&config, &image, &settings);
+    let mut producers = ProducerRecovery::default();
+    let disk = GlommioDisk::open(&data_dir).await.map_err(ShardFailure::Disk)?;
+    let (store, recovered) = ShardStore::open(disk, store_options, specs, &mut producers).await?;
+    let budget = Budget::new(config.requests_bytes);
+    let shard = Rc::new(Shard {
+        config,
+        broker_id,
+        store,
+        partitions: Partitions::default(),
+        connections: Connections::default(),
+        budget,
+        scratch: Scratch::new(),
+        writer: RefCell::new(Writer::new()),
+        quorum,
+        stopping: Signal::default(),
+        settings,
+        image: RefCell::new(Arc::clone(&image)),
+        everywhere: order.everywhere,
+        mesh,
+        calls: Calls::default(),
+        produces: RefCell::default(),
+        random: Cell::new(rand::random()),
+    });
+    shard.store.set_listener(Rc::new(StoreEvents { shard: Rc::downgrade(&shard) }));
+    spawn_into(Queue::Latency, {
+        let store = shard.store.clone();
+        async move { store.run_writer().await }
+    });
+    shard.take_up(&image, recovered, producers).await?;
+    shard.serve(socket, receivers, ready)?;
+    shard.follow(mailbox).await?;
+    shard.stop().await;
+    Ok(())
+}
+
+/// The partitions of the image that belong to a shard.
+fn own_partitions(config: &ShardConfig, image: &Image, settings: &ConfigMap) -> Vec<PartitionSpec> {
+    let mut specs = Vec::new();
+    for topic in image.topics() {
+        let topic_config = topic_config(image, topic, settings);
+        for index in 0..topic.partition_count() {
+            let partition = PartitionIndex(index);
+            if usize::from(shard_of(topic.id, partition, config.shard_count)) == config.index {
+                specs.push(partition_spec(topic, partition, &topic_config));
+            }
+        }
+    }
+    specs
+}
+
+impl Shard {
+    /// Takes up the partitions that the store has recovered, and leads those that the metadata gives to this broker.
+    async fn take_up(
+        self: &Rc<Self>,
+        image: &Image,
+        recovered: storage::store::Recovered,
+        mut producers: ProducerRecovery,
+    ) -> Result<(), ShardFailure> {
+        let mut led = Vec::new();
+        for found in recovered.partitions {
+            let topic = image
+                .topic_by_id(found.key.topic_id)
+                .expect("the store was opened with the image's partitions");
+            let state = topic.partition(found.key.partition).expect("likewise");
+            let epochs =
+                found.epochs.iter().map(|entry| EpochEntry { epoch: entry.epoch, start: entry.start });
+            let replica = Replica::new(
+                self.broker_id,
+                Recovered {
+                    log_start: found.log_start,
+                    log_end: found.end,
+                    high_watermark: found.end,
+                    epochs: EpochHistory::new(epochs),
+                },
+            );
+            let config = topic_config(image, topic, &self.settings);
+            let table = producers.tables.remove(&found.key).unwrap_or_default();
+            let name = Arc::clone(&topic.name);
+            let partition = Partition::new(found.key, name, found.slot, config, replica, table);
+            self.partitions.insert(Rc::clone(&partition));
+            led.push((partition, state.clone()));
+        }
+        self.lead_all(&led).await.map_err(|error| ShardFailure::Store(error.to_string()))
+    }
+
+    /// Starts listening, and all tasks that run as long as the shard.
+    fn serve(
+        self: &Rc<Self>,
+        socket: BoundSocket,
+        receivers: Vec<MeshReceiver<Message>>,
+        ready: oneshot::Sender<()>,
+    ) -> Result<(), ShardFailure> {
+        for receiver in receivers {
+            spawn_into(Queue::Latency, inbox::serve(Rc::clone(self), receiver));
+        }
+        background::start(self);
+        let listener = socket.listen().map_err(ShardFailure::Listen)?;
+        spawn_into(Queue::Latency, accept(Rc::clone(self), listener));
+        // Nobody waits any more where the start was given up elsewhere.
+        let _ = ready.send(());
+        Ok(())
+    }
+
+    /// Follows the control thread until it says stop, or has gone.
+    async fn follow(
+        self: &Rc<Self>,
+        mut mailbox: mpsc::Receiver<ControlMessage>,
+    ) -> Result<(), ShardFailure> {
+        while let Some(message) = mailbox.recv().await {
+            match message {
+                ControlMessage::Changed { image, delta, applied } => {
+                    let outcome = self.apply(image, &delta).await;
+                    outcome.map_err(|error| ShardFailure::Store(error.to_string()))?;
+                    let _ = applied.send(());
+                }
+                ControlMessage::Stop => break,
+            }
+        }
+        Ok(())
+    }
+
+    async fn stop(self: &Rc<Self>) {
+        self.stopping.raise();
+        self.connections.close_all();
+        if let Err(error) = self.store.close().await {
+            tracing::error!(%error, "the store did not close in order");
+        }
+    }
+}
+
+/// Accepts connections until the shard stops.
+async fn accept(shard: Rc<Shard>, listener: Listener) {
+    let api = Rc::new(Api::new(Rc::clone(&shard)));
+    while !shard.stopping.is_raised() {
+        match listener.accept().await {
+            Ok(_) if shard.connections.count() >= shard.config.connections_max => {
+                tracing::warn!(
+                    limit = shard.config.connections_max,
+                    "a connection is refused: there are too many"
+                );
+            }
+            Ok(accepted) => match PlainStream::new(accepted) {
+                Ok((stream, peer)) => serve_connection(&shard, &api, Box::new(stream), peer),
+                Err(error) => tracing::debug!(%error, "a connection was gone before it was served"),
+            },
+            Err(error) if out_of_descriptors(&error) => {
+                tracing::warn!(%error, "no connection can be accepted for now");
+                sleep(Duration::from_millis(ACCEPT_PAUSE_MILLISECONDS)).await;
+            }
+            Err(error) => tracing::debug!(%error, "a connection was not accepted"),
+        }
+    }
+}
+
+fn serve_connection(
+    shard: &Rc<Shard>,
+    api: &Rc<Api>,
+    stream: Box<dyn ByteStream>,
+    peer: std::net::SocketAddr,
+) {
+    let stream: SharedStream = Rc::new(RefCell::new(stream));
+    let reader = FrameReader::new(
+        Rc::clone(&stream),
+        Rc::clone(&shard.scratch),
+        Rc::clone(&shard.budget),
+        shard.config.request_bytes_max,
+        BytesMut::new(),
+    );
+    let connection = Connection::new(peer, stream, &reader, Instant::now());
+    shard.connections.add(&connection);
+    let (writing, api) = (Rc::clone(&connection), Rc::clone(api));
+    spawn(async move {
+        if let Err(error) = writing.write().await {
+            tracing::debug!(peer = %writing.peer, %error, "a reply was not sent");
+        }
+    });
+    spawn(async move {
+        if let Err(error) = connection.read(reader, &*api).await {
+            tracing::debug!(peer = %connection.peer, %error, "a connection ended");
+        }
+    });
+}
+
+/// Rebuilds the producers' tables while the store recovers.
+#[derive(Default)]
+struct ProducerRecovery {
+    tables: FxHashMap<PartitionKey, ProducerTable>,
+}
+
+impl RecoveryObserver for ProducerRecovery {
+    fn producer_snapshot(&mut self, key: PartitionKey, _: Offset, snapshot: &[u8]) {
+        match ProducerTable::decode_snapshot(snapshot, Timestamp(0)) {
+            Ok((table, _)) => drop(self.tables.insert(key, table)),
+            Err(error) => {
+                tracing::error!(partition = %key, %error, "a snapshot of producers is damaged; batches since the log's start would be needed to rebuild it")
+            }
+        }
+    }
+
+    fn batch(&mut self, key: PartitionKey, header: &[u8; HEADER_BYTES]) {
+        let header = BatchHeader::from_prefix(header).expect("a header has its length");
+        self.tables.entry(key).or_default().replay(header.max_timestamp(), header);
+    }
+}
+
+/// What the store tells the shard while its journal moves on.
+struct StoreEvents {
+    shard: Weak<Shard>,
+}
+
+impl StoreListener for StoreEvents {
+    fn sealed(&self, slot: PartitionSlot, end: Offset) {
+        let Some(shard) = self.shard.upgrade() else { return };
+        if let Some(partition) = shard.partitions.at(slot) {
+            partition.advance(|replica| replica.on_sealed(end));
+        }
+    }
+
+    fn synced(&self, slot: PartitionSlot, end: Offset) {
+        let Some(shard) = self.shard.upgrade() else { return };
+        let Some(partition) = shard.partitions.at(slot) else { return };
+        partition.advance(|replica| replica.on_synced(end));
+        shard.answer_due(&partition);
+    }
+
+    fn producer_snapshot(&self, slot: PartitionSlot) -> Option<(Offset, Vec<u8>)> {
+        let shard = self.shard.upgrade()?;
+        shard.partitions.at(slot)?.producer_snapshot()
+    }
+
+    fn failed(&self, failure: &StoreFailure) {
+        crate::exit::fatal(crate::exit::ExitCode::StorageFailed, failure);
+    }
+}

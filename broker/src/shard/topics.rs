@@ -1,0 +1,148 @@
+//! Following the metadata: partitions come, change and go as images are applied.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use logic::config::{BrokerLayers, ConfigMap, TopicConfig};
+use logic::metadata::{Delta, Image, Partition as PartitionState, Topic, TopicChange};
+use logic::producer::ProducerTable;
+use logic::replica::{AckPolicy, LeaderSettings, Recovered, Replica};
+use protocol::types::{Offset, PartitionIndex, PartitionKey};
+use storage::store::{LogConfig, PartitionSpec, StoreError};
+
+use super::Shard;
+use super::partition::Partition;
+
+impl Shard {
+    /// Applies one change of the metadata. Once it returns, requests see the new image and the shard does what it says.
+    ///
+    /// # Errors
+    /// The store can't follow: the broker can't go on.
+    pub async fn apply(self: &Rc<Self>, image: Arc<Image>, delta: &Delta) -> Result<(), StoreError> {
+        for change in &delta.topics {
+            self.apply_topic(&image, change).await?;
+        }
+        if delta.broker_settings_changed {
+            for topic in image.topics() {
+                self.reconfigure(&image, topic);
+            }
+        }
+        *self.image.borrow_mut() = image;
+        Ok(())
+    }
+
+    async fn apply_topic(self: &Rc<Self>, image: &Image, change: &TopicChange) -> Result<(), StoreError> {
+        let topic = change.topic();
+        for partition in change.partitions_created() {
+            let key = PartitionKey { topic_id: topic.id, partition };
+            if self.owner_of(key) == self.config.index {
+                self.make_partition(image, topic, key).await?;
+            }
+        }
+        if change.settings_changed() {
+            self.reconfigure(image, topic);
+        }
+        Ok(())
+    }
+
+    async fn make_partition(
+        self: &Rc<Self>,
+        image: &Image,
+        topic: &Arc<Topic>,
+        key: PartitionKey,
+    ) -> Result<(), StoreError> {
+        let config = topic_config(image, topic, &self.settings);
+        let slot = self.store.create_partition(&partition_spec(topic, key.partition, &config)).await?;
+        let recovered = Recovered {
+            log_start: Offset(0),
+            log_end: Offset(0),
+            high_watermark: Offset(0),
+            epochs: logic::replica::EpochHistory::default(),
+        };
+        let replica = Replica::new(self.broker_id, recovered);
+        let partition =
+            Partition::new(key, Arc::clone(&topic.name), slot, config, replica, ProducerTable::default());
+        self.partitions.insert(Rc::clone(&partition));
+        let state = topic.partition(key.partition).expect("the change names partitions of the topic");
+        self.lead_all(&[(partition, state.clone())]).await
+    }
+
+    /// Takes up the leaderships that the metadata gives: their epochs are durable before the first append. All of them
+    /// are journalled together: a start with thousands of partitions costs few writes.
+    pub(super) async fn lead_all(&self, led: &[(Rc<Partition>, PartitionState)]) -> Result<(), StoreError> {
+        let mine = |(_, state): &&(Rc<Partition>, PartitionState)| state.leader == Some(self.broker_id);
+        let mut starts = Vec::with_capacity(led.len());
+        for (partition, state) in led.iter().filter(mine) {
+            self.lead(partition, state);
+            let entry = partition.replica().epoch_entry();
+            starts.push((partition.slot, entry.epoch, entry.start));
+        }
+        for (slot, epoch, start) in &starts {
+            self.store.start_epoch(*slot, *epoch, *start).await?;
+        }
+        for ((partition, _), (_, epoch, _)) in led.iter().filter(mine).zip(starts) {
+            partition.change_replica(|replica| replica.on_epoch_durable(epoch));
+        }
+        Ok(())
+    }
+
+    fn lead(&self, partition: &Partition, state: &PartitionState) {
+        let config = partition.config.get();
+        let settings = LeaderSettings {
+            epoch: state.leader_epoch,
+            replicas: &state.replicas,
+            isr: &state.in_sync,
+            min_insync_replicas: config.insync_replicas_min as usize,
+            ack_policy: ack_policy(&config),
+        };
+        let now = self.now();
+        let became = partition.change_replica(|replica| replica.become_leader(now, &settings));
+        if let Err(error) = became {
+            panic!("{}: the metadata names a leadership of the past: {error}", partition.key);
+        }
+    }
+
+    fn reconfigure(&self, image: &Image, topic: &Topic) {
+        let config = topic_config(image, topic, &self.settings);
+        for index in 0..topic.partition_count() {
+            let key = PartitionKey { topic_id: topic.id, partition: PartitionIndex(index) };
+            let Some(partition) = self.partitions.get(key) else { continue };
+            partition.config.set(config);
+            self.store.update_config(partition.slot, log_config(&config));
+            let minimum = config.insync_replicas_min as usize;
+            partition.advance(|replica| replica.on_settings(ack_policy(&config), minimum));
+            self.answer_due(&partition);
+        }
+    }
+}
+
+/// A topic's config on this broker.
+pub fn topic_config(image: &Image, topic: &Topic, settings: &ConfigMap) -> TopicConfig {
+    let none = ConfigMap::new();
+    let layers =
+        BrokerLayers { dynamic_broker: &none, dynamic_default: image.cluster_settings(), file: settings };
+    TopicConfig::resolve(&topic.settings, &layers)
+}
+
+/// What the store is told of a partition.
+pub fn partition_spec(topic: &Topic, partition: PartitionIndex, config: &TopicConfig) -> PartitionSpec {
+    PartitionSpec {
+        key: PartitionKey { topic_id: topic.id, partition },
+        topic_name: topic.name.to_string(),
+        config: log_config(config),
+    }
+}
+
+fn log_config(config: &TopicConfig) -> LogConfig {
+    LogConfig {
+        segment_bytes: u64::from(config.segment_bytes),
+        segment_ms: i64::try_from(config.segment_ms).unwrap_or(i64::MAX),
+        index_interval_bytes: config.index_interval_bytes,
+        retention_bytes: config.retention_bytes,
+        retention_ms: config.retention_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX)),
+    }
+}
+
+fn ack_policy(config: &TopicConfig) -> AckPolicy {
+    if config.syncs_before_ack() { AckPolicy::WhenSynced } else { AckPolicy::WhenAppended }
+}
