@@ -140,6 +140,8 @@ fn log_config(config: &TopicConfig) -> LogConfig {
         index_interval_bytes: config.index_interval_bytes,
         retention_bytes: config.retention_bytes,
         retention_ms: config.retention_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX)),
+        timestamp_after_max_ms: config.timestamp_after_max_ms,
+        ..LogConfig::default()
     }
 }
 
