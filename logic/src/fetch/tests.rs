@@ -630,8 +630,9 @@ impl Client {
             let truth = self.truth[place];
             let outcome = PartitionOutcome {
                 has_records: !truth.is_error && truth.high_watermark > asked.fetch_offset.get(),
-                high_watermark: Offset(if truth.is_error { -1 } else { truth.high_watermark }),
-                log_start: Offset(if truth.is_error { -1 } else { truth.log_start }),
+                // Some errors come with them, some without: here they do.
+                high_watermark: Offset(truth.high_watermark),
+                log_start: Offset(truth.log_start),
                 must_tell: false,
                 is_error: truth.is_error,
             };

@@ -67,10 +67,21 @@ impl Replica {
         Ok(())
     }
 
-    /// The epoch to ask the leader about; none when the log is empty or without epochs, and so has nothing to settle.
+    /// What a follower reports to its leader, with the epoch that it follows; none before its log is settled, because
+    /// until then its end says nothing about whose records lie below it.
     #[must_use]
-    pub fn divergence_question(&self) -> Option<LeaderEpoch> {
-        self.epochs.last().map(|last| last.epoch)
+    pub fn report(&self) -> Option<(Offset, LeaderEpoch)> {
+        let follows = matches!(self.role, Role::Follower { .. });
+        (follows && self.settled).then_some((self.acked_end, self.leader_epoch))
+    }
+
+    /// The epoch to ask the leader about ([`Replica::epoch_end`]); unknown when the log has no records to differ by.
+    ///
+    /// The question is asked in any case: a leader answers only when its epoch is durable, and nothing may be copied
+    /// from it before.
+    #[must_use]
+    pub fn divergence_question(&self) -> LeaderEpoch {
+        self.epochs.last().map_or(LeaderEpoch::UNKNOWN, |last| last.epoch)
     }
 
     /// The leader of `epoch` answered where the epoch ends that it was asked about: how this log differs.
@@ -80,10 +91,12 @@ impl Replica {
         answer: Option<EpochEnd>,
     ) -> Result<Divergence, ReplicaError> {
         self.check_follower(epoch)?;
-        let Some(asked) = self.divergence_question() else {
+        let asked = self.divergence_question();
+        if asked == LeaderEpoch::UNKNOWN {
+            assert_eq!(self.log_start, self.log_end);
             self.settled = true;
             return Ok(Divergence::Settled { end: self.log_end });
-        };
+        }
         let Some(theirs) = answer else { return Ok(Divergence::Unknown) };
         if theirs.epoch > asked {
             return Ok(Divergence::Unknown);

@@ -22,6 +22,8 @@ mod leader;
 mod state;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod script;
 #[cfg(test)]
 mod tests;

@@ -138,8 +138,9 @@ impl Cluster {
             "settles" => settles(replica, self.other(words[2])),
             "copies" => copies(replica, self.other(words[1]), Offset(number(words[3]))),
             "hears" => {
-                let follower = self.other(words[1]);
-                let (end, epoch) = (follower.acked_end(), follower.leader_epoch());
+                let Some((end, epoch)) = self.other(words[1]).report() else {
+                    return Ok("nothing to hear".into());
+                };
                 let advance = replica.on_follower_acked(self.now, BrokerId(small(words[1])), end, epoch)?;
                 Ok(moved(advance, replica))
             }
@@ -208,11 +209,7 @@ fn append(replica: &mut Replica, words: &[&str]) -> Result<String, ReplicaError>
 fn settles(replica: &mut Replica, leader: &Replica) -> Result<String, ReplicaError> {
     let mut text = String::new();
     for _ in 0..100 {
-        let asked = replica.divergence_question();
-        let answer = match asked {
-            Some(asked) => leader.epoch_end(replica.leader_epoch(), asked)?,
-            None => None,
-        };
+        let answer = leader.epoch_end(replica.leader_epoch(), replica.divergence_question())?;
         match replica.settle(leader.leader_epoch(), answer)? {
             Divergence::Settled { end } if end == replica.log_end() => return Ok(text + " settled"),
             Divergence::Settled { end } => {

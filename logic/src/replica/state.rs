@@ -279,12 +279,19 @@ impl Replica {
     }
 
     /// Where epoch `asked` ends (OffsetForLeaderEpoch); none when it is not known here.
+    ///
+    /// Not answered before the leader's own epoch is durable. Otherwise: it answers, a follower settles and copies; it
+    /// crashes, loses the end of its log and with it the start of its epoch; it leads again in the same epoch, and
+    /// the follower, settled in that epoch, does not notice that they differ.
     pub fn epoch_end(
         &self,
         epoch: LeaderEpoch,
         asked: LeaderEpoch,
     ) -> Result<Option<EpochEnd>, ReplicaError> {
         self.check_leader(epoch)?;
+        if !self.epoch_durable {
+            return Err(ReplicaError::EpochNotDurable { epoch: self.leader_epoch });
+        }
         Ok(self.epochs.end_of(asked, self.log_end))
     }
 

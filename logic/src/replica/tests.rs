@@ -390,6 +390,7 @@ fn the_old_leader_cuts_what_nobody_else_had() {
          2 synced 7
          1 follows 2 in 2
          1 copies 2 to 7
+         2 hears 1
          1 settles with 2
          1 copies 2 to 7
          1 is
@@ -404,6 +405,7 @@ fn the_old_leader_cuts_what_nobody_else_had() {
          2: at 3 in 2 nothing moved
          2: acked 7 committed 7 readable 7
          1: refused: the log has not been compared with the leader's yet
+         2: nothing to hear
          1: cut at 3 settled
          1: acked 7
          1: 0..7 synced 7 hw 3 epochs 1@0 2@3
@@ -535,19 +537,45 @@ fn a_log_wholly_past_what_is_shared_starts_again() {
 #[test]
 fn reports_of_other_leaderships_and_strangers_are_refused() {
     check(
-        "1 leads 2 of 1,2 isr 1,2
+        "1 leads 1 of 1,2 isr 1,2
          2 follows 1 in 1
          1 hears 2
-         2 follows 1 in 3
+         2 settles with 1
          1 hears 2
-         3 follows 1 in 2
-         1 hears 3
-         2 hears 1",
+         1 leads 2 of 1,2 isr 1,2
+         1 hears 2
+         3 leads 3 of 2,3 isr 2,3
+         2 follows 3 in 3
+         2 settles with 3
+         1 hears 2
+         4 follows 1 in 2
+         4 settles with 1
+         1 hears 4",
         "1: nothing moved
+         1: nothing to hear
+         2: settled
+         1: nothing moved
+         1: nothing moved
          1: refused: fenced: the epoch here is 2
+         3: nothing moved
+         2: settled
          1: refused: unknown epoch: the epoch here is 2
-         1: refused: broker 3 is not a replica of this partition
-         2: refused: fenced: the epoch here is 3",
+         4: settled
+         1: refused: broker 4 is not a replica of this partition",
+    );
+}
+
+#[test]
+fn a_leader_answers_no_follower_before_its_epoch_is_durable() {
+    check(
+        "1 elected 1 of 1,2 isr 1,2
+         2 follows 1 in 1
+         2 settles with 1
+         1 durable 1
+         2 settles with 1",
+        "1: nothing moved
+         2: refused: leader epoch 1 is not durable yet
+         2: settled",
     );
 }
 
