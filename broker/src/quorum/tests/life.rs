@@ -110,6 +110,26 @@ fn a_thread_without_tokio_can_ask() {
 }
 
 #[test]
+fn a_shard_can_ask_and_subscribe() {
+    on_control_thread(async {
+        let quorum = Quorum::start_on(MemoryFiles::default(), NODE).await.unwrap();
+        quorum.handle().submit(registration(1)).await.unwrap();
+        let (handle, (_, mut changes)) = (quorum.handle(), quorum.subscribe());
+        let shard = crate::runtime::start_shard(0, None, move || async move {
+            for number in 0..20 {
+                let answer = handle.submit(create(number..number + 1, 1)).await.unwrap();
+                assert_done(&answer);
+                assert_eq!(changes.recv().await.unwrap().image.sequence(), answer.sequence);
+            }
+        });
+        let shard = shard.unwrap();
+        tokio::task::spawn_blocking(move || shard.join().unwrap()).await.unwrap();
+        assert_eq!(quorum.handle().image().topic_count(), 20);
+        quorum.stop().await;
+    });
+}
+
+#[test]
 fn a_long_log_is_cut_by_a_snapshot() {
     on_control_thread(async {
         let files = MemoryFiles::default();
