@@ -115,11 +115,12 @@ impl From<ExitCode> for std::process::ExitCode {
     }
 }
 
-/// Ends the process at once, without destructors and without flushing anything: what isn't synced was not acknowledged.
+/// Ends the process at once, without destructors and without syncing anything: what isn't synced was not acknowledged.
 ///
 /// For trouble that no caller can heal: a lost write, a failed sync. May be called on any thread.
 pub fn fatal(code: ExitCode, reason: &dyn fmt::Display) -> ! {
     tracing::error!(exit_code = code.number(), "stopping: {reason}");
+    crate::logging::flush();
     // SAFETY: `_exit` takes a plain number and doesn't return; no invariant of ours survives it.
     unsafe { libc::_exit(i32::from(code.number())) }
 }

@@ -68,3 +68,11 @@ pub const PRODUCERS_EXPIRED_PER_STEP_MAX: usize = 256;
 pub const MAILBOX_MESSAGES_MAX: usize = 64;
 /// What a stored batch may decompress to when it is looked into.
 pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Connections of the admin port at a time.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// How long a connection of the admin port may be quiet, in seconds: longer than Prometheus usually waits between looks.
+pub const ADMIN_QUIET_SECONDS_MAX: u64 = 75;
+/// Log lines that may wait to be written; more are dropped and counted, since a shard must not wait for a terminal.
+pub const LOG_LINES_WAITING_MAX: usize = 4096;
+/// How long the end of the process waits for its last log lines, in seconds.
+pub const LOG_FLUSH_SECONDS_MAX: u64 = 2;
