@@ -32,14 +32,14 @@ impl fmt::Display for Banner<'_> {
         let version = env!("CARGO_PKG_VERSION");
         let seconds = self.ready_after.as_secs_f64();
         writeln!(formatter, "iolite-broker {version} ready in {seconds:.2} s")?;
-        write!(formatter, "  kafka    {}", self.kafka)?;
+        writeln!(formatter, "  kafka    {}", self.kafka)?;
         let advertised = self.advertised.to_string();
         if advertised != self.kafka.to_string() {
-            write!(formatter, " (clients are told {advertised})")?;
+            writeln!(formatter, "  clients  are told {advertised}")?;
         }
         match self.admin {
-            Some(admin) => writeln!(formatter, "\n  admin    http://{admin}")?,
-            None => writeln!(formatter, "\n  admin    none")?,
+            Some(admin) => writeln!(formatter, "  admin    http://{admin}")?,
+            None => writeln!(formatter, "  admin    none")?,
         }
         writeln!(formatter, "  data     {} ({})", self.data_directory.display(), self.filesystem.name)?;
         writeln!(formatter, "  ack      {}", self.meaning_of_an_ack())?;

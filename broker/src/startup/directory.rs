@@ -1,7 +1,7 @@
 //! The data directory: made, locked against other brokers, proven writable, and known by its filesystem.
 //!
 //! Layout: `lock` in it carries the flock and the holder's process id; the lock goes when the process does, however it
-//! ends. Nothing else is touched here.
+//! ends. Whose the directory is stands in its identity, which is read here; nothing else is touched.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -11,13 +11,18 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{FsType, statfs};
 
+use protocol::types::BrokerId;
+
 use super::StartupError;
 use crate::exit::ExitCode;
+use crate::quorum::{IDENTITY_FILE, Identity, IdentityError, SealError};
 
 /// The file that is locked.
 const LOCK_FILE: &str = "lock";
 /// What Apache Kafka keeps in each of its directories.
 const KAFKA_FILE: &str = "meta.properties";
+/// What a broker makes after its identity.
+const LAID_OUT: [&str; 4] = ["journal", "topics", "checkpoint", "quorum"];
 /// A process id and a line's end fit well.
 const LOCK_FILE_BYTES_MAX: u64 = 32;
 
@@ -67,6 +72,54 @@ impl DataDirectory {
             filesystem_of(path).map_err(|error| refuse("can't be asked for its filesystem", error))?;
         warn_of(&filesystem, path);
         Ok(Self { path: path.to_owned(), filesystem, _lock: lock })
+    }
+}
+
+impl DataDirectory {
+    /// Whose the directory is; none where it is new.
+    ///
+    /// # Errors
+    /// It is of another format, damaged, or another node's than `node_id`.
+    pub fn identity(&self, node_id: BrokerId) -> Result<Option<Identity>, StartupError> {
+        let shown = self.path.display();
+        let refuse =
+            |code, reason: String| StartupError::new(code, format!("data directory {shown}: {reason}"));
+        match Identity::read(&self.path) {
+            Ok(Some(identity)) if identity.node_id != node_id => {
+                let theirs = identity.node_id;
+                let reason = format!(
+                    "it belongs to node {theirs}, but node.id is {node_id}: mend that, or --data-dir"
+                );
+                Err(refuse(ExitCode::DataFormat, reason))
+            }
+            Ok(Some(identity)) => Ok(Some(identity)),
+            Ok(None) => match LAID_OUT.iter().find(|name| self.path.join(name).exists()) {
+                None => Ok(None),
+                Some(name) => {
+                    let reason = format!(
+                        "{IDENTITY_FILE} is missing beside {name}/: restore it from a backup, \
+                         or name an empty directory with --data-dir"
+                    );
+                    Err(refuse(ExitCode::Damaged, reason))
+                }
+            },
+            Err(error) => {
+                let (code, remedy) = match &error {
+                    IdentityError::Seal(SealError::Version { .. }) => (
+                        ExitCode::DataFormat,
+                        "start a broker that reads it, or name another with --data-dir",
+                    ),
+                    IdentityError::Seal(SealError::Foreign) => {
+                        (ExitCode::DataFormat, "name another with --data-dir")
+                    }
+                    IdentityError::File(_) => (ExitCode::DataNotWritable, "let this user read and write it"),
+                    IdentityError::Seal(SealError::Damaged)
+                    | IdentityError::Buffer(_)
+                    | IdentityError::Values => (ExitCode::Damaged, "restore it from a backup"),
+                };
+                Err(refuse(code, format!("{IDENTITY_FILE}: {error}: {remedy}")))
+            }
+        }
     }
 }
 

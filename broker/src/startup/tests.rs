@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::Endpoint;
+use crate::quorum::Identity;
+use protocol::types::BrokerId;
 
 fn loopback(port: u16) -> Endpoint {
     Endpoint { host: "127.0.0.1".to_owned(), port }
@@ -111,6 +113,44 @@ fn kafka_s_directory_is_left_alone() {
         &["Apache Kafka's", "--data-dir"],
     );
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing was written");
+}
+
+#[test]
+fn a_directory_of_another_format_or_broker_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let check = |file: &[u8], code, words: &[&str]| {
+        fs::write(path.join("meta.fb"), file).unwrap();
+        check_refused(DataDirectory::claim(path).and_then(|data| data.identity(BrokerId(1))), code, words);
+    };
+    Identity::new(BrokerId(1), 2).write(path).unwrap();
+    let good = fs::read(path.join("meta.fb")).unwrap();
+    let identity = DataDirectory::claim(path).unwrap().identity(BrokerId(1)).unwrap();
+    assert_eq!(identity.expect("it has one").shard_count, 2);
+    let words = ["node 1", "node.id is 7", "--data-dir"];
+    check_refused(DataDirectory::claim(path).unwrap().identity(BrokerId(7)), ExitCode::DataFormat, &words);
+    // The format's version stands at 8.
+    let newer = [&good[..8], &[9], &good[9..]].concat();
+    check(&newer, ExitCode::DataFormat, &["version 9", "a broker that reads it"]);
+    check(b"something else entirely, of a fair length", ExitCode::DataFormat, &["meta.fb"]);
+    let last = good.len() - 1;
+    let damaged = [&good[..last], &[good[last] ^ 1]].concat();
+    check(&damaged, ExitCode::Damaged, &["meta.fb", "damaged"]);
+}
+
+#[test]
+fn an_empty_directory_has_no_identity_yet() {
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(DataDirectory::claim(directory.path()).unwrap().identity(BrokerId(1)), Ok(None));
+}
+
+#[test]
+fn a_directory_that_lost_its_identity_is_not_taken_for_an_empty_one() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("journal")).unwrap();
+    let words = ["meta.fb is missing", "backup"];
+    let claimed = DataDirectory::claim(directory.path()).unwrap();
+    check_refused(claimed.identity(BrokerId(1)), ExitCode::Damaged, &words);
 }
 
 #[test]
@@ -228,7 +268,7 @@ fn the_banner_has_a_fixed_form() {
     let other = Banner { advertised: &outside, admin: None, flush_messages: 100, ..banner };
     let text = other.to_string();
     assert!(
-        text.contains("\n  kafka    127.0.0.1:9092 (clients are told oak:9092)\n  admin    none\n"),
+        text.contains("\n  kafka    127.0.0.1:9092\n  clients  are told oak:9092\n  admin    none\n"),
         "{text}"
     );
     assert!(text.contains("\n  ack      from memory"), "{text}");
