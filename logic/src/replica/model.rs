@@ -275,8 +275,8 @@ impl Cluster {
                     None => self.committed.push(*entry),
                 }
             }
-            for (offset, entry) in node.log.iter().enumerate() {
-                assert_eq!(node.replica.epochs().epoch_at(Offset(offset as i64)), Some(entry.epoch));
+            for (offset, entry) in (0..).zip(&node.log) {
+                assert_eq!(node.replica.epochs().epoch_at(Offset(offset)), Some(entry.epoch));
             }
         }
         for node in &self.nodes {
