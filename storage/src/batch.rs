@@ -71,10 +71,6 @@ impl<'a> BatchView<'a> {
         Some(view)
     }
 
-    pub(crate) fn bytes(self) -> &'a [u8] {
-        self.0
-    }
-
     pub(crate) fn header(self) -> &'a [u8; BATCH_HEADER_BYTES] {
         self.0.first_chunk().expect("a batch is longer than its header")
     }

@@ -1,7 +1,6 @@
 //! Logs on disks: journal, segments, indexes, recovery. Generic over [`disk::Disk`].
 
 #![allow(async_fn_in_trait, reason = "a shard is one thread: its futures are never sent")]
-#![allow(dead_code, reason = "what destaging uses is here before destaging is")]
 
 mod batch;
 mod checkpoint;

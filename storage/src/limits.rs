@@ -45,6 +45,9 @@ pub const CHECKPOINT_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// How much a restart reads of a journal file at once.
 pub const REPLAY_READ_BYTES: usize = 4 * 1024 * 1024;
 
+/// How much is read at once to look at batches one by one.
+pub const SCAN_READ_BYTES: usize = 1024 * 1024;
+
 // The table of a full frame and the longest append fit in one buffer.
 const _: () = assert!(APPEND_BYTES_MAX + (FRAME_ENTRIES_MAX + 2) * 48 < BUFFER_BYTES_MAX);
 const _: () = assert!(ZERO_WRITE_BYTES.is_multiple_of(BUFFER_ALIGN_BYTES));

@@ -26,11 +26,13 @@
 //! Afterwards each partition's segments are cut at the checkpoint's offset, or lower where it was truncated: what
 //! lies past it in segments is in the journal too, and may be half written.
 
+use std::rc::Rc;
+
 use protocol::types::{Offset, PartitionKey, Timestamp};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::checkpoint::slots::Slot;
-use crate::checkpoint::{Checkpoint, EpochStart, PartitionState};
+use crate::checkpoint::{Checkpoint, EpochStart, PartitionState, ProducerSnapshot};
 use crate::journal::FrameSequence;
 use crate::journal::frame::{BatchEntry, Entry, EntryBody, Mark};
 use crate::journal::replay::FoundFrame;
@@ -66,12 +68,10 @@ pub(crate) struct RecoveringPartition {
     pub(crate) log_start: Offset,
     pub(crate) end: Offset,
     pub(crate) epochs: Vec<EpochStart>,
-    pub(crate) producer_snapshot: Option<Offset>,
+    pub(crate) producers: Option<Rc<ProducerSnapshot>>,
     pub(crate) runs: Runs,
     /// Offsets that were acked and are in no frame.
     pub(crate) lost: Vec<(Offset, Offset)>,
-    /// Whether the checkpoint knows it: then its directory is there.
-    pub(crate) is_checkpointed: bool,
 }
 
 impl RecoveringPartition {
@@ -81,10 +81,9 @@ impl RecoveringPartition {
             log_start: state.log_start,
             end: state.destaged,
             epochs: state.epochs,
-            producer_snapshot: state.producer_snapshot,
+            producers: state.producers,
             runs: Runs::default(),
             lost: Vec::new(),
-            is_checkpointed: true,
         }
     }
 
@@ -114,7 +113,7 @@ impl RecoveringPartition {
             Mark::Truncate(offset) => self.truncate(offset),
             Mark::LogStart(offset) => self.log_start = self.log_start.max(offset),
             Mark::EpochStart(epoch, offset) => note_epoch(&mut self.epochs, epoch, offset),
-            Mark::TopicGone => *self = Self { is_checkpointed: self.is_checkpointed, ..Self::default() },
+            Mark::TopicGone => *self = Self::default(),
         }
     }
 
@@ -123,6 +122,7 @@ impl RecoveringPartition {
         self.end = self.end.min(offset);
         self.runs.truncate(offset);
         truncate_epochs(&mut self.epochs, offset);
+        self.producers.take_if(|snapshot| snapshot.at > offset);
         self.lost.retain(|(from, _)| *from < offset);
         for (_, end) in &mut self.lost {
             *end = (*end).min(offset);

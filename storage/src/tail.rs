@@ -87,8 +87,15 @@ impl Runs {
         self.0.front().map(|run| run.base)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// The run in a frame.
+    pub(crate) fn in_frame(&self, frame: FrameSequence) -> impl Iterator<Item = &Run> {
+        let first = self.0.partition_point(|run| run.frame < frame);
+        self.0.range(first..).take_while(move |run| run.frame == frame)
+    }
+
+    /// Bytes of the batches from an offset on.
+    pub(crate) fn bytes_from(&self, from: Offset) -> u64 {
+        self.from(from).map(|run| u64::from(run.length_bytes)).sum()
     }
 
     /// The runs from the one that holds `from`, or the first behind it, on.
@@ -122,9 +129,32 @@ impl Runs {
 pub(crate) struct Frame {
     pub(crate) location: FrameLocation,
     pub(crate) length_bytes: u32,
+    /// Its CRC, which the next one names.
+    pub(crate) crc: u32,
     bytes: Option<Bytes>,
     /// The partitions with batches in it.
-    slots: Vec<PartitionSlot>,
+    pub(crate) slots: Vec<PartitionSlot>,
+}
+
+impl Frame {
+    /// A frame that is in memory.
+    pub(crate) fn new(
+        location: FrameLocation,
+        length_bytes: u32,
+        crc: u32,
+        bytes: Bytes,
+        slots: Vec<PartitionSlot>,
+    ) -> Self {
+        Self { location, length_bytes, crc, bytes: Some(bytes), slots }
+    }
+
+    /// Where the next frame begins, if in the same file.
+    pub(crate) fn end(&self) -> FrameLocation {
+        FrameLocation {
+            file: self.location.file,
+            position: self.location.position + u64::from(self.length_bytes),
+        }
+    }
 }
 
 /// The frames of a shard.
@@ -138,6 +168,7 @@ pub(crate) struct Tail {
     cached_bytes_max: usize,
     /// All frames below are destaged, and the checkpoints say so.
     destaged_below: FrameSequence,
+    undestaged_bytes: u64,
 }
 
 impl Tail {
@@ -149,32 +180,28 @@ impl Tail {
             cached_bytes: 0,
             cached_bytes_max,
             destaged_below: first,
+            undestaged_bytes: 0,
         }
     }
 
-    fn end(&self) -> FrameSequence {
+    /// The number of the next frame.
+    pub(crate) fn end(&self) -> FrameSequence {
         FrameSequence(self.first.0 + self.frames.len() as u64)
     }
 
     /// Lets numbers go unused, after damage: nothing points to such a frame.
     pub(crate) fn skip_lost(&mut self, until: FrameSequence) {
         while self.end() < until {
-            self.push(self.end(), FrameLocation::default(), 0, Bytes::new(), Vec::new());
+            self.push(self.end(), Frame::new(FrameLocation::default(), 0, 0, Bytes::new(), Vec::new()));
         }
     }
 
     /// Adds a frame that was sealed, or found at a restart.
-    pub(crate) fn push(
-        &mut self,
-        sequence: FrameSequence,
-        location: FrameLocation,
-        length_bytes: u32,
-        bytes: Bytes,
-        slots: Vec<PartitionSlot>,
-    ) {
+    pub(crate) fn push(&mut self, sequence: FrameSequence, frame: Frame) {
         assert_eq!(sequence, self.end(), "frames are numbered without gaps");
-        self.cached_bytes += bytes.len();
-        self.frames.push_back(Frame { location, length_bytes, bytes: Some(bytes), slots });
+        self.cached_bytes += frame.bytes.as_ref().map_or(0, Bytes::len);
+        self.undestaged_bytes += u64::from(frame.length_bytes);
+        self.frames.push_back(frame);
     }
 
     /// Says which partitions have batches in a frame that was found before they were known.
@@ -194,7 +221,12 @@ impl Tail {
 
     /// A frame's bytes, if they are in memory.
     pub(crate) fn bytes(&self, sequence: FrameSequence) -> Option<&Bytes> {
-        self.frame(sequence).bytes.as_ref()
+        self.remembered(sequence)?.bytes.as_ref()
+    }
+
+    /// A frame, unless it is forgotten.
+    pub(crate) fn remembered(&self, sequence: FrameSequence) -> Option<&Frame> {
+        (sequence >= self.first).then(|| self.frame(sequence))
     }
 
     /// Makes room in memory: the oldest frames go, but none that is not synced yet.
@@ -211,6 +243,9 @@ impl Tail {
     pub(crate) fn set_destaged_below(&mut self, below: FrameSequence) {
         assert!(below >= self.destaged_below);
         assert!(below <= self.end());
+        for sequence in self.destaged_below.0..below.0 {
+            self.undestaged_bytes -= u64::from(self.frame(FrameSequence(sequence)).length_bytes);
+        }
         self.destaged_below = below;
     }
 
@@ -233,11 +268,9 @@ impl Tail {
         self.cached_bytes
     }
 
-    /// Bytes of the frames from a number on, up to another.
-    pub(crate) fn length_bytes(&self, from: FrameSequence, below: FrameSequence) -> u64 {
-        (from.max(self.first).0..below.0)
-            .map(|sequence| u64::from(self.frame(FrameSequence(sequence)).length_bytes))
-            .sum()
+    /// Bytes of the frames that are not destaged.
+    pub(crate) fn undestaged_bytes(&self) -> u64 {
+        self.undestaged_bytes
     }
 }
 

@@ -120,6 +120,46 @@ impl Drop for Turn<'_> {
     }
 }
 
+/// Runs futures, at most so many at once, until all are complete or one fails; then the rest is dropped.
+///
+/// A dropped future may leave operations of the device under way: the caller of a failed write stops the process.
+pub(crate) async fn for_each_concurrent<F, E>(
+    futures: impl IntoIterator<Item = F>,
+    concurrent_max: usize,
+) -> Result<(), E>
+where
+    F: Future<Output = Result<(), E>>,
+{
+    assert!(concurrent_max > 0);
+    let mut waiting = futures.into_iter();
+    let mut running: Vec<Pin<Box<F>>> = Vec::with_capacity(concurrent_max);
+    std::future::poll_fn(move |context| {
+        loop {
+            while running.len() < concurrent_max
+                && let Some(future) = waiting.next()
+            {
+                running.push(Box::pin(future));
+            }
+            if running.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let before = running.len();
+            let mut index = 0;
+            while index < running.len() {
+                match running[index].as_mut().poll(context) {
+                    Poll::Pending => index += 1,
+                    Poll::Ready(Ok(())) => drop(running.swap_remove(index)),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                }
+            }
+            if running.len() == before {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await
+}
+
 #[cfg(test)]
 mod tests {
     use std::task::Waker;
@@ -140,6 +180,32 @@ mod tests {
         assert!(poll(changed.as_mut()).is_pending());
         notify.notify();
         assert!(poll(changed.as_mut()).is_ready());
+    }
+
+    #[test]
+    fn so_many_futures_run_at_once_and_an_error_ends_it() {
+        let (running, most) = (Cell::new(0), Cell::new(0));
+        let one = |yields: u32, result: Result<(), u32>| {
+            let (running, most) = (&running, &most);
+            async move {
+                running.set(running.get() + 1);
+                most.set(most.get().max(running.get()));
+                for _ in 0..yields {
+                    let mut polled = false;
+                    std::future::poll_fn(|_| {
+                        if std::mem::replace(&mut polled, true) { Poll::Ready(()) } else { Poll::Pending }
+                    })
+                    .await;
+                }
+                running.set(running.get() - 1);
+                result
+            }
+        };
+        let mut all = Box::pin(for_each_concurrent((0..9).map(|yields| one(yields, Ok(()))), 3));
+        while poll(all.as_mut()).is_pending() {}
+        assert_eq!((running.get(), most.get()), (0, 3));
+        let mut failing = Box::pin(for_each_concurrent([one(1, Ok(())), one(0, Err(7))], 3));
+        assert_eq!(poll(failing.as_mut()), Poll::Ready(Err(7)));
     }
 
     #[test]

@@ -572,7 +572,8 @@ pub mod iolite {
             pub const VT_DESTAGED: ::flatbuffers::VOffsetT = 8;
             pub const VT_LOG_START: ::flatbuffers::VOffsetT = 10;
             pub const VT_EPOCHS: ::flatbuffers::VOffsetT = 12;
-            pub const VT_PRODUCER_SNAPSHOT: ::flatbuffers::VOffsetT = 14;
+            pub const VT_PRODUCERS_AT: ::flatbuffers::VOffsetT = 14;
+            pub const VT_PRODUCERS: ::flatbuffers::VOffsetT = 16;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -584,9 +585,12 @@ pub mod iolite {
                 args: &'args PartitionArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<Partition<'bldr>> {
                 let mut builder = PartitionBuilder::new(_fbb);
-                builder.add_producer_snapshot(args.producer_snapshot);
+                builder.add_producers_at(args.producers_at);
                 builder.add_log_start(args.log_start);
                 builder.add_destaged(args.destaged);
+                if let Some(x) = args.producers {
+                    builder.add_producers(x);
+                }
                 if let Some(x) = args.epochs {
                     builder.add_epochs(x);
                 }
@@ -638,11 +642,23 @@ pub mod iolite {
                 }
             }
             #[inline]
-            pub fn producer_snapshot(&self) -> i64 {
+            pub fn producers_at(&self) -> i64 {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe { self._tab.get::<i64>(Partition::VT_PRODUCER_SNAPSHOT, Some(-1)).unwrap() }
+                unsafe { self._tab.get::<i64>(Partition::VT_PRODUCERS_AT, Some(-1)).unwrap() }
+            }
+            #[inline]
+            pub fn producers(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                        Partition::VT_PRODUCERS,
+                        None,
+                    )
+                }
             }
         }
 
@@ -662,7 +678,12 @@ pub mod iolite {
                         Self::VT_EPOCHS,
                         false,
                     )?
-                    .visit_field::<i64>("producer_snapshot", Self::VT_PRODUCER_SNAPSHOT, false)?
+                    .visit_field::<i64>("producers_at", Self::VT_PRODUCERS_AT, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "producers",
+                        Self::VT_PRODUCERS,
+                        false,
+                    )?
                     .finish();
                 Ok(())
             }
@@ -673,7 +694,8 @@ pub mod iolite {
             pub destaged: i64,
             pub log_start: i64,
             pub epochs: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, EpochStart>>>,
-            pub producer_snapshot: i64,
+            pub producers_at: i64,
+            pub producers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
         }
         impl<'a> Default for PartitionArgs<'a> {
             #[inline]
@@ -684,7 +706,8 @@ pub mod iolite {
                     destaged: 0,
                     log_start: 0,
                     epochs: None,
-                    producer_snapshot: -1,
+                    producers_at: -1,
+                    producers: None,
                 }
             }
         }
@@ -718,8 +741,15 @@ pub mod iolite {
                 self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Partition::VT_EPOCHS, epochs);
             }
             #[inline]
-            pub fn add_producer_snapshot(&mut self, producer_snapshot: i64) {
-                self.fbb_.push_slot::<i64>(Partition::VT_PRODUCER_SNAPSHOT, producer_snapshot, -1);
+            pub fn add_producers_at(&mut self, producers_at: i64) {
+                self.fbb_.push_slot::<i64>(Partition::VT_PRODUCERS_AT, producers_at, -1);
+            }
+            #[inline]
+            pub fn add_producers(
+                &mut self,
+                producers: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Partition::VT_PRODUCERS, producers);
             }
             #[inline]
             pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PartitionBuilder<'a, 'b, A> {
@@ -742,7 +772,8 @@ pub mod iolite {
                 ds.field("destaged", &self.destaged());
                 ds.field("log_start", &self.log_start());
                 ds.field("epochs", &self.epochs());
-                ds.field("producer_snapshot", &self.producer_snapshot());
+                ds.field("producers_at", &self.producers_at());
+                ds.field("producers", &self.producers());
                 ds.finish()
             }
         }

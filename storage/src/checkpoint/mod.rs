@@ -1,6 +1,6 @@
 //! Checkpoints: from where a shard's journal is replayed, and where its partitions' segments are known synced.
 //!
-//! Two slots, `checkpoint/<shard>.a` and `.b`, written in turn: the older one is overwritten, so that one is whole
+//! Two slots, `checkpoint/<shards>/<shard>.a` and `.b` (`<shards>`: how many the data is laid out for), written in turn: the older one is overwritten, so that one is whole
 //! at any moment. The valid one with the higher number counts. A file is:
 //!
 //! | at | bytes | field |
@@ -18,6 +18,7 @@
 //! from which number on. It does not know what a segment is.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use protocol::generated::checkpoint as schema;
 use protocol::types::{LeaderEpoch, Offset, PartitionIndex, PartitionKey, TopicId};
@@ -81,7 +82,14 @@ pub(crate) struct PartitionState {
     pub(crate) destaged: Offset,
     pub(crate) log_start: Offset,
     pub(crate) epochs: Vec<EpochStart>,
-    pub(crate) producer_snapshot: Option<Offset>,
+    pub(crate) producers: Option<Rc<ProducerSnapshot>>,
+}
+
+/// What the producers of a partition had done when its log ended at an offset. The store does not look inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ProducerSnapshot {
+    pub(crate) at: Offset,
+    pub(crate) state: Vec<u8>,
 }
 
 /// A checkpoint of one shard.
@@ -96,8 +104,13 @@ pub(crate) struct Checkpoint {
 }
 
 /// The file of a slot.
-pub(crate) fn slot_path(shard: u16, slot: usize) -> PathBuf {
-    PathBuf::from(format!("checkpoint/{shard}.{}", ["a", "b"][slot]))
+pub(crate) fn slot_path(shard: u16, shard_count: u16, slot: usize) -> PathBuf {
+    directory(shard_count).join(format!("{shard}.{}", ["a", "b"][slot]))
+}
+
+/// The directory of all shards' slots.
+pub(crate) fn directory(shard_count: u16) -> PathBuf {
+    PathBuf::from(format!("checkpoint/{shard_count}"))
 }
 
 impl Checkpoint {
@@ -219,6 +232,7 @@ fn encode_partition<'a>(
         .map(|entry| schema::EpochStart::new(entry.start.get(), entry.epoch.get()))
         .collect();
     let epochs = builder.create_vector(&epochs);
+    let producers = partition.producers.as_ref().map(|snapshot| builder.create_vector(&snapshot.state));
     schema::Partition::create(
         builder,
         &schema::PartitionArgs {
@@ -227,7 +241,8 @@ fn encode_partition<'a>(
             destaged: partition.destaged.get(),
             log_start: partition.log_start.get(),
             epochs: Some(epochs),
-            producer_snapshot: partition.producer_snapshot.unwrap_or(Offset(-1)).get(),
+            producers_at: partition.producers.as_ref().map_or(-1, |snapshot| snapshot.at.get()),
+            producers,
         },
     )
 }
@@ -240,6 +255,10 @@ fn decode_partition(partition: &schema::Partition<'_>) -> PartitionState {
         };
         epochs.iter().map(entry).collect()
     });
+    let producers = partition.producers().map(|state| ProducerSnapshot {
+        at: Offset(partition.producers_at()),
+        state: state.bytes().to_vec(),
+    });
     PartitionState {
         key: PartitionKey {
             topic_id: TopicId(partition.topic_id().0),
@@ -248,7 +267,7 @@ fn decode_partition(partition: &schema::Partition<'_>) -> PartitionState {
         destaged: Offset(partition.destaged()),
         log_start: Offset(partition.log_start()),
         epochs: epochs.unwrap_or_default(),
-        producer_snapshot: Some(Offset(partition.producer_snapshot())).filter(|offset| offset.get() >= 0),
+        producers: producers.filter(|snapshot| snapshot.at.get() >= 0).map(Rc::new),
     }
 }
 

@@ -19,8 +19,8 @@ pub(crate) enum Slot {
 }
 
 /// Reads a slot.
-pub(crate) async fn read<D: Disk>(disk: &D, shard: u16, slot: usize) -> io::Result<Slot> {
-    let path = slot_path(shard, slot);
+pub(crate) async fn read<D: Disk>(disk: &D, shard: u16, shard_count: u16, slot: usize) -> io::Result<Slot> {
+    let path = slot_path(shard, shard_count, slot);
     if !disk.exists(&path).await? {
         return Ok(Slot::Empty);
     }
@@ -35,13 +35,14 @@ pub(crate) async fn read<D: Disk>(disk: &D, shard: u16, slot: usize) -> io::Resu
     let Some(content_bytes) = content_bytes else { return Ok(Slot::Damaged) };
     let content = file.read_at(0, content_bytes).await?;
     Ok(Checkpoint::decode(&content)
-        .filter(|checkpoint| checkpoint.shard == shard && Checkpoint::slot(checkpoint.number) == slot)
+        .filter(|found| found.shard == shard && found.shard_count == shard_count)
+        .filter(|found| Checkpoint::slot(found.number) == slot)
         .map_or(Slot::Damaged, Slot::Valid))
 }
 
 /// Writes a checkpoint to its slot; durable when it returns.
 pub(crate) async fn write<D: Disk>(disk: &D, checkpoint: &Checkpoint) -> io::Result<()> {
-    let path = slot_path(checkpoint.shard, Checkpoint::slot(checkpoint.number));
+    let path = slot_path(checkpoint.shard, checkpoint.shard_count, Checkpoint::slot(checkpoint.number));
     let is_new = !disk.exists(&path).await?;
     let file = disk.open(&path, OpenMode::Create).await?;
     let content = checkpoint.encode();

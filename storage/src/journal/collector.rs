@@ -29,6 +29,13 @@ pub(crate) struct SlotCursor {
     touched: u32,
 }
 
+impl SlotCursor {
+    /// The frame that the partition's last append is in, if it appended in this life.
+    pub(crate) fn frame(self) -> Option<FrameSequence> {
+        self.frame
+    }
+}
+
 /// Batches with consecutive offsets, to be copied when the frame is sealed.
 pub(crate) struct PendingBatches {
     /// One or more whole wire batches.

@@ -85,7 +85,7 @@ pub(crate) async fn replay<F: DiskFile>(
     loop {
         replay.follow_chain().await?;
         let Some(behind) = replay.proof_behind().await? else { break };
-        replay.resume_at(behind);
+        replay.resume_at(behind).await?;
     }
     replay.result.bytes_read = replay.files.iter().map(|file| file.bytes_read).sum();
     Ok(replay.result)
@@ -238,8 +238,8 @@ impl<F: DiskFile> Replay<'_, F> {
         Ok(found)
     }
 
-    /// Goes on behind frames that are lost.
-    fn resume_at(&mut self, behind: Behind) {
+    /// Goes on behind frames that are lost, with a frame that counts as far as it is whole.
+    async fn resume_at(&mut self, behind: Behind) -> io::Result<()> {
         let next = self.result.next;
         let sequence = behind.front.identity.sequence;
         assert!(sequence > next.sequence);
@@ -254,9 +254,12 @@ impl<F: DiskFile> Replay<'_, F> {
             location: behind.location,
             previous_crc: behind.front.identity.previous_crc,
         };
-        if self.result.files.last() != Some(&behind.location.file) {
-            self.result.files.push(behind.location.file);
-        }
+        let index = self.index(behind.location.file).expect("it was found there");
+        let length = usize::try_from(behind.front.length_bytes).expect("a frame's length");
+        let frame = self.files[index].bytes(behind.location.position, length).await?;
+        let damaged_entries = damaged_entries(&behind.front, &frame);
+        self.accept(behind.location, behind.front, damaged_entries, frame);
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The files of a shard's journal: preallocated, zeroed once, recycled.
 //!
-//! `journal/<shard>/<n>.journal`. A frame lies in one file; where it no longer fits, the next file goes on. No file
+//! `journal/<shards>/<shard>/<n>.journal`, where `<shards>` is the number of shards that the data is laid out for: a
+//! change of that number never touches what is there. A frame lies in one file; where it no longer fits, the next file goes on. No file
 //! has a header: the number of the frame at its beginning tells its place in the order. A file is recycled when all
 //! its frames are below what a restart would need, and never while someone reads it. Nothing is allocated and no
 //! metadata changes on the way of an ack: a file joins the ring whole (written under another name, then renamed).
@@ -61,6 +62,8 @@ pub(crate) struct Ring<F> {
     used: VecDeque<u32>,
     /// Where the next frame goes in the last of `used`.
     position: u64,
+    /// Bytes of the files of `used` before the last one.
+    full_bytes: u64,
     free: VecDeque<u32>,
     file_bytes: u64,
     files_max: usize,
@@ -77,13 +80,18 @@ impl<F: DiskFile> Ring<F> {
                 (number, RingFile { file, size_bytes, last: None, readers: Rc::default() })
             })
             .collect();
-        Self { files, used: VecDeque::new(), position: 0, free, file_bytes, files_max }
+        Self { files, used: VecDeque::new(), position: 0, full_bytes: 0, free, file_bytes, files_max }
     }
 
     /// Takes a file as the next one to be written, at its beginning. Used at a restart, which finds the order.
     pub(crate) fn take(&mut self, number: u32) {
         let index = self.free.iter().position(|free| *free == number).expect("a file is used once");
         self.free.remove(index);
+        self.begin_file(number);
+    }
+
+    fn begin_file(&mut self, number: u32) {
+        self.full_bytes += self.used.back().map_or(0, |last| self.files[last].size_bytes);
         self.used.push_back(number);
         self.position = 0;
     }
@@ -110,8 +118,7 @@ impl<F: DiskFile> Ring<F> {
         if !fits {
             let index = self.free.iter().position(|number| self.files[number].size_bytes >= length_bytes)?;
             let number = self.free.remove(index).expect("just found");
-            self.used.push_back(number);
-            self.position = 0;
+            self.begin_file(number);
         }
         let file = *self.used.back().expect("a file is being written");
         let location = FrameLocation { file, position: self.position };
@@ -126,12 +133,6 @@ impl<F: DiskFile> Ring<F> {
         assert!(file.last.is_none_or(|last| last < sequence), "frames go forward");
         file.last = Some(sequence);
         self.position = location.position + length_bytes;
-    }
-
-    /// The place where the next frame begins, if it fits in the file being written.
-    pub(crate) fn next_location(&self) -> FrameLocation {
-        let file = self.used.back().copied().or_else(|| self.free.front().copied());
-        FrameLocation { file: file.expect("a ring has a file"), position: self.position }
     }
 
     /// The file that holds a frame, to write it.
@@ -158,11 +159,17 @@ impl<F: DiskFile> Ring<F> {
                 break;
             }
             file.last = None;
+            self.full_bytes -= file.size_bytes;
             self.used.pop_front();
             self.free.push_back(number);
             count += 1;
         }
         count
+    }
+
+    /// Whether no file is free, and none can be added.
+    pub(crate) fn is_tight(&self) -> bool {
+        self.free.is_empty() && self.files.len() >= self.files_max
     }
 
     /// The last frame in files that are no longer written.
@@ -173,9 +180,9 @@ impl<F: DiskFile> Ring<F> {
 
     /// Bytes in use, and how many there could be.
     pub(crate) fn occupancy(&self) -> (u64, u64) {
-        let full: u64 = self.used.iter().rev().skip(1).map(|number| self.files[number].size_bytes).sum();
+        let used = self.full_bytes + self.position;
         let total = self.file_bytes.saturating_mul(u64::try_from(self.files_max).unwrap_or(u64::MAX));
-        (full + self.position, total.max(full + self.position))
+        (used, total.max(used))
     }
 
     /// The number of a file that the ring should get, ahead of need: one is always free, within the limit.
@@ -195,19 +202,11 @@ impl<F: DiskFile> Ring<F> {
         assert!(before.is_none(), "a number is used once");
         self.free.push_back(number);
     }
-
-    pub(crate) fn file_numbers(&self) -> Vec<u32> {
-        self.files.keys().copied().collect()
-    }
-
-    pub(crate) fn size_bytes(&self, number: u32) -> u64 {
-        self.files[&number].size_bytes
-    }
 }
 
 /// The directory of a shard's journal.
-pub(crate) fn directory(shard: u16) -> PathBuf {
-    PathBuf::from(format!("journal/{shard}"))
+pub(crate) fn directory(shard: u16, shard_count: u16) -> PathBuf {
+    PathBuf::from(format!("journal/{shard_count}/{shard}"))
 }
 
 fn mode(method: SyncMethod) -> OpenMode {

@@ -5,6 +5,7 @@ use std::io;
 use protocol::types::Offset;
 
 use super::types::Damage;
+use crate::segment::SegmentError;
 
 /// A lost write or failed sync. Never retried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,14 +104,6 @@ pub enum OpenError {
         /// The file's number.
         file: u32,
     },
-    /// The data is laid out for another number of shards.
-    #[error("the data is laid out for {found} shards, not {wanted}")]
-    ShardCount {
-        /// What the data says.
-        found: u16,
-        /// What was asked for.
-        wanted: u16,
-    },
     /// The disk failed.
     #[error("{what}: {source}")]
     Io {
@@ -119,6 +112,16 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl From<SegmentError> for ReadError {
+    fn from(error: SegmentError) -> Self {
+        match error {
+            SegmentError::Io { source, .. } => Self::Io(source),
+            SegmentError::OutOfRange { start, end, .. } => Self::OutOfRange { start, end },
+            damaged => Self::Damaged { place: damaged.to_string() },
+        }
+    }
 }
 
 /// Says what was being done when the disk failed.

@@ -16,10 +16,15 @@ use protocol::types::{LeaderEpoch, Offset, PartitionKey};
 use crate::disk::Disk;
 use crate::journal::FrameSequence;
 use crate::journal::frame::Mark;
-use crate::wait::Notify;
+use crate::segment::OpenFiles;
+use crate::wait::{Notify, Turnstile};
 
+mod close;
+mod destage;
 mod errors;
+mod observe;
 mod open;
+mod partitions;
 mod pump;
 mod read;
 pub(crate) mod state;
@@ -28,16 +33,19 @@ pub(crate) mod testing;
 mod types;
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod tests;
 
 pub use crate::checkpoint::EpochStart;
+pub use crate::journal::FrameSequence as JournalSequence;
 pub use crate::journal::replay::LostFrames;
-pub use crate::journal::{FrameSequence as JournalSequence, Generation};
 pub use crate::segment::{LogConfig, ReadBatches};
 pub use errors::{OpenError, ReadError, StoreError, StoreFailure};
 pub use types::{
-    Admission, BatchAppend, Damage, LostRecords, PartitionSlot, PartitionSpec, ReadClass, Recovered,
-    RecoveredPartition, RecoveryObserver, StoreListener, StoreOptions, StoreStats, SyncMethod,
+    Admission, BatchAppend, Damage, DestageOutcome, LostRecords, PartitionSlot, PartitionSpec, ReadClass,
+    Recovered, RecoveredPartition, RecoveryObserver, Retained, StoreListener, StoreOptions, StoreStats,
+    SyncMethod,
 };
 
 use state::{Partition, State};
@@ -50,13 +58,17 @@ pub struct ShardStore<D: Disk> {
 
 struct Shared<D: Disk> {
     disk: D,
-    state: RefCell<State<D::File>>,
+    state: RefCell<State<D>>,
     listener: RefCell<Option<Rc<dyn StoreListener>>>,
     /// Something waits for a frame, or for room.
     writer_wanted: Notify,
     /// The synced prefix moved, or never will again.
     synced: Notify,
     has_writer: Cell<bool>,
+    /// The open files of segments.
+    files: OpenFiles<D>,
+    /// One round of destaging at a time.
+    destaging: Turnstile,
 }
 
 impl<D: Disk> Shared<D> {
@@ -71,16 +83,6 @@ impl<D: Disk> ShardStore<D> {
         *self.shared.listener.borrow_mut() = Some(listener);
     }
 
-    /// Adds a partition; its directory is durable when this returns.
-    ///
-    /// # Errors
-    /// [`StoreError::Closed`], [`StoreError::DiskFull`], or what the disk says.
-    pub async fn create_partition(&self, spec: &PartitionSpec) -> Result<PartitionSlot, StoreError> {
-        let mut state = self.shared.state.borrow_mut();
-        state.check_open()?;
-        Ok(state.insert(Partition::new(spec, Offset(0), Offset(0), Vec::new())))
-    }
-
     /// The slot of a partition.
     #[must_use]
     pub fn slot(&self, key: PartitionKey) -> Option<PartitionSlot> {
@@ -91,6 +93,7 @@ impl<D: Disk> ShardStore<D> {
     pub fn update_config(&self, slot: PartitionSlot, config: LogConfig) {
         if let Some(partition) = self.shared.state.borrow_mut().partition_mut(slot) {
             partition.config = config;
+            partition.segments.log.set_config(config);
         }
     }
 
@@ -138,24 +141,8 @@ impl<D: Disk> ShardStore<D> {
         self.of(slot, |partition| partition.log_start)
     }
 
-    fn of<T>(&self, slot: PartitionSlot, what: impl FnOnce(&Partition) -> T) -> Option<T> {
+    fn of<T>(&self, slot: PartitionSlot, what: impl FnOnce(&Partition<D>) -> T) -> Option<T> {
         self.shared.state.borrow().partition(slot).map(what)
-    }
-
-    /// Begins a leadership; durable when this returns, and so before its first append.
-    ///
-    /// # Errors
-    /// Nothing has begun then.
-    pub async fn start_epoch(
-        &self,
-        slot: PartitionSlot,
-        epoch: LeaderEpoch,
-        start: Offset,
-    ) -> Result<(), StoreError> {
-        self.mark(slot, Mark::EpochStart(epoch, start)).await?;
-        let mut state = self.shared.state.borrow_mut();
-        state.partition_mut(slot).ok_or(StoreError::Gone)?.note_epoch(epoch, start);
-        Ok(())
     }
 
     /// The largest epoch that is not above `epoch`, and the offset where it ends (KIP-101); `None` where all known
@@ -176,11 +163,14 @@ impl<D: Disk> ShardStore<D> {
         self.of(slot, |partition| partition.epochs.clone()).unwrap_or_default()
     }
 
-    /// Puts an entry other than a batch on stable media.
-    async fn mark(&self, slot: PartitionSlot, mark: Mark) -> Result<(), StoreError> {
+    /// Puts an entry other than a batch on stable media. No checkpoint goes beyond it until the guard is dropped,
+    /// which is when its effect is in the state.
+    async fn mark(&self, slot: PartitionSlot, mark: Mark) -> Result<MarkGuard<'_, D>, StoreError> {
         let sequence = self.shared.state.borrow_mut().append_mark(slot, mark)?;
+        let guard = MarkGuard { shared: &self.shared, sequence };
         self.shared.writer_wanted.notify();
-        self.wait_synced(sequence).await
+        self.wait_synced(sequence).await?;
+        Ok(guard)
     }
 
     /// Waits until a frame is on stable media.
@@ -215,26 +205,18 @@ impl<D: Disk> ShardStore<D> {
             ..state.stats
         }
     }
+}
 
-    /// Stops taking appends, and returns when all that was appended is on stable media.
-    ///
-    /// # Errors
-    /// [`StoreError::Failed`] where that is not so.
-    pub async fn close(&self) -> Result<(), StoreError> {
-        self.shared.state.borrow_mut().is_closing = true;
-        self.shared.writer_wanted.notify();
-        loop {
-            let changed = self.shared.synced.changed();
-            {
-                let state = self.shared.state.borrow();
-                if let Some(failure) = &state.failure {
-                    return Err(StoreError::Failed(failure.clone()));
-                }
-                if state.collector.is_empty() && state.window.is_idle() {
-                    return Ok(());
-                }
-            }
-            changed.await;
-        }
+/// Held while an entry is in the journal and its effect not in the state.
+struct MarkGuard<'a, D: Disk> {
+    shared: &'a Shared<D>,
+    sequence: FrameSequence,
+}
+
+impl<D: Disk> Drop for MarkGuard<'_, D> {
+    fn drop(&mut self) {
+        let marks = &mut self.shared.state.borrow_mut().marks;
+        let index = marks.iter().position(|mark| *mark == self.sequence).expect("noted when it was appended");
+        marks.swap_remove(index);
     }
 }

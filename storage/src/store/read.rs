@@ -1,5 +1,7 @@
 //! Reading: from frames in memory, from the journal, from segments.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use protocol::types::{Offset, Timestamp};
 
@@ -9,7 +11,7 @@ use super::types::{PartitionSlot, ReadClass};
 use super::{ShardStore, Shared};
 use crate::batch::BatchView;
 use crate::disk::{Disk, DiskFile};
-use crate::journal::ring::Pinned;
+use crate::limits::SCAN_READ_BYTES;
 use crate::segment::ReadBatches;
 use crate::tail::{Run, Wanted, find_batch, select};
 
@@ -46,25 +48,36 @@ impl<D: Disk> ShardStore<D> {
         bytes_max: usize,
         _class: ReadClass,
     ) -> Result<ReadBatches, ReadError> {
-        {
-            let state = self.shared.state.borrow();
-            let partition = state.partition(slot).ok_or(ReadError::Gone)?;
-            if from < partition.log_start || from > partition.appended_end {
-                return Err(ReadError::OutOfRange {
-                    start: partition.log_start,
-                    end: partition.appended_end,
-                });
+        let wanted = Wanted { from, limit, bytes_max, at_least_one: true };
+        // What is looked for may move to the segments while it is looked for in the journal: then it is there.
+        loop {
+            let (segments, is_in_journal, limit) = {
+                let state = self.shared.state.borrow();
+                let partition = state.partition(slot).ok_or(ReadError::Gone)?;
+                if from < partition.log_start || from > partition.appended_end {
+                    let (start, end) = (partition.log_start, partition.appended_end);
+                    return Err(ReadError::OutOfRange { start, end });
+                }
+                let is_in_journal = from >= partition.segments.log.end()
+                    || partition.runs.base().is_some_and(|base| base <= from);
+                (Rc::clone(&partition.segments), is_in_journal, limit.min(partition.sealed_end))
+            };
+            if let Some(read) = self.read_cached(slot, from, limit, bytes_max) {
+                return Ok(read);
+            }
+            if !is_in_journal {
+                self.shared.state.borrow_mut().stats.reads_segment += 1;
+                return Ok(segments.log.read(from, limit, bytes_max).await?);
+            }
+            if let Some(read) = self.shared.read_journal(slot, wanted).await? {
+                self.shared.state.borrow_mut().stats.reads_journal += 1;
+                return Ok(read);
             }
         }
-        if let Some(read) = self.read_cached(slot, from, limit, bytes_max) {
-            return Ok(read);
-        }
-        let wanted = Wanted { from, limit, bytes_max, at_least_one: true };
-        self.shared.state.borrow_mut().stats.reads_journal += 1;
-        self.shared.read_journal(slot, wanted).await
     }
 
-    /// The first batch whose max timestamp is at least `timestamp`, among those that end by `limit`.
+    /// The first batch whose max timestamp is at least `timestamp`, among those that end by `limit` and do not end
+    /// below the log's start.
     ///
     /// # Errors
     /// What reading meets.
@@ -74,21 +87,24 @@ impl<D: Disk> ShardStore<D> {
         timestamp: Timestamp,
         limit: Offset,
     ) -> Result<Option<Bytes>, ReadError> {
-        let runs = self.runs_from(slot, Offset(0))?;
-        for run in runs.iter().filter(|run| run.max_timestamp >= timestamp) {
-            let bytes = self.shared.run_bytes(run).await?;
-            let limit = limit.min(run.end);
-            let log_start = self.log_start(slot).ok_or(ReadError::Gone)?;
-            let test =
-                |batch: BatchView<'_>| batch.max_timestamp() >= timestamp && batch.end_offset() > log_start;
-            if let Some(batch) = find_batch(&bytes, limit, test) {
-                return Ok(Some(batch));
+        let log_start = self.log_start(slot).ok_or(ReadError::Gone)?;
+        let segments = self.shared.segments(slot).ok_or(ReadError::Gone)?;
+        let destaged = segments.log.end();
+        let found = segments.log.batch_at_time(timestamp, limit.min(destaged)).await?;
+        if let Some(found) = found {
+            let batch = BatchView::first(&found);
+            if batch.is_some_and(|batch| batch.end_offset() > log_start) {
+                return Ok(found_within(found, limit));
             }
         }
-        Ok(None)
+        // Below the log's start, or not in segments: what comes later is looked at batch by batch.
+        let is_cut = segments.log.start() < log_start;
+        let from = if is_cut { log_start } else { destaged.max(log_start) };
+        self.scan(slot, from, limit, |batch| batch.max_timestamp() >= timestamp).await
     }
 
-    /// The first batch with the highest max timestamp, among those that end by `limit`.
+    /// The first batch with the highest max timestamp, among those that end by `limit` and do not end below the log's
+    /// start.
     ///
     /// # Errors
     /// What reading meets.
@@ -97,41 +113,60 @@ impl<D: Disk> ShardStore<D> {
         slot: PartitionSlot,
         limit: Offset,
     ) -> Result<Option<Bytes>, ReadError> {
-        let runs = self.runs_from(slot, Offset(0))?;
-        let mut best: Option<(Timestamp, Bytes)> = None;
-        for run in runs.iter().filter(|run| run.base < limit) {
-            if best.as_ref().is_some_and(|(timestamp, _)| run.max_timestamp <= *timestamp) {
-                continue;
+        let log_start = self.log_start(slot).ok_or(ReadError::Gone)?;
+        let segments = self.shared.segments(slot).ok_or(ReadError::Gone)?;
+        let destaged = segments.log.end();
+        let mut best = segments.log.batch_of_max_timestamp(limit.min(destaged)).await?;
+        let mut highest = Timestamp(-1);
+        let mut from = destaged.max(log_start);
+        match best.as_deref().and_then(BatchView::first) {
+            Some(batch) if batch.end_offset() <= log_start => {
+                best = None;
+                from = log_start;
             }
-            let bytes = self.shared.run_bytes(run).await?;
-            let limit = limit.min(run.end);
-            let above = best.as_ref().map(|(timestamp, _)| *timestamp);
-            let mut highest: Option<Timestamp> = above;
-            let mut found = None;
-            find_batch(&bytes, limit, |batch| {
-                if highest.is_none_or(|highest| batch.max_timestamp() > highest) {
-                    highest = Some(batch.max_timestamp());
-                    found = Some(batch.base_offset());
-                }
-                false
-            });
-            if let (Some(base), Some(timestamp)) = (found, highest) {
-                let batch = find_batch(&bytes, limit, |batch| batch.base_offset() == base);
-                best = batch.map(|batch| (timestamp, batch));
-            }
+            Some(batch) => highest = batch.max_timestamp(),
+            None => {}
         }
-        Ok(best.map(|(_, batch)| batch))
+        while let Some(found) = self.scan(slot, from, limit, |batch| batch.max_timestamp() > highest).await? {
+            let batch = BatchView::first(&found).expect("it was looked at");
+            highest = batch.max_timestamp();
+            from = batch.end_offset();
+            best = Some(found);
+        }
+        Ok(best.and_then(|found| found_within(found, limit)))
     }
 
-    fn runs_from(&self, slot: PartitionSlot, from: Offset) -> Result<Vec<Run>, ReadError> {
-        let state = self.shared.state.borrow();
-        let partition = state.partition(slot).ok_or(ReadError::Gone)?;
-        Ok(partition.runs.from(from).copied().collect())
+    /// The first batch from an offset on that a test wants.
+    async fn scan(
+        &self,
+        slot: PartitionSlot,
+        mut from: Offset,
+        limit: Offset,
+        test: impl Fn(BatchView<'_>) -> bool,
+    ) -> Result<Option<Bytes>, ReadError> {
+        loop {
+            let read = self.read(slot, from, limit, SCAN_READ_BYTES, ReadClass::CatchUp).await?;
+            for chunk in &read.chunks {
+                if let Some(batch) = find_batch(chunk, limit, &test) {
+                    return Ok(Some(batch));
+                }
+            }
+            if read.chunks.is_empty() {
+                return Ok(None);
+            }
+            from = read.next;
+        }
     }
 }
 
+/// A batch, unless it ends past the limit.
+fn found_within(batch: Bytes, limit: Offset) -> Option<Bytes> {
+    let is_within = BatchView::first(&batch).is_some_and(|view| view.end_offset() <= limit);
+    is_within.then_some(batch)
+}
+
 /// What the frames in memory have of what is wanted, from its beginning on.
-fn cached<F: DiskFile>(state: &State<F>, slot: PartitionSlot, wanted: Wanted) -> Option<ReadBatches> {
+fn cached<D: Disk>(state: &State<D>, slot: PartitionSlot, wanted: Wanted) -> Option<ReadBatches> {
     let partition = state.partition(slot)?;
     if wanted.from < partition.log_start {
         return None;
@@ -191,8 +226,12 @@ fn push(read: &mut ReadBatches, chunk: Bytes) {
 }
 
 impl<D: Disk> Shared<D> {
-    /// Reads batches that are in the journal and not all in memory.
-    async fn read_journal(&self, slot: PartitionSlot, wanted: Wanted) -> Result<ReadBatches, ReadError> {
+    /// Reads batches that are in the journal and not all in memory. `None` where they have moved to the segments.
+    async fn read_journal(
+        &self,
+        slot: PartitionSlot,
+        wanted: Wanted,
+    ) -> Result<Option<ReadBatches>, ReadError> {
         let mut read = ReadBatches { next: wanted.from, ..ReadBatches::default() };
         loop {
             let (run, limit) = {
@@ -206,34 +245,32 @@ impl<D: Disk> Shared<D> {
             if read.bytes >= wanted.bytes_max && read.bytes > 0 {
                 break;
             }
-            let bytes = self.run_bytes(&run).await?;
+            let Some(bytes) = self.run_bytes(&run).await? else {
+                return Ok((read.bytes > 0).then_some(read));
+            };
             if !take(&mut read, &bytes, &run, Wanted { limit, ..wanted }) {
                 break;
             }
         }
-        Ok(read)
+        Ok(Some(read))
     }
 
-    /// The bytes of a run, from memory or from the journal.
-    pub(super) async fn run_bytes(&self, run: &Run) -> Result<Bytes, ReadError> {
+    /// The bytes of a run, from memory or from the journal. `None` where its frame is forgotten: it is destaged.
+    async fn run_bytes(&self, run: &Run) -> Result<Option<Bytes>, ReadError> {
         let range = run.range();
         let (file, position) = {
             let state = self.state.borrow();
-            if let Some(frame) = state.tail.bytes(run.frame) {
-                return Ok(frame.slice(range));
+            let Some(frame) = state.tail.remembered(run.frame) else { return Ok(None) };
+            if let Some(bytes) = state.tail.bytes(run.frame) {
+                return Ok(Some(bytes.slice(range)));
             }
-            let location = state.tail.frame(run.frame).location;
-            (state.ring.pin(location.file), location.position + range.start as u64)
+            (state.ring.pin(frame.location.file), frame.location.position + range.start as u64)
         };
-        let bytes = read_pinned(&file, position, range.len()).await?;
+        let bytes = file.read_at(position, range.len()).await?;
         let is_right = BatchView::first(&bytes).is_some_and(|batch| batch.base_offset() == run.base);
         if bytes.len() != range.len() || !is_right {
             return Err(ReadError::Damaged { place: format!("journal frame {}", run.frame) });
         }
-        Ok(bytes)
+        Ok(Some(bytes))
     }
-}
-
-async fn read_pinned<F: DiskFile>(file: &Pinned<F>, position: u64, length: usize) -> std::io::Result<Bytes> {
-    file.read_at(position, length).await
 }

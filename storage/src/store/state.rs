@@ -1,6 +1,7 @@
 //! The state of an open store: its partitions and what is under way. Changed in short steps, never across an await.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use protocol::types::{LeaderEpoch, Offset, PartitionKey};
 use rustc_hash::FxHashMap;
@@ -8,24 +9,29 @@ use rustc_hash::FxHashMap;
 use super::errors::{StoreError, StoreFailure};
 use super::types::{BatchAppend, PartitionSlot, PartitionSpec, StoreOptions, StoreStats};
 use crate::batch::batches;
-use crate::checkpoint::{EpochStart, Life};
-use crate::disk::DiskFile;
+use crate::checkpoint::{Checkpoint, EpochStart, Life, PartitionState, ProducerSnapshot, ReplayFrom};
+use crate::disk::{Disk, SharedBuffer};
 use crate::journal::collector::{Collector, PendingBatches, SealedFrame, SealedRun, SlotCursor};
 use crate::journal::frame::{FrameIdentity, Mark};
 use crate::journal::ring::{FrameLocation, Ring};
 use crate::journal::window::Window;
 use crate::journal::{FrameSequence, Generation};
 use crate::limits::FRAME_ENTRIES_MAX;
-use crate::segment::LogConfig;
-use crate::tail::{Run, Runs, Tail};
+use crate::segment::{LogConfig, PartitionLog};
+use crate::tail::{Frame, Run, Runs, Tail};
+use crate::wait::Turnstile;
 
-/// A partition of the store.
-///
-/// `log_start <= synced_end <= sealed_end <= appended_end`, but that a log start beyond what is synced may be set.
-pub(super) struct Partition {
+/// The segments of a partition. Who changes them takes the turn first, and looks at the state only then.
+pub(super) struct Segments<D: Disk> {
+    pub(super) log: PartitionLog<D>,
+    pub(super) turn: Turnstile,
+}
+
+/// A partition of the store. `synced_end <= sealed_end <= appended_end`, and the segments end at or below the first.
+pub(super) struct Partition<D: Disk> {
     pub(super) key: PartitionKey,
-    pub(super) topic_name: String,
     pub(super) config: LogConfig,
+    pub(super) segments: Rc<Segments<D>>,
     pub(super) log_start: Offset,
     pub(super) appended_end: Offset,
     pub(super) sealed_end: Offset,
@@ -35,14 +41,26 @@ pub(super) struct Partition {
     pub(super) cursor: SlotCursor,
     /// Set while a truncation is on its way: nothing may be appended.
     pub(super) is_barred: bool,
+    /// What the next checkpoint says of the producers: it stands for an offset that is destaged.
+    pub(super) producers: Option<Rc<ProducerSnapshot>>,
+    /// Taken already, but not destaged yet.
+    pub(super) producers_next: Option<Rc<ProducerSnapshot>>,
+    /// The segments have been written to in this life.
+    pub(super) is_touched: bool,
 }
 
-impl Partition {
-    pub(super) fn new(spec: &PartitionSpec, log_start: Offset, end: Offset, epochs: Vec<EpochStart>) -> Self {
+impl<D: Disk> Partition<D> {
+    pub(super) fn new(
+        spec: &PartitionSpec,
+        log: PartitionLog<D>,
+        log_start: Offset,
+        end: Offset,
+        epochs: Vec<EpochStart>,
+    ) -> Self {
         Self {
             key: spec.key,
-            topic_name: spec.topic_name.clone(),
             config: spec.config,
+            segments: Rc::new(Segments { log, turn: Turnstile::default() }),
             log_start,
             appended_end: end,
             sealed_end: end,
@@ -51,7 +69,31 @@ impl Partition {
             runs: Runs::default(),
             cursor: SlotCursor::default(),
             is_barred: false,
+            producers: None,
+            producers_next: None,
+            is_touched: false,
         }
+    }
+
+    /// Uses the snapshot that was taken last, once what it stands for is destaged.
+    pub(super) fn advance_producers(&mut self) {
+        let destaged = self.segments.log.end();
+        if let Some(next) = self.producers_next.take_if(|next| next.at <= destaged) {
+            self.producers = Some(next);
+        }
+    }
+
+    /// What a checkpoint says of it; nothing where nothing ever happened.
+    fn checkpoint(&self) -> Option<PartitionState> {
+        let destaged = self.segments.log.end();
+        let is_new = destaged == Offset(0) && self.log_start == Offset(0) && self.epochs.is_empty();
+        (!is_new).then(|| PartitionState {
+            key: self.key,
+            destaged,
+            log_start: self.log_start,
+            epochs: self.epochs.clone(),
+            producers: self.producers.clone(),
+        })
     }
 
     /// Notes a leadership, unless it is known.
@@ -73,13 +115,13 @@ pub(crate) fn note_epoch(epochs: &mut Vec<EpochStart>, epoch: LeaderEpoch, start
 }
 
 /// All that changes in an open store.
-pub(super) struct State<F> {
+pub(super) struct State<D: Disk> {
     pub(super) options: StoreOptions,
-    pub(super) partitions: Vec<Option<Box<Partition>>>,
+    pub(super) partitions: Vec<Option<Box<Partition<D>>>>,
     pub(super) by_key: FxHashMap<PartitionKey, PartitionSlot>,
     pub(super) collector: Collector,
     pub(super) window: Window,
-    pub(super) ring: Ring<F>,
+    pub(super) ring: Ring<D::File>,
     pub(super) tail: Tail,
     pub(super) generation: Generation,
     pub(super) lives: Vec<Life>,
@@ -89,6 +131,15 @@ pub(super) struct State<F> {
     pub(super) unsynced: VecDeque<Vec<SealedRun>>,
     /// Set where the ring had no place for the next frame.
     pub(super) is_stalled: bool,
+    /// The number of the last checkpoint, and where a replay from it begins.
+    pub(super) checkpoint_number: u64,
+    pub(super) replay_from: ReplayFrom,
+    /// The frame where a replay from the checkpoint before that one begins.
+    pub(super) older_replay_from: FrameSequence,
+    /// Frames with an entry that has not taken effect yet. No checkpoint goes beyond: it would have to show the effect.
+    pub(super) marks: Vec<FrameSequence>,
+    /// Bytes that may still be taken in: the disk has room to destage them.
+    pub(super) room_bytes: i64,
     pub(super) is_closing: bool,
     pub(super) failure: Option<StoreFailure>,
     pub(super) stats: StoreStats,
@@ -98,22 +149,22 @@ pub(super) struct State<F> {
 pub(super) struct Departure {
     pub(super) sequence: FrameSequence,
     pub(super) location: FrameLocation,
-    pub(super) buffer: crate::disk::SharedBuffer,
+    pub(super) buffer: SharedBuffer,
     /// The new readable ends.
     pub(super) ends: Vec<(PartitionSlot, Offset)>,
 }
 
-impl<F: DiskFile> State<F> {
-    pub(super) fn partition(&self, slot: PartitionSlot) -> Option<&Partition> {
+impl<D: Disk> State<D> {
+    pub(super) fn partition(&self, slot: PartitionSlot) -> Option<&Partition<D>> {
         self.partitions.get(slot_index(slot))?.as_deref()
     }
 
-    pub(super) fn partition_mut(&mut self, slot: PartitionSlot) -> Option<&mut Partition> {
+    pub(super) fn partition_mut(&mut self, slot: PartitionSlot) -> Option<&mut Partition<D>> {
         self.partitions.get_mut(slot_index(slot))?.as_deref_mut()
     }
 
     /// Adds a partition under a slot of its own.
-    pub(super) fn insert(&mut self, partition: Partition) -> PartitionSlot {
+    pub(super) fn insert(&mut self, partition: Partition<D>) -> PartitionSlot {
         let slot = PartitionSlot(u32::try_from(self.partitions.len()).expect("fewer partitions than slots"));
         let before = self.by_key.insert(partition.key, slot);
         assert!(before.is_none(), "a key names one partition");
@@ -151,6 +202,7 @@ impl<F: DiskFile> State<F> {
         partition.appended_end = end;
         partition.note_epoch(append.leader_epoch, append.base_offset);
         self.stats.batch_bytes += bytes as u64;
+        self.room_bytes = self.room_bytes.saturating_sub_unsigned(bytes as u64);
         self.collector.append(
             slot,
             partition.key,
@@ -178,7 +230,9 @@ impl<F: DiskFile> State<F> {
             .get_mut(slot_index(slot))
             .and_then(Option::as_deref_mut)
             .ok_or(StoreError::Gone)?;
-        Ok(self.collector.append_mark(slot, partition.key, &mut partition.cursor, mark))
+        let sequence = self.collector.append_mark(slot, partition.key, &mut partition.cursor, mark);
+        self.marks.push(sequence);
+        Ok(sequence)
     }
 
     /// Whether the pump has something to seal now.
@@ -219,7 +273,7 @@ impl<F: DiskFile> State<F> {
 
     /// Makes a sealed frame readable.
     fn depart(&mut self, sealed: SealedFrame, location: FrameLocation) -> Departure {
-        let SealedFrame { sequence, buffer, runs, .. } = sealed;
+        let SealedFrame { sequence, buffer, crc, runs } = sealed;
         let mut ends = Vec::with_capacity(runs.len());
         for run in &runs {
             let Some(partition) = self.partition_mut(run.slot) else { continue };
@@ -229,7 +283,7 @@ impl<F: DiskFile> State<F> {
         }
         let slots = runs.iter().map(|run| run.slot).collect();
         let length_bytes = u32::try_from(buffer.padded_bytes()).expect("a buffer's length");
-        self.tail.push(sequence, location, length_bytes, buffer.bytes(), slots);
+        self.tail.push(sequence, Frame::new(location, length_bytes, crc, buffer.bytes(), slots));
         self.tail.evict(self.window.synced_below());
         self.forget_frames();
         self.unsynced.push_back(runs);
@@ -250,6 +304,23 @@ impl<F: DiskFile> State<F> {
         ends
     }
 
+    /// The checkpoint that follows the last one, with the replay beginning at `replay_from`.
+    pub(super) fn next_checkpoint(&self, replay_from: ReplayFrom) -> Checkpoint {
+        Checkpoint {
+            number: self.checkpoint_number + 1,
+            shard: self.options.shard,
+            shard_count: self.options.shard_count,
+            replay_from,
+            lives: lives_from(&self.lives, replay_from.sequence),
+            partitions: self
+                .partitions
+                .iter()
+                .flatten()
+                .filter_map(|partition| partition.checkpoint())
+                .collect(),
+        }
+    }
+
     /// Forgets frames that are neither in memory nor needed from the journal.
     pub(super) fn forget_frames(&mut self) {
         while let Some((sequence, slots)) = self.tail.forget() {
@@ -260,6 +331,12 @@ impl<F: DiskFile> State<F> {
             }
         }
     }
+}
+
+/// The lives that frames from a number on may be of.
+pub(super) fn lives_from(lives: &[Life], first: FrameSequence) -> Vec<Life> {
+    let over = lives.iter().skip(1).take_while(|life| life.first <= first).count();
+    lives[over..].to_vec()
 }
 
 /// How many batches an append holds, and the offset behind them.

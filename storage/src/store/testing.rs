@@ -30,12 +30,12 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
 pub(crate) fn run_with<D: Disk, T>(store: &ShardStore<D>, future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let pump_store = store.clone();
-    let mut pump = pin!(async move { pump_store.run_writer().await });
+    // A test polls the pump only while it waits for something.
     store.shared.has_writer.set(false);
+    let mut pump = pin!(async move { pump_store.run_writer().await });
+    let mut is_over = false;
     block_on(std::future::poll_fn(|context| {
-        if !store.shared.state.borrow().is_closing || store.shared.state.borrow().failure.is_none() {
-            let _ = pump.as_mut().poll(context);
-        }
+        is_over = is_over || pump.as_mut().poll(context).is_ready();
         future.as_mut().poll(context)
     }))
 }
@@ -46,6 +46,14 @@ pub(crate) struct Heard {
     pub(crate) sealed: RefCell<BTreeMap<PartitionSlot, Offset>>,
     pub(crate) synced: RefCell<BTreeMap<PartitionSlot, Offset>>,
     pub(crate) failure: RefCell<Option<StoreFailure>>,
+}
+
+impl Heard {
+    /// Forgets what was heard of a partition whose end went back.
+    pub(crate) fn forget(&self, slot: PartitionSlot) {
+        self.sealed.borrow_mut().remove(&slot);
+        self.synced.borrow_mut().remove(&slot);
+    }
 }
 
 impl StoreListener for Heard {
@@ -108,8 +116,8 @@ pub(crate) fn contents(read: &ReadBatches) -> Vec<(i64, i64, Vec<u8>)> {
         let mut bytes = 0;
         for batch in batches(chunk) {
             assert!(batch.crc_fits());
+            let body = chunk[bytes + crate::BATCH_HEADER_BYTES..bytes + batch.length_bytes()].to_vec();
             bytes += batch.length_bytes();
-            let body = batch.bytes()[crate::BATCH_HEADER_BYTES..].to_vec();
             contents.push((batch.base_offset().get(), batch.end_offset().get() - 1, body));
         }
         assert_eq!(bytes, chunk.len(), "whole batches");

@@ -53,6 +53,12 @@ pub struct StoreOptions {
     pub accept_damage: bool,
     /// What destaging never uses of the disk, so that a full one can still be healed.
     pub reserve_bytes: u64,
+    /// A round of destaging takes about so many bytes of the journal.
+    pub destage_round_bytes: u64,
+    /// How many partitions' segments are written or synced at once.
+    pub destage_concurrent_max: usize,
+    /// How many files of segments are kept open.
+    pub open_files_max: usize,
 }
 
 impl StoreOptions {
@@ -72,6 +78,9 @@ impl StoreOptions {
             sync_method: SyncMethod::Dsync,
             accept_damage: false,
             reserve_bytes: 64 << 20,
+            destage_round_bytes: 64 << 20,
+            destage_concurrent_max: 16,
+            open_files_max: 4096,
         }
     }
 
@@ -90,6 +99,8 @@ impl StoreOptions {
         assert!(self.journal_file_bytes.is_multiple_of(4096));
         assert!((1..=FRAMES_IN_FLIGHT_MAX).contains(&self.frames_in_flight_max));
         assert!(self.frame_bytes_max <= self.append_bytes_max());
+        assert!(self.destage_round_bytes > 0);
+        assert!(self.destage_concurrent_max > 0);
     }
 }
 
@@ -135,6 +146,32 @@ pub enum Admission {
     Slow(f32),
     /// Refused: the disk has no room to destage it.
     Full,
+}
+
+/// What a round of destaging did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DestageOutcome {
+    /// Bytes of the journal that are in segments now.
+    pub destaged_bytes: u64,
+    /// Partitions that were written to.
+    pub partitions: usize,
+    /// Journal files that can be written again.
+    pub recycled_files: usize,
+    /// Files that the journal grew by.
+    pub added_files: usize,
+    /// Whether another round would find work at once.
+    pub has_more: bool,
+}
+
+/// A partition whose log starts later, by retention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retained {
+    /// The partition.
+    pub slot: PartitionSlot,
+    /// Its new start.
+    pub log_start: Offset,
+    /// Segments that were removed.
+    pub segments: usize,
 }
 
 /// What a restart found of a partition.

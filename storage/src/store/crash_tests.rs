@@ -1,0 +1,346 @@
+//! Power cuts at every write and sync of scripted lives: what was promised is there afterwards.
+//!
+//! A [`World`] runs steps against a store and a model of what each partition holds. The model knows what was promised
+//! (acked, cut, deleted, started) and what was only tried: after a crash the store may have any prefix of what was
+//! tried behind what was promised, nothing else. Then the next life goes on from what is there.
+
+use std::collections::BTreeMap;
+
+use protocol::types::{LeaderEpoch, Offset, PartitionKey, Timestamp};
+
+use super::testing::{Heard, append, block_on, open, options, read_all, run_with, spec};
+use super::*;
+use crate::disk::memory::{MemoryDisk, MemoryOptions};
+
+/// One step of a life. Partitions go by number.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// So many batches, then wait until they are synced.
+    Produce(i32, usize),
+    /// So many batches, without waiting.
+    Fire(i32, usize),
+    Destage,
+    DestageAll,
+    Truncate(i32, i64),
+    LogStart(i32, i64),
+    Retain,
+    /// Delete the partition, and make its topic again.
+    Recreate(i32),
+    StartEpoch(i32, i32),
+    Close,
+}
+
+/// What is known of a partition.
+#[derive(Clone, Debug, Default)]
+struct Model {
+    /// Counts the topics of its name.
+    incarnation: u8,
+    /// A recreation was tried: the next incarnation is live.
+    records: Vec<Vec<u8>>,
+    /// Of these, so many are promised.
+    synced: usize,
+    log_start: i64,
+    /// A start that was tried.
+    log_start_tried: i64,
+    /// A cut that was tried: the log may end here.
+    cut_tried: Option<usize>,
+    epoch: i32,
+}
+
+struct World {
+    partitions: BTreeMap<i32, Model>,
+    options: StoreOptions,
+    counter: u64,
+    config: LogConfig,
+}
+
+struct Life {
+    store: ShardStore<MemoryDisk>,
+    heard: std::rc::Rc<Heard>,
+    slots: BTreeMap<i32, PartitionSlot>,
+}
+
+impl World {
+    fn new(options: StoreOptions) -> Self {
+        let config = LogConfig { segment_bytes: 600, index_interval_bytes: 100, ..LogConfig::default() };
+        let partitions = (0..3).map(|number| (number, Model::default())).collect();
+        Self { partitions, options, counter: 0, config }
+    }
+
+    fn spec(&self, number: i32) -> PartitionSpec {
+        let incarnation = self.partitions[&number].incarnation;
+        PartitionSpec { topic_name: "topic".to_owned(), config: self.config, ..spec(incarnation, number) }
+    }
+
+    fn open(&self, disk: &MemoryDisk) -> Option<Life> {
+        let live: Vec<_> = self.partitions.keys().map(|number| self.spec(*number)).collect();
+        let (store, heard, recovered) = match open(disk, self.options.clone(), live) {
+            Ok(opened) => opened,
+            Err(error) => {
+                assert!(disk.has_crashed(), "{error}");
+                return None;
+            }
+        };
+        let slots = self.partitions.keys().copied().zip(recovered.partitions.iter().map(|found| found.slot));
+        Some(Life { store, heard, slots: slots.collect() })
+    }
+
+    /// Runs steps until the power is gone. Returns whether it is.
+    fn live(&mut self, disk: &MemoryDisk, steps: &[Step]) -> bool {
+        let Some(mut life) = self.open(disk) else { return true };
+        for step in steps {
+            if self.step(&mut life, *step).is_err() {
+                assert!(disk.has_crashed(), "{step:?} failed: {:?}", life.heard.failure.borrow());
+                return true;
+            }
+        }
+        disk.has_crashed()
+    }
+
+    fn step(&mut self, life: &mut Life, step: Step) -> Result<(), StoreError> {
+        let result = self.act(life, step);
+        self.listen(life);
+        result
+    }
+
+    fn act(&mut self, life: &mut Life, step: Step) -> Result<(), StoreError> {
+        let store = life.store.clone();
+        match step {
+            Step::Produce(number, count) => {
+                self.fire(life, number, count)?;
+                // An entry of any kind is synced behind all that was appended before.
+                run_with(&store, store.start_epoch(life.slots[&number], LeaderEpoch(0), Offset(0)))
+            }
+            Step::Fire(number, count) => self.fire(life, number, count),
+            Step::Destage => run_with(&store, store.destage_round()).map(|_| ()),
+            Step::DestageAll => run_with(&store, store.destage_all()),
+            Step::Truncate(number, offset) => self.truncate(life, number, offset),
+            Step::LogStart(number, offset) => {
+                let model = self.partitions.get_mut(&number).expect("a partition");
+                let offset = offset.min(i64::try_from(model.synced).expect("short"));
+                model.log_start_tried = model.log_start_tried.max(offset);
+                run_with(&store, store.set_log_start(life.slots[&number], Offset(offset)))?;
+                let model = self.partitions.get_mut(&number).expect("a partition");
+                model.log_start = model.log_start.max(offset);
+                Ok(())
+            }
+            Step::Retain => self.retain(life),
+            Step::Recreate(number) => {
+                let old = life.slots.remove(&number).expect("a partition");
+                // The metadata is told first: whatever happens now, the new topic is the live one.
+                let model = self.partitions.get_mut(&number).expect("a partition");
+                *model = Model { incarnation: model.incarnation + 1, ..Model::default() };
+                run_with(&store, store.delete_partition(old))?;
+                let slot = run_with(&store, store.create_partition(&self.spec(number)))?;
+                life.slots.insert(number, slot);
+                run_with(&store, store.free_deleted())
+            }
+            Step::StartEpoch(number, epoch) => {
+                let slot = life.slots[&number];
+                let end = store.end_offset(slot).expect("a partition");
+                run_with(&store, store.start_epoch(slot, LeaderEpoch(epoch), end))?;
+                let model = self.partitions.get_mut(&number).expect("a partition");
+                model.epoch = model.epoch.max(epoch);
+                Ok(())
+            }
+            Step::Close => run_with(&store, store.close()),
+        }
+    }
+
+    fn fire(&mut self, life: &Life, number: i32, count: usize) -> Result<(), StoreError> {
+        for _ in 0..count {
+            self.counter += 1;
+            let model = self.partitions.get_mut(&number).expect("a partition");
+            let base = i64::try_from(model.records.len()).expect("short");
+            // Of different lengths, so that frames end in different blocks.
+            let mut body = self.counter.to_be_bytes().to_vec();
+            body.resize(8 + usize::try_from(self.counter * 37 % 300).expect("short"), 7);
+            let mut batch = append(base, 1, &body);
+            batch.leader_epoch = LeaderEpoch(model.epoch);
+            life.store.append(life.slots[&number], batch)?;
+            model.records.push(body);
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, life: &Life, number: i32, offset: i64) -> Result<(), StoreError> {
+        let slot = life.slots[&number];
+        let model = self.partitions.get_mut(&number).expect("a partition");
+        let offset = offset.max(model.log_start).min(i64::try_from(model.records.len()).expect("short"));
+        let cut = usize::try_from(offset).expect("positive");
+        model.cut_tried = Some(cut);
+        let end = run_with(&life.store, life.store.truncate(slot, Offset(offset)))?;
+        assert_eq!(end, Offset(offset));
+        let model = self.partitions.get_mut(&number).expect("a partition");
+        model.records.truncate(cut);
+        model.synced = model.synced.min(cut);
+        model.cut_tried = None;
+        // What was heard of the batches that are gone says nothing of those to come.
+        life.heard.forget(slot);
+        Ok(())
+    }
+
+    fn retain(&mut self, life: &Life) -> Result<(), StoreError> {
+        // Everything destaged is too old.
+        for number in life.slots.keys() {
+            let model = self.partitions.get_mut(number).expect("a partition");
+            model.log_start_tried = i64::try_from(model.synced).expect("short").max(model.log_start_tried);
+        }
+        let now = Timestamp(i64::from(i32::MAX) * 1000);
+        let retained = run_with(&life.store, life.store.retain(now, |_| Offset(i64::MAX)))?;
+        for found in retained {
+            let number = life.slots.iter().find(|(_, slot)| **slot == found.slot).expect("a partition").0;
+            let model = self.partitions.get_mut(number).expect("a partition");
+            model.log_start = found.log_start.get();
+        }
+        Ok(())
+    }
+
+    /// Notes what is promised.
+    fn listen(&mut self, life: &Life) {
+        for (number, slot) in &life.slots {
+            if let Some(end) = life.heard.synced.borrow().get(slot) {
+                let model = self.partitions.get_mut(number).expect("a partition");
+                model.synced = model.synced.max(usize::try_from(end.get()).expect("positive"));
+            }
+        }
+    }
+
+    /// Compares a fresh store with what was promised, and takes what it has as the truth from now on.
+    fn check(&mut self, disk: &MemoryDisk, note: &str) {
+        let life = self.open(disk).expect("a store opens after a crash");
+        for (number, slot) in &life.slots {
+            let model = self.partitions.get_mut(number).expect("a partition");
+            let found = block_on(read_all(&life.store, *slot, 500));
+            let start = life.store.log_start(*slot).expect("a partition").get();
+            let end = life.store.sealed_end(*slot).expect("a partition").get();
+            let tried = model.log_start_tried.max(model.log_start);
+            assert!(
+                (model.log_start..=tried).contains(&start),
+                "{note}: {number} starts at {start}: {model:?}"
+            );
+            let promised = model.cut_tried.map_or(model.synced, |cut| cut.min(model.synced));
+            let end_min = i64::try_from(promised).expect("short");
+            assert!(end >= end_min.max(start), "{note}: {number} ends at {end}: {model:?}");
+            let mut expected = start;
+            for (base, last, body) in &found {
+                assert_eq!((*base, *last), (expected, expected), "{note}: {number}: offsets without gaps");
+                let index = usize::try_from(*base).expect("positive");
+                assert_eq!(Some(body), model.records.get(index), "{note}: {number}: offset {base}");
+                expected += 1;
+            }
+            assert_eq!(expected, end, "{note}: {number}: all of the log is readable");
+            let epochs = life.store.epochs(*slot);
+            assert!(
+                epochs.windows(2).all(|pair| pair[0].epoch < pair[1].epoch && pair[0].start < pair[1].start)
+            );
+            model.records.truncate(usize::try_from(end).expect("positive"));
+            model.synced = model.records.len();
+            model.log_start = start;
+            model.log_start_tried = start;
+            model.cut_tried = None;
+        }
+    }
+}
+
+const SCRIPT: &[Step] = &[
+    Step::StartEpoch(0, 1),
+    Step::Produce(0, 3),
+    Step::Fire(1, 2),
+    Step::Produce(2, 4),
+    Step::DestageAll,
+    Step::Produce(0, 5),
+    Step::Truncate(0, 4),
+    Step::Produce(0, 3),
+    Step::Produce(1, 3),
+    Step::LogStart(2, 2),
+    Step::DestageAll,
+    Step::Recreate(1),
+    Step::Produce(1, 2),
+    Step::Truncate(2, 3),
+    Step::Produce(2, 5),
+    Step::DestageAll,
+    Step::Retain,
+    Step::Produce(0, 2),
+    Step::Destage,
+    Step::StartEpoch(2, 2),
+    Step::Produce(2, 1),
+    Step::Recreate(2),
+    Step::Fire(2, 3),
+    Step::Close,
+];
+
+/// A life in which every partition is written, destaged, cut.
+const SHORT: &[Step] = &[
+    Step::Produce(0, 2),
+    Step::Produce(1, 1),
+    Step::DestageAll,
+    Step::Truncate(0, 3),
+    Step::Produce(0, 2),
+    Step::Fire(1, 3),
+];
+
+fn small() -> StoreOptions {
+    StoreOptions {
+        journal_file_bytes: 64 << 10,
+        frame_bytes_max: 4 << 10,
+        tail_cache_bytes: 8 << 10,
+        destage_concurrent_max: 2,
+        ..options()
+    }
+}
+
+fn disk(seed: u64) -> MemoryDisk {
+    MemoryDisk::new(MemoryOptions { seed, delay_polls_max: seed % 4, ..MemoryOptions::default() })
+}
+
+#[test]
+fn without_a_crash_the_script_keeps_everything() {
+    let disk = disk(0);
+    let mut world = World::new(small());
+    assert!(!world.live(&disk, SCRIPT));
+    world.check(&disk, "a clean stop");
+    assert!(!world.live(&disk, SHORT));
+    world.check(&disk, "a second life");
+}
+
+#[test]
+fn a_power_cut_at_every_operation_keeps_what_was_promised() {
+    let whole = disk(0);
+    World::new(small()).live(&whole, SCRIPT);
+    let operations = whole.operation_count();
+    for cut in 1..=operations {
+        let disk = disk(cut);
+        disk.crash_at(cut);
+        let mut world = World::new(small());
+        world.live(&disk, SCRIPT);
+        world.check(&disk.crash_image(cut), &format!("cut at {cut} of {operations}"));
+    }
+}
+
+#[test]
+fn several_power_cuts_in_a_row_keep_what_was_promised() {
+    for seed in 0..300 {
+        let mut disk = disk(seed);
+        let mut world = World::new(small());
+        for life in 0..5_u64 {
+            disk.crash_at(disk.operation_count() + 1 + (seed * 7 + life * 13) % 60);
+            let steps = if life % 2 == 0 { SCRIPT } else { SHORT };
+            world.live(&disk, steps);
+            disk = disk.crash_image(seed + life);
+            world.check(&disk, &format!("seed {seed}, life {life}"));
+            // What the check wrote may be half there as well.
+            disk = disk.crash_image(seed + life + 1);
+        }
+    }
+}
+
+#[test]
+fn a_key_names_one_partition_whatever_its_topic_is_called() {
+    let disk = disk(1);
+    let mut world = World::new(small());
+    world.live(&disk, &[Step::Produce(0, 3), Step::DestageAll, Step::Recreate(0), Step::Recreate(0)]);
+    let key: PartitionKey = world.spec(0).key;
+    let life = world.open(&disk).expect("no crash");
+    assert_eq!(life.store.slot(key).and_then(|slot| life.store.end_offset(slot)), Some(Offset(0)));
+}

@@ -1,0 +1,324 @@
+//! Destaging: what is synced in the journal moves to the partitions' segments, oldest first; then a checkpoint says
+//! so, and journal files are free again.
+//!
+//! A round: takes snapshots of the producers; appends to each partition's segments what the frames of the round hold
+//! of it; syncs all of them; writes a checkpoint; recycles files below where a replay from the *older* of the two
+//! checkpoints would begin. One round at a time. What it finds in the state may change while it waits, so each
+//! partition's part is planned when its turn has come: a truncation either came before it, or waits.
+//!
+//! A full disk ends a round without harm: what was appended stays, and the next round goes on behind it. Any other
+//! failed write or sync is final.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use protocol::types::Offset;
+
+use super::errors::{StoreError, StoreFailure, While};
+use super::state::Segments;
+use super::types::{Admission, DestageOutcome, PartitionSlot};
+use super::{ShardStore, Shared};
+use crate::checkpoint::{ProducerSnapshot, ReplayFrom, slots};
+use crate::disk::Disk;
+use crate::journal::FrameSequence;
+use crate::journal::ring;
+use crate::segment::SegmentError;
+use crate::tail::{Run, Wanted, select};
+use crate::wait::for_each_concurrent;
+
+/// How far a round goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Over whole journal files, so that the partitions' parts are large.
+    FullFiles,
+    /// Over everything that is synced.
+    All,
+}
+
+/// The frames of a round.
+struct Round {
+    from: FrameSequence,
+    below: FrameSequence,
+    bytes: u64,
+    slots: BTreeSet<PartitionSlot>,
+    /// Where a replay begins when the round is done.
+    replay_from: ReplayFrom,
+}
+
+impl<D: Disk> ShardStore<D> {
+    /// One round of background work: destages, recycles, and grows the journal ahead of need. The caller paces it:
+    /// again at once where there is more, otherwise after a while.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`] where there is no room (later again); [`StoreError::Failed`] is final.
+    pub async fn destage_round(&self) -> Result<DestageOutcome, StoreError> {
+        self.shared.round(Reach::FullFiles).await
+    }
+
+    /// Destages everything that is synced by now.
+    ///
+    /// # Errors
+    /// As [`ShardStore::destage_round`].
+    pub async fn destage_all(&self) -> Result<(), StoreError> {
+        while self.shared.round(Reach::All).await?.has_more {}
+        Ok(())
+    }
+
+    /// Whether a produced batch of so many bytes may come in now.
+    #[must_use]
+    pub fn admit(&self, bytes: usize) -> Admission {
+        let state = self.shared.state.borrow();
+        if state.room_bytes < i64::try_from(bytes).unwrap_or(i64::MAX) {
+            return Admission::Full;
+        }
+        let (used, total) = state.ring.occupancy();
+        let used = used + state.collector.pending_bytes() as u64;
+        // Thousandths, so that nothing is lost on the way to a small float.
+        let thousandths = u16::try_from(used.saturating_mul(1000) / total).unwrap_or(u16::MAX).min(1000);
+        if thousandths < 500 {
+            Admission::Admit
+        } else {
+            Admission::Slow(f32::from(thousandths - 500) / 500.0)
+        }
+    }
+}
+
+impl<D: Disk> Shared<D> {
+    pub(super) async fn round(&self, reach: Reach) -> Result<DestageOutcome, StoreError> {
+        let _turn = self.destaging.enter().await;
+        self.check_failure()?;
+        self.measure_room().await?;
+        let mut outcome =
+            DestageOutcome { added_files: self.grow_journal().await?, ..DestageOutcome::default() };
+        if let Some(round) = self.plan_round(reach) {
+            outcome.destaged_bytes = round.bytes;
+            outcome.partitions = round.slots.len();
+            self.destage(&round).await?;
+            outcome.recycled_files = self.checkpoint(round.replay_from).await?;
+        }
+        // Both checkpoints must have gone by before a file is free: where room is short, the second follows at once.
+        let is_late = {
+            let state = self.state.borrow();
+            state.ring.is_tight() && state.older_replay_from < state.replay_from.sequence
+        };
+        if is_late {
+            let replay_from = self.state.borrow().replay_from;
+            outcome.recycled_files += self.checkpoint(replay_from).await?;
+        }
+        self.measure_room().await?;
+        let grows_on = outcome.added_files > 0 && self.state.borrow().ring.wanted_file().is_some();
+        outcome.has_more = grows_on || self.round_end(reach).is_some();
+        Ok(outcome)
+    }
+
+    pub(super) fn check_failure(&self) -> Result<(), StoreError> {
+        match &self.state.borrow().failure {
+            Some(failure) => Err(StoreError::Failed(failure.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// A failed write or sync is final; a full disk is not.
+    fn segment_failed(&self, error: &SegmentError) -> StoreError {
+        if error.is_storage_full() {
+            return StoreError::DiskFull;
+        }
+        let failure = StoreFailure { what: "destaging".to_owned(), reason: error.to_string() };
+        self.fail(failure.clone());
+        StoreError::Failed(failure)
+    }
+
+    /// Notes how many bytes may still be taken in: those of what is not destaged are spoken for.
+    pub(super) async fn measure_room(&self) -> Result<(), StoreError> {
+        let available = self.disk.available_bytes().await.doing("asking for free space")?;
+        let mut state = self.state.borrow_mut();
+        let spoken_for = state.tail.undestaged_bytes()
+            + state.collector.pending_bytes() as u64
+            + state.options.reserve_bytes;
+        state.room_bytes = i64::try_from(available).unwrap_or(i64::MAX).saturating_sub_unsigned(spoken_for);
+        Ok(())
+    }
+
+    /// Adds a file to the journal, if it should have more and the disk has room for it.
+    async fn grow_journal(&self) -> Result<usize, StoreError> {
+        let (number, file_bytes, shard, shard_count, method) = {
+            let state = self.state.borrow();
+            let Some(number) = state.ring.wanted_file() else { return Ok(0) };
+            let options = &state.options;
+            if state.room_bytes < i64::try_from(options.journal_file_bytes).unwrap_or(i64::MAX) {
+                return Ok(0);
+            }
+            (number, options.journal_file_bytes, options.shard, options.shard_count, options.sync_method)
+        };
+        let directory = ring::directory(shard, shard_count);
+        match ring::create_file(&self.disk, &directory, number, file_bytes, method).await {
+            Ok(file) => {
+                self.state.borrow_mut().ring.add(number, file);
+                self.writer_wanted.notify();
+                Ok(1)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Ok(0),
+            Err(error) => {
+                let failure = StoreFailure::new("making a journal file", &error);
+                self.fail(failure.clone());
+                Err(StoreError::Failed(failure))
+            }
+        }
+    }
+
+    /// Up to which frame there is something to destage.
+    fn round_end(&self, reach: Reach) -> Option<FrameSequence> {
+        let state = self.state.borrow();
+        let from = state.replay_from.sequence;
+        let first_mark = state.marks.iter().copied().min();
+        let synced = state.window.synced_below().min(first_mark.unwrap_or(FrameSequence(u64::MAX)));
+        // A journal that cannot go on destages even the file that it is writing.
+        let end = if reach == Reach::All || state.is_stalled {
+            synced
+        } else {
+            state.ring.last_in_full_files().map_or(from, FrameSequence::next).min(synced)
+        };
+        (from < end).then_some(end)
+    }
+
+    fn plan_round(&self, reach: Reach) -> Option<Round> {
+        let end = self.round_end(reach)?;
+        let state = self.state.borrow();
+        let from = state.replay_from.sequence;
+        let mut round =
+            Round { from, below: from, bytes: 0, slots: BTreeSet::new(), replay_from: state.replay_from };
+        let bytes_max = state.options.destage_round_bytes;
+        let mut is_lost = false;
+        // Never up to a frame that is lost: it has no place where a replay could begin.
+        while round.below < end && (round.bytes < bytes_max || is_lost) {
+            let frame = state.tail.frame(round.below);
+            is_lost = frame.length_bytes == 0;
+            round.below = round.below.next();
+            round.bytes += u64::from(frame.length_bytes);
+            round.slots.extend(&frame.slots);
+            round.replay_from =
+                ReplayFrom { sequence: round.below, location: frame.end(), previous_crc: frame.crc };
+        }
+        assert!(
+            state.tail.frame(FrameSequence(round.below.0 - 1)).length_bytes > 0,
+            "it ends behind a real frame"
+        );
+        Some(round)
+    }
+
+    async fn destage(&self, round: &Round) -> Result<(), StoreError> {
+        round.slots.iter().for_each(|&slot| self.take_producer_snapshot(slot));
+        let sequences = (round.from.0..round.below.0).map(FrameSequence);
+        let frames = self.load_missing(sequences).await.doing("reading the journal")?;
+        let concurrent_max = self.state.borrow().options.destage_concurrent_max;
+        let parts = round.slots.iter().map(|&slot| self.destage_partition(slot, round.below, &frames));
+        for_each_concurrent(parts, concurrent_max).await?;
+        drop(frames);
+        let syncs = round.slots.iter().map(|&slot| self.sync_partition(slot));
+        for_each_concurrent(syncs, concurrent_max).await
+    }
+
+    /// Asks for the producers' state, where no snapshot is waiting to be destaged.
+    pub(super) fn take_producer_snapshot(&self, slot: PartitionSlot) {
+        let is_wanted =
+            self.state.borrow().partition(slot).is_some_and(|found| found.producers_next.is_none());
+        if !is_wanted {
+            return;
+        }
+        // While the store is opened nobody listens, and what the last checkpoint says stays.
+        let Some(listener) = self.listener() else { return };
+        let taken = listener.producer_snapshot(slot);
+        let mut state = self.state.borrow_mut();
+        let Some(partition) = state.partition_mut(slot) else { return };
+        // Without a state there is nothing to rebuild from what lies before.
+        let (at, bytes) = taken.unwrap_or((partition.appended_end, Vec::new()));
+        assert!(at <= partition.appended_end, "a snapshot stands for what was appended");
+        partition.producers_next = Some(Rc::new(ProducerSnapshot { at, state: bytes }));
+    }
+
+    async fn destage_partition(
+        &self,
+        slot: PartitionSlot,
+        below: FrameSequence,
+        frames: &BTreeMap<FrameSequence, Bytes>,
+    ) -> Result<(), StoreError> {
+        let Some(segments) = self.segments(slot) else { return Ok(()) };
+        let _turn = segments.turn.enter().await;
+        let chunks = {
+            let mut state = self.state.borrow_mut();
+            let Some(partition) = state.partition_mut(slot) else { return Ok(()) };
+            partition.is_touched = true;
+            let end = segments.log.end();
+            let runs: Vec<Run> =
+                partition.runs.from(end).take_while(|run| run.frame < below).copied().collect();
+            let mut chunks = Vec::with_capacity(runs.len());
+            for run in runs {
+                let frame = frames.get(&run.frame).or_else(|| state.tail.bytes(run.frame));
+                let bytes = frame.expect("in memory, or loaded").slice(run.range());
+                chunks.extend(part_of_run(&run, &bytes, end));
+            }
+            chunks
+        };
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        segments.log.append(&chunks).await.map_err(|error| self.segment_failed(&error))
+    }
+
+    async fn sync_partition(&self, slot: PartitionSlot) -> Result<(), StoreError> {
+        let Some(segments) = self.segments(slot) else { return Ok(()) };
+        let _turn = segments.turn.enter().await;
+        if self.state.borrow().partition(slot).is_none() {
+            return Ok(());
+        }
+        segments.log.sync().await.map_err(|error| self.segment_failed(&error))
+    }
+
+    pub(super) fn segments(&self, slot: PartitionSlot) -> Option<Rc<Segments<D>>> {
+        self.state.borrow().partition(slot).map(|partition| Rc::clone(&partition.segments))
+    }
+
+    /// Writes a checkpoint, and frees what no checkpoint needs any more. Returns how many files that are.
+    pub(super) async fn checkpoint(&self, replay_from: ReplayFrom) -> Result<usize, StoreError> {
+        let checkpoint = {
+            let mut state = self.state.borrow_mut();
+            for partition in state.partitions.iter_mut().flatten() {
+                partition.advance_producers();
+            }
+            state.next_checkpoint(replay_from)
+        };
+        if let Err(error) = slots::write(&self.disk, &checkpoint).await {
+            if error.kind() == std::io::ErrorKind::StorageFull {
+                return Err(StoreError::DiskFull);
+            }
+            let failure = StoreFailure::new("writing a checkpoint", &error);
+            self.fail(failure.clone());
+            return Err(StoreError::Failed(failure));
+        }
+        let mut state = self.state.borrow_mut();
+        assert_eq!(checkpoint.number, state.checkpoint_number + 1);
+        state.checkpoint_number = checkpoint.number;
+        state.lives = checkpoint.lives;
+        let older = std::mem::replace(&mut state.replay_from, replay_from).sequence;
+        state.older_replay_from = older;
+        state.tail.set_destaged_below(replay_from.sequence);
+        state.forget_frames();
+        let recycled = state.ring.recycle(older);
+        drop(state);
+        if recycled > 0 {
+            self.writer_wanted.notify();
+        }
+        Ok(recycled)
+    }
+}
+
+/// The bytes of a run from an offset on, as far as they count.
+fn part_of_run(run: &Run, bytes: &Bytes, from: Offset) -> Option<Bytes> {
+    if from <= run.base && !run.is_cut {
+        return Some(bytes.clone());
+    }
+    let wanted = Wanted { from, limit: run.end, bytes_max: usize::MAX, at_least_one: true };
+    let (range, _) = select(bytes, wanted);
+    (!range.is_empty()).then(|| bytes.slice(range))
+}
