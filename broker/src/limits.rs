@@ -76,3 +76,7 @@ pub const ADMIN_QUIET_SECONDS_MAX: u64 = 75;
 pub const LOG_LINES_WAITING_MAX: usize = 4096;
 /// How long the end of the process waits for its last log lines, in seconds.
 pub const LOG_FLUSH_SECONDS_MAX: u64 = 2;
+/// Partitions, and names of topics, in all fetch sessions of a shard.
+pub const FETCH_SESSION_PARTITIONS_MAX: usize = 1_000_000;
+/// How long a fetch session must be unused, or old, before it may make room for another, in milliseconds.
+pub const FETCH_SESSION_EVICTION_MILLISECONDS: i64 = 120_000;

@@ -179,6 +179,9 @@ fn shard_config(config: &BrokerConfig, index: u16, shard_count: u16, budget: &Me
         default_partition_count: config.num_partitions,
         default_replication_factor: i16::try_from(config.default_replication_factor).unwrap_or(i16::MAX),
         fetch_bytes_max: config.fetch_max_bytes,
+        fetch_sessions_max: usize::try_from(config.max_incremental_fetch_session_cache_slots)
+            .unwrap_or(usize::MAX)
+            .div_ceil(usize::from(shard_count)),
         request_bytes_max: config.socket_request_max_bytes,
         idle_max: config.connections_max_idle,
         connections_max: connections_max.div_ceil(usize::from(shard_count)),

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use logic::config::ConfigMap;
+use logic::fetch::SessionCache;
 use logic::metadata::{Command, Image, Response, shard_of};
 use protocol::types::{BrokerId, PartitionKey, Timestamp, TopicId};
 use protocol::wire::Writer;
@@ -55,6 +56,8 @@ pub struct ShardConfig {
     pub default_replication_factor: i16,
     /// The most that a fetch answers with.
     pub fetch_bytes_max: usize,
+    /// Fetch sessions that it keeps.
+    pub fetch_sessions_max: usize,
     /// The largest request.
     pub request_bytes_max: usize,
     /// Silence after which a connection is closed.
@@ -87,6 +90,8 @@ pub struct Shard {
     pub budget: Rc<Budget>,
     /// Where its connections receive into.
     pub scratch: Rc<Scratch>,
+    /// The fetch sessions of its connections.
+    pub sessions: RefCell<SessionCache>,
     /// Writes its responses.
     pub writer: RefCell<Writer>,
     /// The metadata quorum.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use logic::config::ConfigMap;
+use logic::fetch::{SessionCache, SessionOptions};
 use logic::metadata::{Delta, Image, shard_of};
 use logic::producer::ProducerTable;
 use logic::replica::{EpochEntry, EpochHistory, Recovered, Replica};
@@ -28,7 +29,9 @@ use super::partition::{Partition, Partitions};
 use super::topics::{partition_spec, topic_config};
 use super::{Shard, ShardConfig, background, inbox};
 use crate::api::Api;
-use crate::limits::ACCEPT_PAUSE_MILLISECONDS;
+use crate::limits::{
+    ACCEPT_PAUSE_MILLISECONDS, FETCH_SESSION_EVICTION_MILLISECONDS, FETCH_SESSION_PARTITIONS_MAX,
+};
 use crate::net::budget::Budget;
 use crate::net::connection::{Connection, Connections};
 use crate::net::frames::{FrameReader, Scratch, SharedStream};
@@ -104,12 +107,21 @@ pub enum ShardFailure {
 pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
     let StartOrder { config, broker_id, data_dir, store_options, settings, mesh, socket, image, .. } = order;
     let (mailbox, ready, quorum) = (order.mailbox, order.ready, order.quorum);
+    let shard_index = u16::try_from(config.index).expect("an index is below the count");
     let (mesh, receivers) = mesh.connect().await;
     let specs = own_partitions(&config, &image, &settings);
     let mut producers = ProducerRecovery::default();
     let disk = GlommioDisk::open(&data_dir).await.map_err(ShardFailure::Disk)?;
     let (store, recovered) = ShardStore::open(disk, store_options, specs, &mut producers).await?;
     let budget = Budget::new(config.requests_bytes);
+    let sessions = SessionCache::new(SessionOptions {
+        slots_max: config.fetch_sessions_max,
+        partitions_max: FETCH_SESSION_PARTITIONS_MAX,
+        eviction_ms: FETCH_SESSION_EVICTION_MILLISECONDS,
+        shard: shard_index,
+        shard_count: config.shard_count,
+        seed: rand::random(),
+    });
     let shard = Rc::new(Shard {
         config,
         broker_id,
@@ -118,6 +130,7 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
         connections: Connections::default(),
         budget,
         scratch: Scratch::new(),
+        sessions: RefCell::new(sessions),
         writer: RefCell::new(Writer::new()),
         quorum,
         stopping: Signal::default(),
