@@ -80,3 +80,5 @@ pub const LOG_FLUSH_SECONDS_MAX: u64 = 2;
 pub const FETCH_SESSION_PARTITIONS_MAX: usize = 1_000_000;
 /// How long a fetch session must be unused, or old, before it may make room for another, in milliseconds.
 pub const FETCH_SESSION_EVICTION_MILLISECONDS: i64 = 120_000;
+/// How long destaging rests when there is nothing to do, in milliseconds.
+pub const DESTAGE_PAUSE_MILLISECONDS: u64 = 100;

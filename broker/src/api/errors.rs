@@ -20,6 +20,7 @@ pub fn produce_refusal(refusal: &ProduceRefusal) -> KafkaError {
         ProduceRefusal::Batch(refusal) => batch_refusal(refusal),
         ProduceRefusal::Producer(error) => producer_error(error),
         ProduceRefusal::Store(error) => store_error(error),
+        ProduceRefusal::DiskFull => KafkaError::KafkaStorageError,
         ProduceRefusal::TimedOut => KafkaError::RequestTimedOut,
     }
 }

@@ -1,17 +1,21 @@
-//! What a shard does besides answering: sweeps.
+//! What a shard does besides answering: destaging, retention, sweeps.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use protocol::types::Offset;
+
 use super::Shard;
 use super::messages::ProduceOutcome;
 use super::produce::ProduceRefusal;
-use crate::limits::{PRODUCERS_EXPIRED_PER_STEP_MAX, SWEEP_MILLISECONDS};
+use crate::limits::{DESTAGE_PAUSE_MILLISECONDS, PRODUCERS_EXPIRED_PER_STEP_MAX, SWEEP_MILLISECONDS};
 use crate::runtime::{Queue, either, sleep, spawn_into, yield_if_needed};
 
 /// Starts all of it.
 pub fn start(shard: &Rc<Shard>) {
     spawn_into(Queue::Latency, sweep(Rc::clone(shard)));
+    spawn_into(Queue::Background, destage(Rc::clone(shard)));
+    spawn_into(Queue::Background, retain(Rc::clone(shard)));
     spawn_into(Queue::Background, expire_producers(Rc::clone(shard)));
 }
 
@@ -33,6 +37,50 @@ async fn sweep(shard: Rc<Shard>) {
                 let outcome = ProduceOutcome { place: pending.place, result: Err(ProduceRefusal::TimedOut) };
                 shard.note(&pending.call, outcome);
             }
+        }
+    }
+}
+
+/// Moves the journal's tail into segments, round after round.
+async fn destage(shard: Rc<Shard>) {
+    loop {
+        let wait = match shard.store.destage_round().await {
+            Ok(outcome) if outcome.has_more => Duration::ZERO,
+            Ok(_) => Duration::from_millis(DESTAGE_PAUSE_MILLISECONDS),
+            Err(error) => {
+                tracing::warn!(%error, "records stay in the journal for now");
+                Duration::from_secs(1)
+            }
+        };
+        if shard.deleted.take() && shard.config.index == 0 {
+            free_deleted(&shard).await;
+        }
+        if !pause(&shard, wait).await {
+            return;
+        }
+    }
+}
+
+/// Gives the space of deleted partitions back. A partition that another shard has yet to let go is found next time.
+async fn free_deleted(shard: &Shard) {
+    if let Err(error) = shard.store.free_deleted().await {
+        tracing::warn!(%error, "the space of deleted topics is not free yet");
+    }
+}
+
+/// Drops segments that are too old or too much.
+async fn retain(shard: Rc<Shard>) {
+    while pause(&shard, shard.config.retention_interval).await {
+        let committed =
+            |slot| shard.partitions.at(slot).map_or(Offset(0), |partition| partition.readable_end());
+        match shard.store.retain(shard.now(), committed).await {
+            Ok(moved) => {
+                for retained in moved {
+                    let Some(partition) = shard.partitions.at(retained.slot) else { continue };
+                    partition.advance(|replica| replica.on_log_start(retained.log_start));
+                }
+            }
+            Err(error) => tracing::warn!(%error, "old segments stay for now"),
         }
     }
 }

@@ -103,6 +103,8 @@ pub struct Shard {
     image: RefCell<Arc<Image>>,
     /// The last change of the metadata that every shard has applied.
     everywhere: watch::Receiver<u64>,
+    /// Something was deleted whose space is not free yet.
+    deleted: Cell<bool>,
     mesh: Mesh<Message>,
     calls: Calls,
     /// Produce calls that other shards have a part in.

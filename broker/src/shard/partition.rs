@@ -13,7 +13,7 @@ use logic::producer::{AppendedAt, OriginalBatch, ProducerTable, Verdict};
 use logic::replica::{Acks, Advance, Appended, FetchCheck, Replica, Waiters};
 use protocol::types::{Offset, PartitionKey, Timestamp};
 use rustc_hash::FxHashMap;
-use storage::store::{BatchAppend, PartitionSlot, ReadBatches, ReadClass};
+use storage::store::{Admission, BatchAppend, PartitionSlot, ReadBatches, ReadClass};
 
 use super::Store;
 use super::messages::{PartitionError, ProduceItem, ProduceTerms, ReadDone, ReadItem};
@@ -244,6 +244,9 @@ impl State {
         now: Timestamp,
         prepared: Prepared,
     ) -> Result<Appended, ProduceRefusal> {
+        if store.admit(prepared.records.len()) == Admission::Full {
+            return Err(ProduceRefusal::DiskFull);
+        }
         let appended = self.replica.append(prepared.record_count);
         if let Some(batch) = &prepared.producer {
             let at = AppendedAt { base_offset: appended.base_offset, timestamp: prepared.timestamp_max };

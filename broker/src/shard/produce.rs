@@ -43,6 +43,9 @@ pub enum ProduceRefusal {
     /// The store refuses.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is no room to store it.
+    #[error("the disk is full")]
+    DiskFull,
     /// Appended, but not committed in time.
     #[error("not committed within the request's timeout")]
     TimedOut,

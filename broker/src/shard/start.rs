@@ -137,6 +137,7 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
         settings,
         image: RefCell::new(Arc::clone(&image)),
         everywhere: order.everywhere,
+        deleted: Cell::new(true),
         mesh,
         calls: Calls::default(),
         produces: RefCell::default(),

@@ -11,7 +11,9 @@ use protocol::types::{Offset, PartitionIndex, PartitionKey};
 use storage::store::{LogConfig, PartitionSpec, StoreError};
 
 use super::Shard;
+use super::messages::ProduceOutcome;
 use super::partition::Partition;
+use super::produce::ProduceRefusal;
 
 impl Shard {
     /// Applies one change of the metadata. Once it returns, requests see the new image and the shard does what it says.
@@ -33,6 +35,10 @@ impl Shard {
 
     async fn apply_topic(self: &Rc<Self>, image: &Image, change: &TopicChange) -> Result<(), StoreError> {
         let topic = change.topic();
+        for partition in change.partitions_deleted() {
+            self.drop_partition(PartitionKey { topic_id: topic.id, partition }).await?;
+            self.deleted.set(true);
+        }
         for partition in change.partitions_created() {
             let key = PartitionKey { topic_id: topic.id, partition };
             if self.owner_of(key) == self.config.index {
@@ -100,6 +106,16 @@ impl Shard {
         if let Err(error) = became {
             panic!("{}: the metadata names a leadership of the past: {error}", partition.key);
         }
+    }
+
+    async fn drop_partition(self: &Rc<Self>, key: PartitionKey) -> Result<(), StoreError> {
+        let Some(partition) = self.partitions.remove(key) else { return Ok(()) };
+        while let Some(pending) = partition.pop_any() {
+            let outcome = ProduceOutcome { place: pending.place, result: Err(ProduceRefusal::Unknown) };
+            self.note(&pending.call, outcome);
+        }
+        partition.advanced.raise();
+        self.store.delete_partition(partition.slot).await
     }
 
     fn reconfigure(&self, image: &Image, topic: &Topic) {
