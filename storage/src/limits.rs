@@ -86,3 +86,9 @@ const _: () = assert!(SEGMENT_WRITE_BYTES.is_power_of_two());
 const _: () = assert!(SEGMENT_WRITE_BYTES <= BUFFER_BYTES_MAX);
 const _: () = assert!(SEGMENT_READ_BYTES_MIN <= SEGMENT_WALK_BYTES);
 const _: () = assert!(SEGMENT_WALK_BYTES <= SEGMENT_READ_BYTES_MAX);
+
+/// The file that the device is probed with.
+pub const PROBE_FILE_BYTES: usize = 64 * 1024;
+
+/// How many durable writes a probe makes at most, in each of the two ways.
+pub const PROBE_WRITES_MAX: usize = 64;

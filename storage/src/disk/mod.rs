@@ -19,6 +19,7 @@ mod contract;
 pub mod fault;
 pub mod glommio;
 pub mod memory;
+pub mod probe;
 mod random;
 
 pub use buffer::{BufferPool, IoBuffer, SharedBuffer};

@@ -8,6 +8,7 @@ use protocol::types::{LeaderEpoch, Offset, PartitionKey, Timestamp};
 use super::errors::StoreFailure;
 use crate::batch::BATCH_HEADER_BYTES;
 use crate::checkpoint::EpochStart;
+use crate::disk::probe::DurableWrite;
 use crate::journal::FrameSequence;
 use crate::journal::replay::LostFrames;
 use crate::limits::{APPEND_BYTES_MAX, FRAMES_IN_FLIGHT_MAX};
@@ -24,6 +25,15 @@ pub enum SyncMethod {
     Dsync,
     /// A plain write, then a sync of the file.
     WriteThenSync,
+}
+
+impl From<DurableWrite> for SyncMethod {
+    fn from(chosen: DurableWrite) -> Self {
+        match chosen {
+            DurableWrite::Synced => Self::Dsync,
+            DurableWrite::ThenSync => Self::WriteThenSync,
+        }
+    }
 }
 
 /// How a shard's store works.

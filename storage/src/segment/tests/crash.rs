@@ -92,7 +92,7 @@ fn power_may_fail_at_each_write_and_sync() {
 #[test]
 fn power_may_fail_in_random_scripts() {
     let mut runner = TestRunner::deterministic();
-    for _ in 0..25 {
+    for _ in 0..12 {
         let script = actions(12).new_tree(&mut runner).expect("a script").current();
         crash_everywhere(&script, 3);
     }
@@ -101,7 +101,7 @@ fn power_may_fail_in_random_scripts() {
 #[test]
 fn power_may_fail_several_times_in_a_row() {
     let mut runner = TestRunner::deterministic();
-    for seed in 0..150_u64 {
+    for seed in 0..80_u64 {
         let mut disk = MemoryDisk::default();
         let mut model = Model::default();
         for life in 1..5_u64 {

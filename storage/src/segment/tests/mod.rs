@@ -262,6 +262,41 @@ fn retention_drops_the_oldest_and_reads_go_on() {
 }
 
 #[test]
+fn a_cut_leaves_nothing_behind() {
+    let disk = MemoryDisk::default();
+    let log = create(&disk);
+    block_on(log.append(&twenty())).expect("no faults");
+    block_on(log.sync()).expect("no faults");
+    let content =
+        |disk: &MemoryDisk, name: &str| disk.file_content(&directory().join(name)).expect("it is there");
+    let image = disk.crash_image(0);
+    block_on(open(&image, 150, 0)).expect("all is there");
+    assert_eq!(content(&image, "00000000000000000130.log"), twenty()[13..15].concat());
+
+    block_on(log.close()).expect("no faults");
+    let image = disk.crash_image(0);
+    block_on(open(&image, 150, 0)).expect("all is there");
+    assert_eq!(content(&image, "00000000000000000130.log"), twenty()[13..15].concat());
+    assert_eq!(content(&image, "00000000000000000130.index").len(), 8, "the first batch has no entry");
+    assert_eq!(content(&image, "00000000000000000130.timeindex").len(), 12);
+
+    let log = block_on(open(&image, 120, 0)).expect("all is there");
+    assert_eq!(names(&image).len(), 4, "one segment and the identity");
+    assert_eq!(content(&image, "00000000000000000000.log"), twenty()[..12].concat());
+    let whole = image.crash_image(1);
+    assert_eq!(content(&whole, "00000000000000000000.log").len(), 18_000, "durable");
+    assert_eq!(names(&whole).len(), 4);
+
+    block_on(log.truncate(Offset(55))).expect("no faults");
+    assert_eq!(log.end(), Offset(50), "the batch that has the offset goes, too");
+    assert_eq!(content(&image.crash_image(2), "00000000000000000000.log"), twenty()[..5].concat());
+    block_on(log.truncate(Offset(0))).expect("no faults");
+    assert_eq!((log.start(), log.end(), names(&image).len()), (Offset(0), Offset(0), 1));
+    block_on(log.append(&twenty())).expect("it goes on");
+    assert_eq!(block_on(read_all(&log, Offset(0), 5000)).expect("no faults"), twenty().concat());
+}
+
+#[test]
 fn many_partitions_share_few_descriptors() {
     let disk = MemoryDisk::default();
     let files = OpenFiles::new(disk.clone(), 10);
