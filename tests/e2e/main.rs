@@ -6,4 +6,6 @@
 mod clients;
 mod house;
 mod interop;
+mod kcat;
 mod suite;
+mod tools;

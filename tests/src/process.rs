@@ -4,7 +4,8 @@
 //! one thread that lives as long as the test process, because Linux sends a child its parent-death signal when the
 //! *thread* that started it ends.
 
-use std::io::{BufRead, BufReader, Read};
+use std::fmt;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, mpsc};
@@ -160,6 +161,14 @@ impl Drop for Process {
 }
 
 impl Log {
+    /// Waits until every stream that is followed has ended.
+    fn wait_for_end(&self) {
+        let mut state = self.state.lock().expect("no reader panics");
+        while state.streams_open > 0 {
+            state = self.changed.wait(state).expect("no reader panics");
+        }
+    }
+
     /// Reads `stream` to its end on a thread of its own.
     fn follow(self: &Arc<Self>, stream: impl Read + Send + 'static) {
         self.state.lock().expect("no reader panics").streams_open += 1;
@@ -185,6 +194,46 @@ pub fn run(name: &str, command: Command, deadline: Duration) -> (ExitStatus, Vec
     let mut process = Process::start(name, command);
     let status = process.wait(deadline);
     (status, process.lines())
+}
+
+/// How a command ended and what it printed.
+pub struct Finished {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// Lines of its standard output.
+    pub stdout: Vec<String>,
+    /// Lines of its standard error.
+    pub stderr: Vec<String>,
+}
+
+impl fmt::Display for Finished {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "{}", self.status)?;
+        let mut show = |mark: char, lines: &[String]| {
+            let from = lines.len().saturating_sub(SHOWN_LINES_MAX);
+            lines[from..].iter().try_for_each(|line| writeln!(formatter, "  {mark} {line}"))
+        };
+        show('|', &self.stdout)?;
+        show('!', &self.stderr)
+    }
+}
+
+/// Runs a command to its end with `input` on its standard input, its two outputs kept apart.
+#[must_use]
+pub fn run_with_input(name: &str, command: Command, input: &[u8], deadline: Duration) -> Finished {
+    let (mut process, mut stdin, stdout) = Process::start_interactive(name, command);
+    let output = Arc::new(Log::default());
+    output.follow(stdout);
+    let input = input.to_vec();
+    let writer = thread::spawn(move || {
+        // A command that does not want its input has closed it.
+        let _unwanted = stdin.write_all(&input);
+    });
+    let status = process.wait(deadline);
+    writer.join().expect("the writer does not panic");
+    output.wait_for_end();
+    let stdout = output.state.lock().expect("no reader panics").lines.clone();
+    Finished { status, stdout, stderr: process.lines() }
 }
 
 type Spawn = (Command, mpsc::Sender<std::io::Result<Child>>);
