@@ -130,6 +130,10 @@ fn its_debug_output_shows_no_protocol_complaint() {
     assert_eq!(reader.stdout, ["one", "two"]);
     for lines in [&writer.stderr, &reader.stderr] {
         for line in lines {
+            // Apache Kafka answers before its transaction coordinator is up.
+            if broker::shared().target() == Target::Kafka && line.contains("Coordinator load in progress") {
+                continue;
+            }
             let level = line.strip_prefix('%').and_then(|rest| rest.chars().next());
             assert!(level.is_none_or(|level| level == '7' || !level.is_ascii_digit()), "{line}");
             assert!(!COMPLAINTS.iter().any(|complaint| line.contains(complaint)), "{line}");

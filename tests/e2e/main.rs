@@ -7,5 +7,7 @@ mod clients;
 mod house;
 mod interop;
 mod kcat;
+mod kill;
+mod oracle;
 mod suite;
 mod tools;

@@ -178,6 +178,20 @@ pub fn walk(batches: &Bytes) -> Vec<Read> {
     records
 }
 
+/// How many bytes at the front of `batches` are whole batches.
+#[must_use]
+pub fn whole_bytes(batches: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(length) = batches.get(at + 8..at + 12) {
+        let end = at + 12 + usize::try_from(i32_at(length, 0)).expect("a batch's length is positive");
+        if end > batches.len() {
+            break;
+        }
+        at = end;
+    }
+    at
+}
+
 fn walk_records(batch: &Bytes, out: &mut Vec<Read>) {
     let (base, producer_id) = (i64_at(batch, 0), i64_at(batch, 43));
     let mut at = 61;

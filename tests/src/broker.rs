@@ -86,6 +86,24 @@ impl Broker {
         Self::launch(target, options, directory)
     }
 
+    /// Starts a broker on the directory of one that has ended and kills it at some moment of its start.
+    #[must_use]
+    pub fn kill_while_starting(
+        directory: TempDir,
+        target: Target,
+        options: &Options,
+        moment: Duration,
+    ) -> TempDir {
+        let mut process = match target {
+            Target::Iolite => iolite_process(directory.path(), options),
+            Target::Kafka => kafka_process(directory.path()),
+        };
+        let ended = process.ends_within(moment);
+        assert!(!ended, "the broker ended by itself\n{}", process.last_lines());
+        process.kill();
+        directory
+    }
+
     fn launch(target: Target, options: &Options, directory: TempDir) -> Self {
         let started = Instant::now();
         let (process, kafka, admin) = match target {
@@ -220,6 +238,17 @@ fn iolite_binary() -> &'static Path {
 }
 
 fn launch_iolite(directory: &Path, options: &Options) -> (Process, SocketAddr, Option<SocketAddr>) {
+    let process = iolite_process(directory, options);
+    let kafka = process.wait_for_line(DEADLINE, "the line with its Kafka address", |line| {
+        line.trim().strip_prefix("kafka ")?.trim().parse().ok()
+    });
+    let admin = process.wait_for_line(DEADLINE, "the line with its admin address", |line| {
+        line.trim().strip_prefix("admin ")?.trim().strip_prefix("http://")?.trim_end_matches('/').parse().ok()
+    });
+    (process, kafka, Some(admin))
+}
+
+fn iolite_process(directory: &Path, options: &Options) -> Process {
     let mut command = Command::new(iolite_binary());
     // The tests' own settings are no keys of the broker's configuration, which refuses what it doesn't know.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("IOLITE_")) {
@@ -236,14 +265,7 @@ fn launch_iolite(directory: &Path, options: &Options) -> (Process, SocketAddr, O
         command.arg("--config").arg(file);
     }
     command.args(&options.arguments);
-    let process = Process::start("iolite-broker", command);
-    let kafka = process.wait_for_line(DEADLINE, "the line with its Kafka address", |line| {
-        line.trim().strip_prefix("kafka ")?.trim().parse().ok()
-    });
-    let admin = process.wait_for_line(DEADLINE, "the line with its admin address", |line| {
-        line.trim().strip_prefix("admin ")?.trim().strip_prefix("http://")?.trim_end_matches('/').parse().ok()
-    });
-    (process, kafka, Some(admin))
+    Process::start("iolite-broker", command)
 }
 
 /// The class path with Kafka's clients, tools and broker, and our Java driver.
@@ -287,14 +309,18 @@ fn launch_kafka(directory: &Path) -> (Process, SocketAddr, Option<SocketAddr>) {
     let properties = fs::read_to_string(directory.join("server.properties")).expect("Kafka was formatted");
     let (_, after) = properties.split_once("listeners=PLAINTEXT://").expect("its listener is set");
     let (kafka, _) = after.split_once(',').expect("its controller follows");
-    let mut command = Command::new("java");
-    command.args(["-Xmx1g", "-Dlog.level=info", "-cp", &java_class_path(), "kafka.Kafka"]);
-    command.arg(directory.join("server.properties"));
-    let process = Process::start("kafka", command);
+    let process = kafka_process(directory);
     process.wait_for_line(DEADLINE, "\"Kafka Server started\"", |line| {
         line.contains("Kafka Server started").then_some(())
     });
     (process, kafka.parse().expect("its address is one"), None)
+}
+
+fn kafka_process(directory: &Path) -> Process {
+    let mut command = Command::new("java");
+    command.args(["-Xmx1g", "-Dlog.level=info", "-cp", &java_class_path(), "kafka.Kafka"]);
+    command.arg(directory.join("server.properties"));
+    Process::start("kafka", command)
 }
 
 /// A port that was free a moment ago; Kafka can't be told to choose one itself.

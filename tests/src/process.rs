@@ -132,6 +132,21 @@ impl Process {
         self.child.wait().expect("the child can be waited on")
     }
 
+    /// Waits for the end, but no longer than `moment`; true if it came.
+    #[must_use]
+    pub fn ends_within(&self, moment: Duration) -> bool {
+        let end = Instant::now() + moment;
+        let mut state = self.log.state.lock().expect("no reader panics");
+        while state.streams_open > 0 {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = self.log.changed.wait_timeout(state, left).expect("no reader panics").0;
+        }
+        true
+    }
+
     /// Has the process ended?
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("the child can be waited on")

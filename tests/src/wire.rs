@@ -187,9 +187,16 @@ pub fn create_topic(address: SocketAddr, name: &str, partitions: i32, configs: &
 /// Apache Kafka answers CreateTopics before its broker half leads the partitions: waits until it does. Iolite promises that
 /// they serve, so nothing is waited for.
 pub fn settle(address: SocketAddr, name: &str, partitions: i32) {
-    if Target::chosen() == Target::Iolite {
-        return;
+    if Target::chosen() == Target::Kafka {
+        await_leaders(address, name, partitions);
     }
+}
+
+/// Waits until every partition of a topic is led.
+///
+/// # Panics
+/// When that takes too long.
+pub fn await_leaders(address: SocketAddr, name: &str, partitions: i32) {
     let mut connection = Connection::open(address);
     let wanted =
         |partition| ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(-1);
