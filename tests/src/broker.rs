@@ -176,16 +176,6 @@ pub fn shared() -> &'static Broker {
     SHARED.get_or_init(|| Broker::start(Target::chosen(), &Options::default()))
 }
 
-/// The Apache Kafka that differential tests share.
-#[must_use]
-pub fn shared_kafka() -> &'static Broker {
-    static SHARED: OnceLock<Broker> = OnceLock::new();
-    if Target::chosen() == Target::Kafka {
-        return shared();
-    }
-    SHARED.get_or_init(|| Broker::start(Target::Kafka, &Options::default()))
-}
-
 /// A folder under `target/`, on the disk that the project is on. What earlier, killed runs left there is removed.
 fn scratch() -> PathBuf {
     static SCRATCH: OnceLock<PathBuf> = OnceLock::new();

@@ -382,20 +382,20 @@ fn versions(side: &mut Side, name: &str, version: &str) -> String {
 
 #[test]
 fn topics_are_refused_as_kafka_does() {
-    compare(CREATE);
+    compare("create", CREATE);
 }
 
 #[test]
 fn changes_are_refused_as_kafka_does() {
-    compare(CHANGE);
+    compare("change", CHANGE);
 }
 
 #[test]
 fn configs_are_refused_as_kafka_does() {
-    compare(CONFIGS);
+    compare("configs", CONFIGS);
 }
 
 #[test]
 fn the_cluster_is_described_as_kafka_does() {
-    compare(CLUSTER);
+    compare("cluster", CLUSTER);
 }
