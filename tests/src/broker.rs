@@ -233,9 +233,10 @@ fn launch_iolite(directory: &Path, options: &Options) -> (Process, SocketAddr, O
         line.trim().strip_prefix("kafka ")?.trim().parse().ok()
     });
     let admin = process.wait_for_line(DEADLINE, "the line with its admin address", |line| {
-        line.trim().strip_prefix("admin ")?.trim().strip_prefix("http://")?.trim_end_matches('/').parse().ok()
+        let told = line.trim().strip_prefix("admin ")?.trim();
+        Some(told.strip_prefix("http://").and_then(|address| address.trim_end_matches('/').parse().ok()))
     });
-    (process, kafka, Some(admin))
+    (process, kafka, admin)
 }
 
 fn iolite_process(directory: &Path, options: &Options) -> Process {
