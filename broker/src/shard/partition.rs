@@ -247,20 +247,19 @@ impl State {
         if store.admit(prepared.records.len()) == Admission::Full {
             return Err(ProduceRefusal::DiskFull);
         }
+        // The store may refuse; the replica and the producers count only what it has taken.
+        let append = BatchAppend {
+            records: prepared.records,
+            base_offset: self.replica.log_end(),
+            leader_epoch: self.replica.leader_epoch(),
+            log_append_time: prepared.append_time,
+        };
+        store.append(slot, append)?;
         let appended = self.replica.append(prepared.record_count);
         if let Some(batch) = &prepared.producer {
             let at = AppendedAt { base_offset: appended.base_offset, timestamp: prepared.timestamp_max };
             self.producers.record(now, batch, at);
         }
-        store.append(
-            slot,
-            BatchAppend {
-                records: prepared.records,
-                base_offset: appended.base_offset,
-                leader_epoch: appended.leader_epoch,
-                log_append_time: prepared.append_time,
-            },
-        )?;
         Ok(appended)
     }
 }

@@ -27,7 +27,7 @@ use super::calls::Calls;
 use super::messages::Message;
 use super::partition::{Partition, Partitions};
 use super::topics::{partition_spec, topic_config};
-use super::{Shard, ShardConfig, background, inbox};
+use super::{Shard, ShardConfig, background, inbox, wall_clock};
 use crate::api::Api;
 use crate::limits::{
     ACCEPT_PAUSE_MILLISECONDS, FETCH_SESSION_EVICTION_MILLISECONDS, FETCH_SESSION_PARTITIONS_MAX,
@@ -110,7 +110,7 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
     let shard_index = u16::try_from(config.index).expect("an index is below the count");
     let (mesh, receivers) = mesh.connect().await;
     let specs = own_partitions(&config, &image, &settings);
-    let mut producers = ProducerRecovery::default();
+    let mut producers = ProducerRecovery { now: wall_clock(), tables: FxHashMap::default() };
     let disk = GlommioDisk::open(&data_dir).await.map_err(ShardFailure::Disk)?;
     let (store, recovered) = ShardStore::open(disk, store_options, specs, &mut producers).await?;
     let budget = Budget::new(config.requests_bytes);
@@ -304,14 +304,15 @@ fn serve_connection(
 }
 
 /// Rebuilds the producers' tables while the store recovers.
-#[derive(Default)]
 struct ProducerRecovery {
+    /// When the start began: a producer found in the journal counts as seen now, whatever times its records carry.
+    now: Timestamp,
     tables: FxHashMap<PartitionKey, ProducerTable>,
 }
 
 impl RecoveryObserver for ProducerRecovery {
     fn producer_snapshot(&mut self, key: PartitionKey, _: Offset, snapshot: &[u8]) {
-        match ProducerTable::decode_snapshot(snapshot, Timestamp(0)) {
+        match ProducerTable::decode_snapshot(snapshot, self.now) {
             Ok((table, _)) => drop(self.tables.insert(key, table)),
             Err(error) => {
                 tracing::error!(partition = %key, %error, "a snapshot of producers is damaged; batches since the log's start would be needed to rebuild it")
@@ -321,7 +322,7 @@ impl RecoveryObserver for ProducerRecovery {
 
     fn batch(&mut self, key: PartitionKey, header: &[u8; HEADER_BYTES]) {
         let header = BatchHeader::from_prefix(header).expect("a header has its length");
-        self.tables.entry(key).or_default().replay(header.max_timestamp(), header);
+        self.tables.entry(key).or_default().replay(self.now, header);
     }
 }
 
