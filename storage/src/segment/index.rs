@@ -44,6 +44,9 @@ pub(super) trait Entry: Copy + std::fmt::Debug + PartialEq {
     fn follows(self, earlier: Self) -> bool;
 
     fn relative_offset(self) -> i32;
+
+    /// The timestamp, in an index that has them.
+    fn timestamp(self) -> Option<Timestamp>;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +86,10 @@ impl Entry for OffsetEntry {
     fn relative_offset(self) -> i32 {
         self.relative_offset
     }
+
+    fn timestamp(self) -> Option<Timestamp> {
+        None
+    }
 }
 
 impl Entry for TimeEntry {
@@ -109,6 +116,10 @@ impl Entry for TimeEntry {
 
     fn relative_offset(self) -> i32 {
         self.relative_offset
+    }
+
+    fn timestamp(self) -> Option<Timestamp> {
+        Some(self.timestamp)
     }
 }
 
@@ -277,6 +288,12 @@ pub(super) async fn read_entries<E: Entry, F: DiskFile>(file: &F, from: u32, to:
     let length = as_index(to - from) * E::BYTES;
     let bytes = file.read_at(u64::from(from) * as_u64(E::BYTES), length).await?;
     Ok(bytes.chunks_exact(E::BYTES).map(E::decode).collect())
+}
+
+/// Whether entries may stand in an index as they are.
+pub(super) fn in_order<E: Entry>(entries: &[E]) -> bool {
+    let first_fits = entries.first().is_none_or(|first| first.relative_offset() >= 0);
+    first_fits && entries.is_sorted_by(|earlier, later| later.follows(*earlier))
 }
 
 /// What an index file holds behind its valid entries.

@@ -14,7 +14,7 @@ use protocol::types::{Offset, PartitionKey, Timestamp};
 use super::SegmentError;
 use super::config::LogConfig;
 use super::files::{LogNumber, OpenFiles};
-use super::index::{Entry, Index, IndexWrite, OffsetEntry, TimeEntry, read_entries};
+use super::index::{Entry, Index, IndexWrite, OffsetEntry, TimeEntry, in_order, read_entries};
 use super::names::{
     FileKind, IDENTITY_FILE, TOPICS_DIRECTORY, file_name, identity_content, is_retired, retired_directory,
 };
@@ -432,33 +432,49 @@ impl<D: Disk> PartitionLog<D> {
         written.map(|_| ()).map_err(self.error(base, E::KIND))
     }
 
-    /// Makes the index entries of the active segment's last group known, so that more can be added.
+    /// Makes the index entries of the active segment's last group known, so that more can be added. Where they are not
+    /// what was written, the indexes are made anew.
     pub(super) async fn load_index_tails(&self) -> Result<(), SegmentError> {
         let (base, offsets, times) = {
             let state = self.state.borrow();
             let last = state.last();
             (last.base, last.offsets.missing_tail(), last.times.missing_tail())
         };
-        if let Some((from, to)) = offsets {
-            let entries = self.read_tail(base, from, to).await?;
-            self.state.borrow_mut().last_mut().offsets.load_tail(entries);
+        if let Some(range) = offsets {
+            match self.read_tail(base, range).await? {
+                Some(entries) => self.state.borrow_mut().last_mut().offsets.load_tail(entries),
+                None => return self.reload_last().await,
+            }
         }
-        if let Some((from, to)) = times {
-            let entries = self.read_tail(base, from, to).await?;
-            self.state.borrow_mut().last_mut().times.load_tail(entries);
+        if let Some(range) = times {
+            match self.read_tail(base, range).await? {
+                Some(entries) => self.state.borrow_mut().last_mut().times.load_tail(entries),
+                None => return self.reload_last().await,
+            }
         }
         Ok(())
     }
 
-    async fn read_tail<E: Entry>(&self, base: Offset, from: u32, to: u32) -> Result<Vec<E>, SegmentError> {
+    /// Entries of the active segment's index; none where they are not in order, or not what they were.
+    async fn read_tail<E: Entry>(
+        &self,
+        base: Offset,
+        range: (u32, u32),
+    ) -> Result<Option<Vec<E>>, SegmentError> {
         let file = self.file(base, E::KIND).await?;
-        let entries = read_entries(&*file, from, to).await.map_err(self.error(base, E::KIND))?;
-        if u32::try_from(entries.len()).ok() != Some(to - from) {
-            // What was written is not there: as bad as a lost write.
-            let source = io::Error::new(io::ErrorKind::UnexpectedEof, "index entries have disappeared");
-            return Err(self.error(base, E::KIND)(source));
-        }
-        Ok(entries)
+        let entries = read_entries(&*file, range.0, range.1).await.map_err(self.error(base, E::KIND))?;
+        let complete = u32::try_from(entries.len()).ok() == Some(range.1 - range.0);
+        Ok((complete && in_order::<E>(&entries) && self.tail_fits(&entries)).then_some(entries))
+    }
+
+    /// Whether entries may be followed by one of a batch that comes next.
+    fn tail_fits<E: Entry>(&self, entries: &[E]) -> bool {
+        let state = self.state.borrow();
+        let (last, active) = (state.last(), &state.active);
+        let before_end = |entry: &E| last.base.plus(i64::from(entry.relative_offset())) < state.end;
+        entries.last().is_none_or(|entry| {
+            before_end(entry) && entry.timestamp().is_none_or(|time| Some(time) == active.indexed_timestamp)
+        })
     }
 
     pub(super) async fn sync_file(&self, base: Offset, kind: FileKind) -> Result<(), SegmentError> {

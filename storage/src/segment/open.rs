@@ -26,9 +26,10 @@ use super::files::OpenFiles;
 use super::index::{Entry, Index, OffsetEntry, Rest, TimeEntry, read_valid};
 use super::log::{Active, Latest, PartitionLog, Segment, State, retire_directory};
 use super::names::{FileKind, IDENTITY_FILE, parse_file_name, parse_identity};
+use super::read::before;
 use super::walk::{PADDING, SegmentView, Step, Walk, write_pieces};
 use crate::disk::{Disk, DiskFile, OpenMode};
-use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_WALK_BYTES};
+use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_READ_BYTES_MIN, SEGMENT_WALK_BYTES};
 
 /// The files of a partition's directory, with their sizes.
 #[derive(Default)]
@@ -142,6 +143,21 @@ impl<D: Disk> PartitionLog<D> {
         if view.size_bytes == 0 {
             return Ok(());
         }
+        self.install_last(view, cut).await
+    }
+
+    /// Finds the active segment anew from its files, with the indexes that these have or that its headers give.
+    pub(super) async fn reload_last(&self) -> Result<(), SegmentError> {
+        let end = self.end();
+        self.install_last(self.last_view(), end).await?;
+        if self.end() < end {
+            let view = self.last_view();
+            return Err(self.corrupt(view.base, view.size_bytes, self.end()));
+        }
+        Ok(())
+    }
+
+    async fn install_last(&self, view: SegmentView, cut: Offset) -> Result<(), SegmentError> {
         let last = self.recover_last(view, cut).await?;
         if let Some(position) = last.damaged_at {
             return Err(self.corrupt(view.base, position, last.end));
@@ -280,15 +296,14 @@ impl<D: Disk> PartitionLog<D> {
         let intact = times.1 != Rest::Damage && covered;
         let found = if intact { self.walk_last(view, cut, &offsets.0, &times.0).await? } else { None };
         let mut rebuilt = false;
-        let found = match found {
-            Some(found) => found,
-            None => {
+        let mut found = match found {
+            Some(found) if self.proves_latest(view, &found.segment, &times.0).await? => found,
+            _ => {
                 rebuilt = true;
                 tracing::warn!(file = %self.path(view.base, FileKind::OffsetIndex).display(), "rebuilding an index");
                 self.walk_last(view, cut, &[], &[]).await?.expect("a walk from the beginning needs no index")
             }
         };
-        let mut found = found;
         if found.damaged_at.is_some() {
             return Ok(found);
         }
@@ -372,6 +387,24 @@ impl<D: Disk> PartitionLog<D> {
         let State { mut segments, active, end, .. } = state;
         let segment = segments.pop_back().expect("it has one");
         Ok(Some(LastSegment { segment, active, end, damaged_at, cut: false }))
+    }
+
+    /// Whether the largest timestamp, where it comes from the time index, is that of the batch it names.
+    async fn proves_latest(
+        &self,
+        view: SegmentView,
+        segment: &Segment,
+        times: &[TimeEntry],
+    ) -> Result<bool, SegmentError> {
+        let indexed = times.last().map(|entry| latest_of(view.base, *entry));
+        let Some(latest) = segment.latest.filter(|latest| Some(*latest) == indexed) else { return Ok(true) };
+        let found = segment.offsets.find_last(before(view, latest.offset));
+        let entry = self.search_offsets(view, found, latest.offset).await?;
+        let from = entry.map_or(0, |entry| u64::try_from(entry.position).unwrap_or(view.size_bytes));
+        let file = self.file(view.base, FileKind::Log).await?;
+        let mut walk = Walk::new(&*file, from.min(view.size_bytes), view, SEGMENT_READ_BYTES_MIN);
+        let step = walk.next().await.map_err(self.error(view.base, FileKind::Log))?;
+        self.meets_latest(view, walk, step, latest).await
     }
 
     /// Makes the index files hold exactly what the walk found, less what is not written yet.

@@ -207,18 +207,26 @@ impl<D: Disk> PartitionLog<D> {
         view: SegmentView,
         offset: Offset,
     ) -> Result<Option<OffsetEntry>, SegmentError> {
-        let relative = i32::try_from(offset.since(view.base)).unwrap_or(i32::MAX);
-        let condition = move |entry: &OffsetEntry| entry.relative_offset <= relative;
         let found = match self.state.borrow_mut().segment_mut(view.base) {
-            Some(segment) => segment.offsets.find_last(condition),
+            Some(segment) => segment.offsets.find_last(before(view, offset)),
             None => Found::Nothing,
         };
+        self.search_offsets(view, found, offset).await
+    }
+
+    /// Goes on with a search in the file of an offset index, where it has not ended in memory.
+    pub(super) async fn search_offsets(
+        &self,
+        view: SegmentView,
+        found: Found<OffsetEntry>,
+        offset: Offset,
+    ) -> Result<Option<OffsetEntry>, SegmentError> {
         match found {
             Found::Entry(entry) => Ok(Some(entry)),
             Found::Nothing => Ok(None),
             Found::InFile(count) => {
                 let file = self.file(view.base, FileKind::OffsetIndex).await?;
-                let found = find_last_in_file(&*file, count, condition).await;
+                let found = find_last_in_file(&*file, count, before(view, offset)).await;
                 found.map_err(self.error(view.base, FileKind::OffsetIndex))
             }
         }
@@ -261,6 +269,12 @@ impl<D: Disk> PartitionLog<D> {
     pub(super) fn corrupt(&self, base: Offset, position: u64, offset: Offset) -> SegmentError {
         SegmentError::Corrupt { file: self.path(base, FileKind::Log), position, offset }
     }
+}
+
+/// Whether an entry's batch ends at or before an offset.
+pub(super) fn before(view: SegmentView, offset: Offset) -> impl Fn(&OffsetEntry) -> bool {
+    let relative = i32::try_from(offset.since(view.base)).unwrap_or(i32::MAX);
+    move |entry| entry.relative_offset <= relative
 }
 
 pub(super) fn to_usize(value: impl TryInto<usize>) -> usize {

@@ -132,10 +132,41 @@ impl<D: Disk> PartitionLog<D> {
         let entries =
             read_entries(&*file, last, count).await.map_err(self.error(base, FileKind::TimeIndex))?;
         let latest = entries.first().map(|entry| latest_of(base, *entry));
+        let Some(view) = self.view_of(base) else { return Ok(None) };
+        if let Some(latest) = latest
+            && !self.has_latest(view, latest).await?
+        {
+            self.suspect_index(base);
+            return Ok(None);
+        }
         if let Some(segment) = self.state.borrow_mut().segment_mut(base) {
             segment.latest = latest;
         }
         Ok(latest)
+    }
+
+    /// Whether a segment has a batch that ends with an offset and has a timestamp, as an index says.
+    async fn has_latest(&self, view: SegmentView, latest: Latest) -> Result<bool, SegmentError> {
+        let file = self.file(view.base, FileKind::Log).await?;
+        let (walk, step) = self.walk_from(&*file, view, latest.offset, SEGMENT_READ_BYTES_MIN).await?;
+        self.meets_latest(view, walk, step, latest).await
+    }
+
+    /// As [`PartitionLog::has_latest`], on a walk that has begun before that batch.
+    pub(super) async fn meets_latest(
+        &self,
+        view: SegmentView,
+        mut walk: Walk<'_, D::File>,
+        mut step: Step,
+        latest: Latest,
+    ) -> Result<bool, SegmentError> {
+        while let Step::Batch { place, .. } = step {
+            if place.last >= latest.offset {
+                return Ok(place.last == latest.offset && place.max_timestamp == latest.timestamp);
+            }
+            step = walk.next().await.map_err(self.error(view.base, FileKind::Log))?;
+        }
+        Ok(false)
     }
 
     async fn find_time_entry(

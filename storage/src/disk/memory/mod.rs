@@ -112,6 +112,12 @@ impl MemoryDisk {
         self.state.borrow_mut().set_capacity_bytes(capacity_bytes);
     }
 
+    /// What can be allocated in all files together.
+    #[must_use]
+    pub fn capacity_bytes(&self) -> u64 {
+        self.state.borrow().capacity
+    }
+
     /// The whole content of a file, for a test to look at.
     ///
     /// # Errors

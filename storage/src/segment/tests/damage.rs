@@ -149,6 +149,51 @@ proptest! {
 }
 
 #[test]
+fn an_index_that_rots_while_the_log_is_open_is_rebuilt() {
+    for (suffix, entry) in [("index", 8), ("timeindex", 12)] {
+        let disk = MemoryDisk::default();
+        let log = create(&disk);
+        block_on(log.append(&twenty())).expect("no faults");
+        block_on(log.release_memory()).expect("no faults");
+        // The last entry's first byte: an offset or a time that nothing can follow.
+        disk.rot(&path(&format!("{LAST}.{suffix}")), 5 * entry, 0x7f).expect("it is there");
+        let more: Vec<Bytes> = (20..25).map(|number| batch(number * 10, 10, 1000 + number, 1500)).collect();
+        block_on(log.append(&more)).expect("records do not depend on an index");
+        block_on(log.close()).expect("no faults");
+        assert_eq!(
+            block_on(read_all(&log, Offset(0), 1000)).expect("no faults"),
+            [twenty(), more].concat().concat()
+        );
+        let found = block_on(log.batch_at_time(Timestamp(1024), Offset(250))).expect("no faults");
+        assert_eq!(found, Some(batch(240, 10, 1024, 1500)));
+    }
+}
+
+#[test]
+fn a_closed_segments_latest_time_is_not_believed_without_its_batch() {
+    let disk = closed_log();
+    disk.rot(&path(&format!("{CLOSED}.timeindex")), 11 * 12, 0x7f).expect("it is there");
+    let log = block_on(open(&disk, 200, 0)).expect("nobody has looked yet");
+    let summaries = block_on(log.summaries()).expect("no faults");
+    assert_eq!(summaries[0].max_timestamp, None);
+    block_on(log.sync()).expect("no faults");
+    let summaries = block_on(log.summaries()).expect("no faults");
+    assert_eq!(summaries[0].max_timestamp, Some(Timestamp(1012)), "the index is rebuilt");
+}
+
+#[test]
+fn the_last_segments_latest_time_is_not_believed_without_its_batch() {
+    let disk = MemoryDisk::default();
+    let log = create(&disk);
+    let batches: Vec<Bytes> = (0..10).map(|number| batch(number * 10, 10, 900 - number, 1500)).collect();
+    block_on(log.append(&batches)).expect("no faults");
+    block_on(log.close()).expect("no faults");
+    disk.rot(&path(&format!("{CLOSED}.timeindex")), 0, 0x7f).expect("it is there");
+    let log = block_on(open(&disk, 100, 0)).expect("all is there");
+    assert_eq!(block_on(log.summaries()).expect("no faults")[0].max_timestamp, Some(Timestamp(900)));
+}
+
+#[test]
 fn a_damaged_header_is_reported_with_its_place() {
     let disk = closed_log();
     // The magic of the third batch.

@@ -46,11 +46,11 @@ fn open_files<D: Disk>(disk: &D) -> OpenFiles<D> {
     OpenFiles::new(disk.clone(), 8)
 }
 
-fn create(disk: &MemoryDisk) -> PartitionLog<MemoryDisk> {
+fn create<D: Disk>(disk: &D) -> PartitionLog<D> {
     PartitionLog::create(&open_files(disk), KEY, directory(), config(), Offset(0))
 }
 
-async fn open(disk: &MemoryDisk, cut: i64, log_start: i64) -> Result<PartitionLog<MemoryDisk>, SegmentError> {
+async fn open<D: Disk>(disk: &D, cut: i64, log_start: i64) -> Result<PartitionLog<D>, SegmentError> {
     PartitionLog::open(&open_files(disk), KEY, directory(), config(), Offset(cut), Offset(log_start)).await
 }
 
@@ -347,6 +347,45 @@ fn a_full_disk_leaves_the_log_whole_and_heals() {
         Ok::<_, SegmentError>(())
     })
     .expect("it heals");
+}
+
+#[test]
+fn a_disk_that_fills_up_anywhere_heals() {
+    for blocks in 1..60 {
+        let disk =
+            MemoryDisk::new(MemoryOptions { capacity_bytes: blocks * 4096, ..MemoryOptions::default() });
+        let log = create(&disk);
+        let mut full_count = 0;
+        let heal = |error: SegmentError| {
+            assert!(error.is_storage_full(), "{error}");
+            disk.set_capacity_bytes(disk.capacity_bytes() + 4096);
+        };
+        let long: Vec<Bytes> =
+            (0..60).map(|number| batch(number * 10, 10, number, 500 + number_bytes(number))).collect();
+        while log.end() < Offset(600) {
+            let at = usize::try_from(log.end().get() / 10).expect("small");
+            if let Err(error) = block_on(log.append(&long[at..(at + 5).min(60)])) {
+                heal(error);
+                full_count += 1;
+            }
+            if let Err(error) = block_on(log.sync()) {
+                heal(error);
+                full_count += 1;
+            }
+        }
+        while let Err(error) = block_on(log.close()) {
+            heal(error);
+        }
+        assert!(full_count > 0 || blocks > 20);
+        assert_eq!(block_on(read_all(&log, Offset(0), 5000)).expect("no faults"), long.concat());
+        let reopened = block_on(open(&disk.crash_image(blocks), 600, 0)).expect("all is there");
+        assert_eq!(block_on(read_all(&reopened, Offset(0), 5000)).expect("no faults"), long.concat());
+    }
+}
+
+/// Up to two thousand, without a pattern that fits blocks.
+fn number_bytes(number: i64) -> usize {
+    usize::try_from(number * 733 % 2000).expect("positive")
 }
 
 #[test]

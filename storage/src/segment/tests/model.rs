@@ -1,8 +1,12 @@
 //! Random scripts against a log, compared with a plain list of batches.
 
+use glommio::{LocalExecutorBuilder, Placement};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 use super::*;
+use crate::disk::glommio::GlommioDisk;
 
 /// One step of a script.
 #[derive(Clone, Debug)]
@@ -118,9 +122,9 @@ impl Model {
 
 /// A log and its model, through one action. What is durable in the journal of a store (a cut, a start) is so in the
 /// model before the log is told.
-pub(super) async fn act(
-    disk: &MemoryDisk,
-    log: &mut PartitionLog<MemoryDisk>,
+pub(super) async fn act<D: Disk>(
+    disk: &D,
+    log: &mut PartitionLog<D>,
     model: &mut Model,
     action: &Action,
 ) -> Result<(), SegmentError> {
@@ -181,6 +185,32 @@ proptest! {
         for action in &script {
             block_on(act(&disk, &mut log, &mut model, action)).expect("no faults");
             block_on(model.check(&log)).expect("no faults");
+        }
+    }
+}
+
+#[test]
+fn a_log_on_a_real_disk_holds_what_the_model_holds() {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    for parent in [target.as_path(), Path::new("/dev/shm")] {
+        let mut runner = TestRunner::deterministic();
+        let executor =
+            LocalExecutorBuilder::new(Placement::Unbound).io_memory(1 << 20).make().expect("an executor");
+        for _ in 0..5 {
+            let script = actions(16).new_tree(&mut runner).expect("a script").current();
+            let directory = tempfile::tempdir_in(parent).expect("a temporary directory");
+            executor.run(async {
+                let disk = GlommioDisk::open(directory.path()).await.expect("the directory is there");
+                let mut log = create(&disk);
+                let mut model = Model::default();
+                for action in &script {
+                    act(&disk, &mut log, &mut model, action).await.expect("no faults");
+                    model.check(&log).await.expect("no faults");
+                }
+                log.sync().await.expect("no faults");
+                let reopened = open(&disk, model.end, model.log_start).await.expect("all is there");
+                model.check(&reopened).await.expect("no faults");
+            });
         }
     }
 }
