@@ -60,6 +60,8 @@ pub const DECODE_BYTES_MIN: usize = 16 * 1024;
 pub const DECODE_EXPANSION_MAX: usize = 16;
 /// How long accepting pauses when descriptors have run out, in milliseconds.
 pub const ACCEPT_PAUSE_MILLISECONDS: u64 = 100;
+/// How often a shard publishes the figures of its store, in milliseconds.
+pub const FIGURES_MILLISECONDS: u64 = 250;
 /// How often idle connections and overdue produces are looked for, in milliseconds.
 pub const SWEEP_MILLISECONDS: u64 = 500;
 /// Producers that are forgotten between two chances for other tasks.

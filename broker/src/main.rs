@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use iolite_broker::config::{Invocation, load};
-use iolite_broker::{control, exit, startup};
+use iolite_broker::{control, exit, logging, startup};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Ok(Invocation::Run(config)) => match control::run(&config, &startup::detect_machine(), began) {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
+                logging::flush();
                 eprintln!("iolite-broker: {failure}");
                 failure.code.into()
             }

@@ -4,13 +4,23 @@ use logic::admission::AdmissionError;
 use logic::metadata::MetadataError;
 use logic::producer::ProducerError;
 use logic::replica::ReplicaError;
+use protocol::api::ApiKey;
 use protocol::batch::BatchError;
-use protocol::error::KafkaError;
+use protocol::error::{ErrorCode, KafkaError};
 use storage::store::{ReadError, StoreError};
 
+use crate::metrics;
 use crate::shard::messages::PartitionError;
 use crate::shard::prepare::BatchRefusal;
 use crate::shard::produce::ProduceRefusal;
+
+/// The code that an answer carries, counted where it is an error.
+pub fn told(api: ApiKey, error: KafkaError) -> ErrorCode {
+    if error != KafkaError::None {
+        metrics::count_error(api, error.code().0);
+    }
+    error.into()
+}
 
 /// A refused produce.
 pub fn produce_refusal(refusal: &ProduceRefusal) -> KafkaError {

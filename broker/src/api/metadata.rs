@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use logic::metadata::{Command, Image, NewTopic, Response, Topic, TopicShape};
+use protocol::api::ApiKey;
 use protocol::error::KafkaError;
 use protocol::messages::metadata::{
     MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
@@ -11,7 +12,7 @@ use protocol::messages::metadata::{
 };
 use protocol::types::{BrokerId, TopicId};
 
-use super::errors::metadata_error;
+use super::errors::{metadata_error, told};
 use super::reply::Reply;
 use crate::shard::Shard;
 
@@ -134,7 +135,7 @@ fn topic<'a>(entry: &'a Entry<'a>) -> MetadataResponseTopic<'a> {
             topic_authorized_operations: OPERATIONS_UNKNOWN,
         },
         Entry::Missing { name, id, error } => MetadataResponseTopic {
-            error_code: (*error).into(),
+            error_code: told(ApiKey::Metadata, *error),
             name: *name,
             topic_id: *id,
             is_internal: false,

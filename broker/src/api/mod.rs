@@ -13,6 +13,7 @@ use protocol::messages::Message;
 use protocol::wire::{DecodeError, Reader};
 
 use crate::limits::{DECODE_BYTES_MIN, DECODE_EXPANSION_MAX};
+use crate::metrics::{Activity, note};
 use crate::net::connection::{Connection, ServeOutcome, Service};
 use crate::net::replies::Ticket;
 use crate::shard::Shard;
@@ -48,9 +49,10 @@ impl Api {
         header: RequestHeader<'_>,
         frame: &Bytes,
         body: &[u8],
-        ticket: Ticket,
+        mut ticket: Ticket,
     ) -> Result<(), DecodeError> {
         let (shard, version) = (&self.shard, header.version);
+        ticket.begin(header.api);
         if !matches!(header.api, ApiKey::Produce | ApiKey::Fetch) {
             // This request's own ticket is the one that is left.
             poll_fn(|context| ticket.replies().poll_below(2, context)).await;
@@ -94,6 +96,7 @@ impl Service for Api {
             }
         };
         let body = reader.rest();
+        note(Activity::Api(header.api));
         match self.dispatch(header, &frame, body, ticket).await {
             Ok(()) => ServeOutcome::Continue,
             Err(error) => {

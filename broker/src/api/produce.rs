@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use logic::metadata::{Image, Topic};
 use logic::replica::Acks;
+use protocol::api::ApiKey;
 use protocol::error::KafkaError;
 use protocol::messages::produce::{
     LeaderIdAndEpoch, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
@@ -18,7 +19,7 @@ use protocol::messages::produce::{
 use protocol::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, PartitionKey, Timestamp, TopicId};
 use smallvec::SmallVec;
 
-use super::errors::produce_refusal;
+use super::errors::{produce_refusal, told};
 use super::reply::Reply;
 use crate::shard::Shard;
 use crate::shard::messages::{ProduceItem, ProduceOutcome, ProduceTerms};
@@ -217,7 +218,7 @@ fn partition_response(line: &Line) -> PartitionProduceResponse<'_> {
     };
     PartitionProduceResponse {
         index: line.partition,
-        error_code: error.into(),
+        error_code: told(ApiKey::Produce, error),
         base_offset: done.base_offset,
         log_append_time_ms: done.append_time,
         log_start_offset: done.log_start,

@@ -14,9 +14,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
 use super::publish::publish;
+use crate::admin;
 use crate::config::{BrokerConfig, Endpoint, Machine, MemoryBudget, ShardLayout};
 use crate::exit::ExitCode;
 use crate::limits::MAILBOX_MESSAGES_MAX;
+use crate::logging;
+use crate::metrics::{Phase, Registry, ShardMetrics, Watchdog};
 use crate::net::listener::BoundSocket;
 use crate::quorum::{Identity, Quorum, QuorumHandle};
 use crate::runtime::{MeshJoin, start_shard};
@@ -39,31 +42,37 @@ struct Shards {
 pub fn run(config: &BrokerConfig, machine: &Machine, began: Instant) -> Result<(), StartupError> {
     let unexpected = |error: std::io::Error| StartupError::new(ExitCode::Unexpected, error.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unexpected)?;
+    logging::start(config)?;
     LocalSet::new().block_on(&runtime, run_control(config, machine, began))
 }
 
 async fn run_control(config: &BrokerConfig, machine: &Machine, began: Instant) -> Result<(), StartupError> {
     let layout = config.shard_layout(machine);
-    let prepared = startup::prepare(config, layout.shard_count())?;
+    let mut prepared = startup::prepare(config, layout.shard_count())?;
     let sockets = bind(prepared.kafka.address, layout.core_of_shard.len())?;
-    let identity = identify(config, layout.shard_count())?;
+    let identity = identify(config, &prepared, layout.shard_count())?;
     let quorum = Quorum::start(config.log_dirs.clone(), identity.node_id)
         .await
         .map_err(|error| StartupError::new(ExitCode::QuorumFailed, error.to_string()))?;
     let advertised = config.advertised(machine, prepared.kafka.address.port());
     register(&quorum.handle(), &identity, &advertised, config).await?;
     let (image, changes) = quorum.subscribe();
+    let (registry, hands) = Registry::new(layout.shard_count());
+    let belongings = sockets.into_iter().zip(hands).collect();
+    let admin = start_watching(config, &mut prepared, &registry);
     let mut shards =
-        start_shards(config, machine, &layout, identity.node_id, sockets, image, &quorum.handle())?;
+        start_shards(config, machine, &layout, identity.node_id, belongings, image, &quorum.handle())?;
     let everywhere = shards.everywhere.clone();
     tokio::task::spawn_local(publish(changes, shards.mailboxes.clone(), everywhere));
     shards.wait_until_ready().await?;
-    println!("{}", banner(config, &prepared, &advertised, began));
+    registry.set_phase(Phase::Running);
+    println!("{}", banner(config, &prepared, &advertised, admin, began));
     let outcome = tokio::select! {
         () = told_to_stop() => Ok(()),
         ended = shards.ended.recv() => Err(shard_ended(ended)),
         reason = quorum.failed() => Err(StartupError::new(ExitCode::QuorumFailed, reason)),
     };
+    registry.set_phase(Phase::Stopping);
     shards.stop().await;
     quorum.stop().await;
     outcome
@@ -74,22 +83,37 @@ fn bind(address: SocketAddr, count: usize) -> Result<Vec<BoundSocket>, StartupEr
         .map_err(|error| StartupError::new(ExitCode::Address, format!("can't listen on {address}: {error}")))
 }
 
-/// Whose the data directory is: made at the first start.
-fn identify(config: &BrokerConfig, shard_count: u16) -> Result<Identity, StartupError> {
-    let directory = &config.log_dirs;
-    let unusable = |error: &dyn std::fmt::Display| {
-        StartupError::new(ExitCode::DataNotWritable, format!("{}: {error}", directory.display()))
-    };
-    std::fs::create_dir_all(directory).map_err(|error| unusable(&error))?;
-    let found = Identity::read(directory).map_err(|error| {
-        StartupError::new(ExitCode::DataFormat, format!("{}: {error}", directory.display()))
-    })?;
-    if let Some(identity) = found {
+/// Whose the data directory is: made at the first start, before anything else is written there.
+fn identify(config: &BrokerConfig, prepared: &Prepared, shard_count: u16) -> Result<Identity, StartupError> {
+    let node_id = BrokerId(config.node_id);
+    if let Some(identity) = prepared.data.identity(node_id)? {
         return Ok(identity);
     }
-    let identity = Identity::new(BrokerId(config.node_id), shard_count);
-    identity.write(directory).map_err(|error| unusable(&error))?;
+    let identity = Identity::new(node_id, shard_count);
+    identity.write(&config.log_dirs).map_err(|error| {
+        let reason = format!("data directory {}: {error}", config.log_dirs.display());
+        StartupError::new(ExitCode::DataNotWritable, reason)
+    })?;
     Ok(identity)
+}
+
+/// Serves the admin port and watches the shards for as long as the control thread runs.
+fn start_watching(
+    config: &BrokerConfig,
+    prepared: &mut Prepared,
+    registry: &Arc<Registry>,
+) -> Option<SocketAddr> {
+    let watchdog = Watchdog::new(Arc::clone(registry), config.shard_stall, config.disk_slow, Instant::now());
+    tokio::task::spawn_local(watchdog.run());
+    let listener = prepared.admin.take()?;
+    let address = listener.local_addr().ok();
+    let registry = Arc::clone(registry);
+    tokio::task::spawn_local(async move {
+        if let Err(error) = admin::serve(listener, registry, std::future::pending()).await {
+            tracing::error!(%error, "the admin port is gone");
+        }
+    });
+    address
 }
 
 /// Tells the metadata of this start. Every partition that this broker leads gets its next leader epoch by it.
@@ -126,7 +150,7 @@ fn start_shards(
     machine: &Machine,
     layout: &ShardLayout,
     broker_id: BrokerId,
-    sockets: Vec<BoundSocket>,
+    belongings: Vec<(BoundSocket, ShardMetrics)>,
     image: Arc<Image>,
     quorum: &QuorumHandle,
 ) -> Result<Shards, StartupError> {
@@ -134,10 +158,11 @@ fn start_shards(
     let budget = config.memory_budget(machine, shard_count);
     let settings = Arc::new(config.layer().clone());
     let (everywhere, everywhere_seen) = watch::channel(image.sequence());
-    let (ended_sender, ended) = mpsc::channel(sockets.len());
+    let (ended_sender, ended) = mpsc::channel(belongings.len());
     let mut shards = Shards { mailboxes: Vec::new(), ready: Vec::new(), ended, everywhere };
     let joins = MeshJoin::all(usize::from(shard_count));
-    for (index, (socket, mesh)) in (0..shard_count).zip(sockets.into_iter().zip(joins)) {
+    let belongings = belongings.into_iter().zip(joins);
+    for (index, ((socket, metrics), mesh)) in (0..shard_count).zip(belongings) {
         let (mailbox, messages) = mpsc::channel(MAILBOX_MESSAGES_MAX);
         let (ready, is_ready) = oneshot::channel();
         let order = StartOrder {
@@ -153,6 +178,7 @@ fn start_shards(
             quorum: quorum.clone(),
             mailbox: messages,
             ready,
+            metrics,
         };
         shards.mailboxes.push(mailbox);
         shards.ready.push(is_ready);
@@ -270,6 +296,7 @@ fn banner<'a>(
     config: &'a BrokerConfig,
     prepared: &'a Prepared,
     advertised: &'a Endpoint,
+    admin: Option<SocketAddr>,
     began: Instant,
 ) -> Banner<'a> {
     let flush = config.layer().get("log.flush.interval.messages").and_then(|value| value.parse().ok());
@@ -277,7 +304,7 @@ fn banner<'a>(
         ready_after: began.elapsed(),
         kafka: prepared.kafka.address,
         advertised,
-        admin: None,
+        admin,
         data_directory: &config.log_dirs,
         filesystem: &prepared.data.filesystem,
         flush_messages: flush.unwrap_or(1),

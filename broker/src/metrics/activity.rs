@@ -3,28 +3,27 @@
 //! One cell a shard: a number that changes with every poll of a task, and a code for what the task does; code 0 while
 //! nothing runs. The shard reads no clock: the watchdog finds a stall by seeing the same number for too long.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::Cell;
 use std::fmt;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 
 use protocol::api::ApiKey;
 
-use super::ShardCells;
+use super::{ShardCells, here};
 
 /// What a shard may be busy with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
-    /// Accepting, reading or writing connections.
-    Connections,
+    /// Connections, messages of other shards, whatever a client waits for.
+    Requests,
     /// Answering a request of this API.
     Api(ApiKey),
     /// Filling, writing or completing journal frames.
     Journal,
-    /// Messages of other shards or of the control thread.
-    Messages,
+    /// What the control thread says: changed metadata.
+    Metadata,
     /// Reading for consumers that catch up.
     CatchUp,
     /// Moving records from the journal to segments.
@@ -42,9 +41,9 @@ const CODE_BITS: u32 = 16;
 
 /// All but those of APIs.
 pub(super) const NAMED: [Activity; 8] = [
-    Activity::Connections,
+    Activity::Requests,
     Activity::Journal,
-    Activity::Messages,
+    Activity::Metadata,
     Activity::CatchUp,
     Activity::Destage,
     Activity::Upkeep,
@@ -55,9 +54,9 @@ pub(super) const NAMED: [Activity; 8] = [
 impl Activity {
     const fn code(self) -> u64 {
         match self {
-            Self::Connections => 1,
+            Self::Requests => 1,
             Self::Journal => 2,
-            Self::Messages => 3,
+            Self::Metadata => 3,
             Self::CatchUp => 4,
             Self::Destage => 5,
             Self::Upkeep => 6,
@@ -78,9 +77,9 @@ impl Activity {
 impl fmt::Display for Activity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Connections => "connections",
+            Self::Requests => "connections and messages",
             Self::Journal => "the journal",
-            Self::Messages => "messages of other threads",
+            Self::Metadata => "changed metadata",
             Self::CatchUp => "reading for consumers that catch up",
             Self::Destage => "destaging",
             Self::Upkeep => "retention and upkeep",
@@ -107,22 +106,16 @@ impl Moment {
 }
 
 thread_local! {
-    static CELLS: OnceCell<Arc<ShardCells>> = const { OnceCell::new() };
     /// The code of what runs, so that a task inside a task gives it back.
     static CODE: Cell<u64> = const { Cell::new(0) };
 }
 
-pub(super) fn install(cells: Arc<ShardCells>) {
-    CELLS.with(|slot| slot.set(cells)).expect("a thread carries one shard");
-}
-
 /// Says that this thread's shard goes over to something else, and answers what it did before.
 fn switch(code: u64) -> u64 {
-    CELLS.with(|slot| {
-        if let Some(cells) = slot.get() {
-            let number = (cells.activity.load(Ordering::Relaxed) >> CODE_BITS).wrapping_add(1);
-            cells.activity.store(number << CODE_BITS | code, Ordering::Relaxed);
-        }
+    here::with(|metrics| {
+        let cell = &metrics.cells.activity;
+        let number = (cell.load(Ordering::Relaxed) >> CODE_BITS).wrapping_add(1);
+        cell.store(number << CODE_BITS | code, Ordering::Relaxed);
     });
     CODE.replace(code)
 }
@@ -132,26 +125,14 @@ pub fn note(activity: Activity) {
     switch(activity.code());
 }
 
-/// A future that tells what it does whenever it is polled.
-pub struct Watched<F> {
-    activity: Activity,
-    future: Pin<Box<F>>,
-}
-
-impl<F: Future> Watched<F> {
-    /// Watches a future: once per task, since it costs an allocation.
-    pub fn new(activity: Activity, future: F) -> Self {
-        Self { activity, future: Box::pin(future) }
-    }
-}
-
-impl<F: Future> Future for Watched<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let before = switch(self.activity.code());
-        let polled = self.future.as_mut().poll(context);
+/// Runs a future that tells what it does whenever it is polled.
+pub async fn watched<F: Future>(activity: Activity, future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        let before = switch(activity.code());
+        let polled = future.as_mut().poll(context);
         switch(before);
         polled
-    }
+    })
+    .await
 }

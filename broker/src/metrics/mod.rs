@@ -1,6 +1,6 @@
 //! What the shards count, and how it is shown: Prometheus text for `/metrics`, reasons for `/readyz`, a watch on stalls.
 //!
-//! A shard owns one [`ShardMetrics`] and is the only writer of its cells: counting is a relaxed load and store, without a
+//! A shard's thread has one [`ShardMetrics`] installed and is the only writer of its cells: counting is a relaxed load and store, without a
 //! lock, a locked instruction or a clock. The control thread reads the same cells through the [`Registry`] whenever
 //! somebody asks; it may see a request counted and its latency not yet, never a torn number.
 //!
@@ -9,6 +9,7 @@
 
 mod activity;
 mod cell;
+mod here;
 mod histogram;
 mod names;
 mod process;
@@ -18,7 +19,9 @@ mod watchdog;
 #[cfg(test)]
 mod tests;
 
-pub use activity::{Activity, Watched, note};
+pub use activity::{Activity, note, watched};
+pub use here::set_oldest_frame_in_flight;
+pub use here::{Timing, add, count_error, count_request, record_stage, set, set_condition};
 pub use names::{Count, Gauge, Stage};
 pub use render::render;
 pub use watchdog::Watchdog;
@@ -183,9 +186,10 @@ impl ShardMetrics {
         self.cells.oldest_frame.store(frame.unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// Lets [`Watched`] futures and [`note`] on this thread tell this shard's activity. Once, on the shard's thread.
-    pub fn install_activity(&self) {
-        activity::install(Arc::clone(&self.cells));
+    /// Makes this the hand of the calling thread, which is the shard's: from now on the functions of this module
+    /// count for it. Once.
+    pub fn install(self) {
+        here::install(self);
     }
 }
 

@@ -75,8 +75,8 @@ metrics! {
     /// The stages of a request.
     Stage {
         Queue = "queue", "From the last byte read until its handler begins.";
-        Journal = "journal", "From append until its journal frame is written.";
-        Sync = "sync", "From the frame's write until it is on stable media here.";
+        Journal = "journal", "From append until its journal frame goes to the device.";
+        Sync = "sync", "From then until it is committed: on stable media here, and on all replicas in sync.";
         Reply = "reply", "From the answer being known until its last byte is written.";
         Total = "total", "From the last byte read to the last byte written.";
     }

@@ -159,7 +159,7 @@ impl Script {
 
 #[test]
 fn a_stalled_poll_is_found_once_with_what_it_did() {
-    let (registry, shards) = Registry::new(1);
+    let (registry, mut shards) = Registry::new(1);
     let mut script = Script::new(&registry);
     let task = poll_fn(|_| {
         assert_eq!(script.looks(8), []);
@@ -169,9 +169,8 @@ fn a_stalled_poll_is_found_once_with_what_it_did() {
         assert_eq!(script.looks(100), [stalled], "told once");
         Poll::Ready(())
     });
-    shards[0].install_activity();
-    let mut watched = pin!(Watched::new(Activity::Journal, task));
-    assert_eq!(watched.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(()));
+    shards.remove(0).install();
+    assert_eq!(futures_lite::future::block_on(watched(Activity::Journal, task)), ());
     let recovered = script.looks(2);
     let activity = Activity::Api(ApiKey::Fetch);
     assert!(
@@ -184,21 +183,21 @@ fn a_stalled_poll_is_found_once_with_what_it_did() {
 
 #[test]
 fn a_busy_shard_is_not_a_stalled_one() {
-    let (registry, shards) = Registry::new(1);
+    let (registry, mut shards) = Registry::new(1);
     let mut script = Script::new(&registry);
-    shards[0].install_activity();
+    shards.remove(0).install();
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..20 {
-        let mut watched = pin!(Watched::new(Activity::Journal, poll_fn(|_| Poll::Ready(script.looks(6)))));
+        let mut watched = pin!(watched(Activity::Journal, poll_fn(|_| Poll::Ready(script.looks(6)))));
         assert_eq!(watched.as_mut().poll(&mut context), Poll::Ready(Vec::new()));
     }
 }
 
 #[test]
 fn a_machine_that_stood_still_blames_no_shard() {
-    let (registry, shards) = Registry::new(1);
+    let (registry, mut shards) = Registry::new(1);
     let mut script = Script::new(&registry);
-    shards[0].install_activity();
+    shards.remove(0).install();
     note(Activity::Upkeep);
     assert_eq!(script.looks(4), []);
     script.now += Duration::from_secs(5);
@@ -225,8 +224,8 @@ fn a_disk_that_does_not_answer_makes_the_broker_unready() {
 
 #[test]
 fn every_activity_is_read_back_as_it_was_told() {
-    let (registry, shards) = Registry::new(1);
-    shards[0].install_activity();
+    let (registry, mut shards) = Registry::new(1);
+    shards.remove(0).install();
     let apis = ApiKey::ALL.iter().map(|api| Activity::Api(*api));
     let mut shown = HashSet::new();
     for activity in apis.chain(activity::NAMED) {

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
 
-use super::budget::Grant;
 use super::frames::{FrameError, FrameReader, SharedStream};
-use super::replies::{Replies, Ticket};
+use super::replies::{Departure, Replies, Ticket};
 use crate::limits::{FRAME_RECEIVE_SECONDS_MAX, REQUESTS_OPEN_PER_CONNECTION_MAX, SLICES_PER_WRITE_MAX};
+use crate::metrics::{self, Count};
 
 /// What a connection is about, apart from its bytes: known to handlers, and carried along when it moves.
 pub struct Connection {
@@ -66,6 +66,7 @@ impl Connection {
     /// A connection over `stream`, read by `reader`.
     #[must_use]
     pub fn new(peer: SocketAddr, stream: SharedStream, reader: &FrameReader, now: Instant) -> Rc<Self> {
+        metrics::add(Count::ConnectionsAccepted, 1);
         Rc::new(Self {
             peer,
             replies: Replies::new(),
@@ -122,6 +123,7 @@ impl Connection {
                 return Ok(());
             }
             let (frame, grant) = reader.next().await?;
+            metrics::add(Count::BytesReceived, frame.len() as u64);
             let ticket = self.replies.ticket(grant);
             if service.serve(self, frame, ticket).await == ServeOutcome::Close {
                 return Ok(());
@@ -135,14 +137,18 @@ impl Connection {
     /// The transport failed; the connection is closed then.
     pub async fn write(&self) -> io::Result<()> {
         let mut parts = VecDeque::new();
-        let mut grants: Vec<Grant> = Vec::new();
-        while let Some(()) = poll_fn(|context| self.replies.poll_next(context, &mut parts, &mut grants)).await
+        let mut departures: Vec<Departure> = Vec::new();
+        while let Some(()) =
+            poll_fn(|context| self.replies.poll_next(context, &mut parts, &mut departures)).await
         {
             let written = self.write_parts(&mut parts).await;
-            grants.clear();
             if let Err(error) = written {
                 self.close();
                 return Err(error);
+            }
+            let now = Instant::now();
+            for departure in departures.drain(..) {
+                departure.timing.sent(now);
             }
         }
         Ok(())
@@ -160,9 +166,16 @@ impl Connection {
                 return Err(io::ErrorKind::WriteZero.into());
             }
             self.sent_bytes.set(self.sent_bytes.get() + written as u64);
+            metrics::add(Count::BytesSent, written as u64);
             advance(parts, written);
         }
         Ok(())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        metrics::add(Count::ConnectionsClosed, 1);
     }
 }
 

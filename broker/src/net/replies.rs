@@ -10,8 +10,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use protocol::api::ApiKey;
 
 use super::budget::Grant;
+use crate::metrics::Timing;
 use crate::runtime::Signal;
 
 /// A reply as it goes to the socket: the parts of one frame, end to end, size prefix included.
@@ -19,7 +21,15 @@ pub type Reply = Vec<Bytes>;
 
 enum Slot {
     Open,
-    Answered(Reply),
+    Answered(Reply, Timing),
+}
+
+/// What is settled once a reply has left.
+pub struct Departure {
+    /// What the request held of the shard's memory.
+    pub grant: Option<Grant>,
+    /// When it came, and when it was answered.
+    pub timing: Timing,
 }
 
 struct Entry {
@@ -45,6 +55,7 @@ pub struct Replies {
 pub struct Ticket {
     replies: Rc<Replies>,
     sequence: u64,
+    timing: Timing,
     done: bool,
 }
 
@@ -67,7 +78,7 @@ impl Replies {
         let mut entries = self.entries.borrow_mut();
         let sequence = self.first.get() + entries.len() as u64;
         entries.push_back(Entry { slot: Slot::Open, grant: Some(grant) });
-        Ticket { replies: Rc::clone(self), sequence, done: false }
+        Ticket { replies: Rc::clone(self), sequence, timing: Timing::received(), done: false }
     }
 
     /// Requests that are not answered yet, or whose reply has not left.
@@ -85,23 +96,25 @@ impl Replies {
         Poll::Pending
     }
 
-    /// The replies that may leave now, in order; `None` once the connection is closed. `grants` collects what they
-    /// hold, to be dropped when they are written.
+    /// The replies that may leave now, in order; `None` once the connection is closed. `departures` collects
+    /// what is to be settled when they are written.
     pub fn poll_next(
         &self,
         context: &Context<'_>,
         out: &mut VecDeque<Bytes>,
-        grants: &mut Vec<Grant>,
+        departures: &mut Vec<Departure>,
     ) -> Poll<Option<()>> {
         if self.closed.get() {
             return Poll::Ready(None);
         }
         let mut entries = self.entries.borrow_mut();
         let mut taken = 0;
-        while let Some(Entry { slot: Slot::Answered(_), .. }) = entries.front() {
-            let Some(Entry { slot: Slot::Answered(reply), grant }) = entries.pop_front() else { break };
+        while let Some(Entry { slot: Slot::Answered(..), .. }) = entries.front() {
+            let Some(Entry { slot: Slot::Answered(reply, timing), grant }) = entries.pop_front() else {
+                break;
+            };
             out.extend(reply);
-            grants.extend(grant);
+            departures.push(Departure { grant, timing });
             taken += 1;
         }
         self.first.set(self.first.get() + taken);
@@ -127,7 +140,7 @@ impl Replies {
         self.closed.get()
     }
 
-    fn answer(&self, sequence: u64, reply: Reply) {
+    fn answer(&self, sequence: u64, reply: Reply, timing: Timing) {
         if self.closed.get() {
             return;
         }
@@ -136,7 +149,7 @@ impl Replies {
             usize::try_from(sequence - self.first.get()).expect("a ticket is younger than the first entry");
         let entry = &mut entries[index];
         assert!(matches!(entry.slot, Slot::Open), "a request is answered once");
-        entry.slot = Slot::Answered(reply);
+        entry.slot = Slot::Answered(reply, timing);
         if index == 0 {
             wake(&self.writer);
         }
@@ -153,12 +166,18 @@ impl Ticket {
     /// Answers the request.
     pub fn answer(mut self, reply: Reply) {
         self.done = true;
-        self.replies.answer(self.sequence, reply);
+        self.timing.answer();
+        self.replies.answer(self.sequence, reply, self.timing);
     }
 
     /// The request wants no reply (acks=0).
     pub fn answer_nothing(self) {
         self.answer(Vec::new());
+    }
+
+    /// Its handler begins: the request is of this API.
+    pub fn begin(&mut self, api: ApiKey) {
+        self.timing.begin(api);
     }
 
     /// The queue that this ticket is of.

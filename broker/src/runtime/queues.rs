@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use glommio::{Latency, Shares, TaskQueueHandle};
 
+use crate::metrics::{Activity, watched};
+
 /// Which queue a task runs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queue {
@@ -15,6 +17,17 @@ pub enum Queue {
     CatchUp,
     /// Destaging, retention, sweeps: nobody waits for it, but it must get on.
     Background,
+}
+
+impl Queue {
+    /// What its tasks do, as far as a watch on stalls knows without being told more.
+    fn activity(self) -> Activity {
+        match self {
+            Self::Latency => Activity::Requests,
+            Self::CatchUp => Activity::CatchUp,
+            Self::Background => Activity::Upkeep,
+        }
+    }
 }
 
 /// The queues of this thread's executor.
@@ -61,12 +74,12 @@ impl Queues {
 /// Spawns a task into a queue of this shard; it runs to its end by itself.
 pub fn spawn_into(queue: Queue, future: impl Future<Output = ()> + 'static) {
     let queues = QUEUES.with(Cell::get).expect("the queues are installed when the shard starts");
-    glommio::spawn_local_into(future, queues.handle(queue))
+    glommio::spawn_local_into(watched(queue.activity(), future), queues.handle(queue))
         .expect("the shard's queues live as long as it")
         .detach();
 }
 
 /// Spawns a task into the queue of the task that calls.
 pub fn spawn(future: impl Future<Output = ()> + 'static) {
-    glommio::spawn_local(future).detach();
+    glommio::spawn_local(watched(Activity::Requests, future)).detach();
 }

@@ -5,22 +5,24 @@ use std::time::{Duration, Instant};
 
 use protocol::types::Offset;
 
-use super::Shard;
 use super::messages::ProduceOutcome;
 use super::produce::ProduceRefusal;
+use super::{Shard, figures};
 use crate::limits::{DESTAGE_PAUSE_MILLISECONDS, PRODUCERS_EXPIRED_PER_STEP_MAX, SWEEP_MILLISECONDS};
+use crate::metrics::{Activity, note};
 use crate::runtime::{Queue, either, sleep, spawn_into, yield_if_needed};
 
 /// Starts all of it.
 pub fn start(shard: &Rc<Shard>) {
     spawn_into(Queue::Latency, sweep(Rc::clone(shard)));
+    spawn_into(Queue::Latency, figures::publish(Rc::clone(shard)));
     spawn_into(Queue::Background, destage(Rc::clone(shard)));
     spawn_into(Queue::Background, retain(Rc::clone(shard)));
     spawn_into(Queue::Background, expire_producers(Rc::clone(shard)));
 }
 
 /// Waits for a time; false once the shard stops.
-async fn pause(shard: &Shard, duration: Duration) -> bool {
+pub(super) async fn pause(shard: &Shard, duration: Duration) -> bool {
     if shard.stopping.is_raised() {
         return false;
     }
@@ -44,6 +46,7 @@ async fn sweep(shard: Rc<Shard>) {
 /// Moves the journal's tail into segments, round after round.
 async fn destage(shard: Rc<Shard>) {
     loop {
+        note(Activity::Destage);
         let wait = match shard.store.destage_round().await {
             Ok(outcome) if outcome.has_more => Duration::ZERO,
             Ok(_) => Duration::from_millis(DESTAGE_PAUSE_MILLISECONDS),

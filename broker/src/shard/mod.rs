@@ -5,6 +5,7 @@
 
 mod background;
 mod calls;
+mod figures;
 mod inbox;
 pub mod messages;
 mod offsets;
@@ -201,6 +202,7 @@ impl Shard {
     /// Tells everybody whose acks are there.
     pub(crate) fn answer_due(&self, partition: &Partition) {
         while let Some(pending) = partition.pop_due() {
+            partition.record_stages(&pending);
             let outcome = ProduceOutcome { place: pending.place, result: Ok(pending.produced) };
             self.note(&pending.call, outcome);
         }

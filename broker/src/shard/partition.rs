@@ -5,12 +5,15 @@
 //! a call out of this file.
 
 use std::cell::{Cell, Ref, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use logic::config::TopicConfig;
 use logic::producer::{AppendedAt, OriginalBatch, ProducerTable, Verdict};
 use logic::replica::{Acks, Advance, Appended, FetchCheck, Replica, Waiters};
+use protocol::api::ApiKey;
 use protocol::types::{Offset, PartitionKey, Timestamp};
 use rustc_hash::FxHashMap;
 use storage::store::{Admission, BatchAppend, PartitionSlot, ReadBatches, ReadClass};
@@ -19,6 +22,7 @@ use super::Store;
 use super::messages::{PartitionError, ProduceItem, ProduceTerms, ReadDone, ReadItem};
 use super::prepare::{Prepared, prepare};
 use super::produce::{Pending, ProduceCall, ProduceRefusal, Produced};
+use crate::metrics::{self, Count, Stage};
 use crate::runtime::Signal;
 
 /// One partition of this shard.
@@ -34,6 +38,8 @@ pub struct Partition {
     /// Raised when more can be read, and when the partition goes.
     pub advanced: Signal,
     state: RefCell<State>,
+    /// When the frames that are not synced yet went to the device, by the end of what they hold.
+    sealed: RefCell<VecDeque<(Offset, Instant)>>,
 }
 
 struct State {
@@ -69,6 +75,7 @@ impl Partition {
             config: Cell::new(config),
             advanced: Signal::default(),
             state: RefCell::new(state),
+            sealed: RefCell::default(),
         })
     }
 
@@ -119,6 +126,7 @@ impl Partition {
         let log_start = state.replica.log_start();
         let (end, produced) = match state.check_sequence(&prepared)? {
             Some(original) => {
+                metrics::add(Count::BatchesDuplicate, 1);
                 let append_time = prepared.append_time.map(|_| original.timestamp);
                 let produced = Produced { base_offset: original.base_offset, append_time, log_start };
                 (original.last_offset.plus(1), produced)
@@ -144,7 +152,9 @@ impl Partition {
         if end <= watermark {
             return Ok(Some(produced));
         }
-        waiters.push(end, terms.deadline, Pending { call: Rc::clone(call), place: item.place, produced });
+        let appended = Instant::now();
+        let pending = Pending { call: Rc::clone(call), place: item.place, produced, appended };
+        waiters.push(end, terms.deadline, pending);
         Ok(None)
     }
 
@@ -155,6 +165,26 @@ impl Partition {
         waiting_acked
             .pop_due(replica.acked_end())
             .or_else(|| waiting_committed.pop_due(replica.high_watermark()))
+    }
+
+    /// Batches below `end` went to the device.
+    pub fn note_sealed(&self, end: Offset) {
+        self.sealed.borrow_mut().push_back((end, Instant::now()));
+    }
+
+    /// Batches below `end` are on stable media, and told of.
+    pub fn note_synced(&self, end: Offset) {
+        self.sealed.borrow_mut().retain(|(sealed_end, _)| *sealed_end > end);
+    }
+
+    /// Records how long a batch waited for its frame, and its frame for the device and the replicas.
+    pub fn record_stages(&self, pending: &Pending) {
+        let sealed = self.sealed.borrow();
+        let frame = sealed.iter().find(|(end, _)| *end > pending.produced.base_offset);
+        if let Some((_, at)) = frame {
+            metrics::record_stage(ApiKey::Produce, Stage::Journal, pending.appended, *at);
+            metrics::record_stage(ApiKey::Produce, Stage::Sync, *at, Instant::now());
+        }
     }
 
     /// The next reply whatever it waits for: the partition is gone.
@@ -223,6 +253,7 @@ impl Partition {
 }
 
 fn fill(done: &mut ReadDone, batches: ReadBatches) {
+    metrics::add(Count::BytesFetched, batches.bytes as u64);
     done.bytes = batches.bytes;
     done.chunks = batches.chunks;
 }
@@ -256,6 +287,8 @@ impl State {
         };
         store.append(slot, append)?;
         let appended = self.replica.append(prepared.record_count);
+        metrics::add(Count::BatchesAppended, 1);
+        metrics::add(Count::RecordsAppended, u64::from(prepared.record_count));
         if let Some(batch) = &prepared.producer {
             let at = AppendedAt { base_offset: appended.base_offset, timestamp: prepared.timestamp_max };
             self.producers.record(now, batch, at);
@@ -302,6 +335,12 @@ impl Partitions {
         let partition = self.by_key.borrow_mut().remove(&key)?;
         self.by_slot.borrow_mut()[place_of(partition.slot)] = None;
         Some(partition)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.by_key.borrow().len()
     }
 
     /// All of them, as they are now.

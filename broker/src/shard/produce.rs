@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Instant;
 
 use logic::producer::ProducerError;
 use logic::replica::ReplicaError;
@@ -79,6 +80,8 @@ pub struct Pending {
     pub place: u32,
     /// What to say if all goes well.
     pub produced: Produced,
+    /// When it was appended.
+    pub appended: Instant,
 }
 
 impl ProduceCall {

@@ -32,6 +32,7 @@ use crate::api::Api;
 use crate::limits::{
     ACCEPT_PAUSE_MILLISECONDS, FETCH_SESSION_EVICTION_MILLISECONDS, FETCH_SESSION_PARTITIONS_MAX,
 };
+use crate::metrics::{self, Activity, Condition, Count, ShardMetrics, note};
 use crate::net::budget::Budget;
 use crate::net::connection::{Connection, Connections};
 use crate::net::frames::{FrameReader, Scratch, SharedStream};
@@ -66,6 +67,8 @@ pub struct StartOrder {
     pub mailbox: mpsc::Receiver<ControlMessage>,
     /// Told once connections are accepted.
     pub ready: oneshot::Sender<()>,
+    /// Where it counts.
+    pub metrics: ShardMetrics,
 }
 
 /// What the control thread says to a shard.
@@ -106,6 +109,8 @@ pub enum ShardFailure {
 /// It could not start, or could not go on.
 pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
     let StartOrder { config, broker_id, data_dir, store_options, settings, mesh, socket, image, .. } = order;
+    order.metrics.install();
+    note(Activity::Recovery);
     let (mailbox, ready, quorum) = (order.mailbox, order.ready, order.quorum);
     let shard_index = u16::try_from(config.index).expect("an index is below the count");
     let (mesh, receivers) = mesh.connect().await;
@@ -218,6 +223,7 @@ impl Shard {
         background::start(self);
         let listener = socket.listen().map_err(ShardFailure::Listen)?;
         spawn_into(Queue::Latency, accept(Rc::clone(self), listener));
+        metrics::set_condition(Condition::Serving, true);
         // Nobody waits any more where the start was given up elsewhere.
         let _ = ready.send(());
         Ok(())
@@ -231,6 +237,7 @@ impl Shard {
         while let Some(message) = mailbox.recv().await {
             match message {
                 ControlMessage::Changed { image, delta, applied } => {
+                    note(Activity::Metadata);
                     let outcome = self.apply(image, &delta).await;
                     outcome.map_err(|error| ShardFailure::Store(error.to_string()))?;
                     let _ = applied.send(());
@@ -256,6 +263,7 @@ async fn accept(shard: Rc<Shard>, listener: Listener) {
     while !shard.stopping.is_raised() {
         match listener.accept().await {
             Ok(_) if shard.connections.count() >= shard.config.connections_max => {
+                metrics::add(Count::ConnectionsRefused, 1);
                 tracing::warn!(
                     limit = shard.config.connections_max,
                     "a connection is refused: there are too many"
@@ -335,6 +343,7 @@ impl StoreListener for StoreEvents {
     fn sealed(&self, slot: PartitionSlot, end: Offset) {
         let Some(shard) = self.shard.upgrade() else { return };
         if let Some(partition) = shard.partitions.at(slot) {
+            partition.note_sealed(end);
             partition.advance(|replica| replica.on_sealed(end));
         }
     }
@@ -344,6 +353,7 @@ impl StoreListener for StoreEvents {
         let Some(partition) = shard.partitions.at(slot) else { return };
         partition.advance(|replica| replica.on_synced(end));
         shard.answer_due(&partition);
+        partition.note_synced(end);
     }
 
     fn producer_snapshot(&self, slot: PartitionSlot) -> Option<(Offset, Vec<u8>)> {

@@ -200,6 +200,7 @@ impl<D: Disk> ShardStore<D> {
             tail_cached_bytes: state.tail.cached_bytes(),
             journal_used_bytes,
             journal_bytes_max,
+            sealed_below: state.window.next(),
             synced_below: state.window.synced_below(),
             destaged_below: state.tail.destaged_below(),
             ..state.stats

@@ -306,6 +306,8 @@ pub struct StoreStats {
     pub reads_journal: u64,
     /// Reads that went to segments.
     pub reads_segment: u64,
+    /// The first frame that is not sealed; those from `synced_below` to here are on their way to the device.
+    pub sealed_below: FrameSequence,
     /// The first frame that is not synced.
     pub synced_below: FrameSequence,
     /// The first frame that is not destaged.

@@ -1,6 +1,7 @@
 //! The answer to a fetch.
 
 use logic::fetch::{Opened, PartitionOutcome};
+use protocol::api::ApiKey;
 use protocol::error::KafkaError;
 use protocol::messages::fetch::{
     EpochEndOffset, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData, SnapshotId,
@@ -8,7 +9,7 @@ use protocol::messages::fetch::{
 use protocol::types::{BrokerId, LeaderEpoch, Offset};
 use protocol::wire::Payload;
 
-use super::super::errors::partition_error;
+use super::super::errors::{partition_error, told};
 use super::super::reply::Reply;
 use super::{Call, Line, session_error};
 use crate::shard::Shard;
@@ -79,7 +80,7 @@ fn response(
 ) -> FetchResponse<'_> {
     FetchResponse {
         throttle_time_ms: 0,
-        error_code: error.into(),
+        error_code: told(ApiKey::Fetch, error),
         session_id,
         responses,
         node_endpoints: Vec::new(),
@@ -94,7 +95,7 @@ fn partition_data(line: &Line, read_committed: bool) -> PartitionData<'static> {
     };
     let mut data = PartitionData {
         partition_index: line.partition,
-        error_code: error.into(),
+        error_code: told(ApiKey::Fetch, error),
         high_watermark: Offset(-1),
         last_stable_offset: Offset(-1),
         log_start_offset: Offset(-1),
