@@ -61,7 +61,10 @@ impl Api {
         // What arrays may take in memory grows with what came over the wire: a small request stays small.
         let budget = DECODE_BYTES_MIN + body.len().saturating_mul(DECODE_EXPANSION_MAX);
         match header.api {
-            ApiKey::Produce => produce::handle(shard, frame, &Message::decode(body, version, budget)?, reply),
+            ApiKey::Produce => {
+                produce::handle(shard, frame, &Message::decode(body, version, budget)?, reply);
+                shard.hold_back().await;
+            }
             ApiKey::Fetch => fetch::handle(shard, &Message::decode(body, version, budget)?, reply),
             ApiKey::ListOffsets => {
                 list_offsets::handle(shard, &Message::decode(body, version, budget)?, reply).await;

@@ -84,12 +84,12 @@ impl Connection {
         self.stream.borrow().shut_down();
     }
 
-    /// Whether the idle sweep should close it: it has been silent for `idle_max`, or has begun a frame and not
-    /// ended it in time.
+    /// Whether the idle sweep should close it: nothing has gone in or out for `idle_max` (a client that does not read
+    /// its replies among them), or a frame has begun and not ended in time.
     pub fn overdue(&self, now: Instant, idle_max: Duration) -> bool {
         let mut seen = self.seen.get();
         let bytes = self.received_bytes.get() + self.sent_bytes.get();
-        if bytes != seen.bytes || self.replies.open_count() > 0 {
+        if bytes != seen.bytes {
             seen.at = now;
             seen.bytes = bytes;
         }

@@ -27,14 +27,15 @@ use logic::metadata::{Command, Image, Response, shard_of};
 use protocol::types::{BrokerId, PartitionKey, Timestamp, TopicId};
 use protocol::wire::Writer;
 use storage::disk::glommio::GlommioDisk;
-use storage::store::ShardStore;
+use storage::store::{Admission, ShardStore};
 use tokio::sync::watch;
 
+use crate::limits::HOLD_BACK_MAX;
 use crate::net::budget::Budget;
 use crate::net::connection::Connections;
 use crate::net::frames::Scratch;
 use crate::quorum::{QuorumError, QuorumHandle};
-use crate::runtime::{Mesh, Signal};
+use crate::runtime::{Mesh, Signal, sleep};
 use calls::Calls;
 use messages::{Answer, Message, ProduceItem, ProduceOutcome, ProduceTerms, Question};
 use partition::{Partition, Partitions};
@@ -195,6 +196,17 @@ impl Shard {
             Some((Listener::Client(listener), outcomes)) => listener(outcomes),
             Some((Listener::Shard { from, call }, outcomes)) => {
                 self.mesh.send(from, Message::Produced { call, outcomes });
+            }
+        }
+    }
+
+    /// Holds a producer back while the journal is filling up: from half full on, longer the fuller it is, and while it is
+    /// full until there is room. So producers are slowed, not stopped in one step.
+    pub async fn hold_back(&self) {
+        while let Admission::Slow(fullness) = self.store.admit(0) {
+            sleep(HOLD_BACK_MAX.mul_f32(fullness * fullness)).await;
+            if fullness < 1.0 {
+                return;
             }
         }
     }
