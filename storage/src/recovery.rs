@@ -202,3 +202,6 @@ impl Recovery {
         self.partitions.values_mut().for_each(RecoveringPartition::finish);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -328,3 +328,6 @@ pub(crate) fn find_batch(
     }
     None
 }
+
+#[cfg(test)]
+mod tests;

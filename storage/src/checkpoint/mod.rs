@@ -277,3 +277,6 @@ fn crc_of(header: &[u8], table: &[u8]) -> u32 {
     hasher.update(table);
     hasher.finalize()
 }
+
+#[cfg(test)]
+mod tests;

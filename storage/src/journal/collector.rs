@@ -307,3 +307,6 @@ fn seal_batches(key: PartitionKey, batches: &PendingBatches, fill: &mut Fill<'_>
     }
     assert!(copy.is_empty(), "nothing behind the last batch");
 }
+
+#[cfg(test)]
+mod tests;

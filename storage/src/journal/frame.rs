@@ -361,3 +361,6 @@ impl FrameFront {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

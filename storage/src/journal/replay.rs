@@ -328,3 +328,6 @@ impl<'a, F: DiskFile> Window<'a, F> {
         Ok(self.bytes(position, FRAME_GRAIN_BYTES).await?.iter().all(|&byte| byte == 0))
     }
 }
+
+#[cfg(test)]
+mod tests;

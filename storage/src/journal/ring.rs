@@ -271,3 +271,6 @@ pub(crate) async fn create_file<D: Disk>(
 fn file_name(number: u32) -> String {
     format!("{number:08}.journal")
 }
+
+#[cfg(test)]
+mod tests;

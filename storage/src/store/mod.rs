@@ -22,6 +22,7 @@ use crate::wait::{Notify, Turnstile};
 mod close;
 mod destage;
 mod errors;
+mod layout;
 mod observe;
 mod open;
 mod partitions;
@@ -35,6 +36,10 @@ mod types;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
+mod layout_tests;
+#[cfg(test)]
 mod tests;
 
 pub use crate::checkpoint::EpochStart;
@@ -42,6 +47,7 @@ pub use crate::journal::FrameSequence as JournalSequence;
 pub use crate::journal::replay::LostFrames;
 pub use crate::segment::{LogConfig, ReadBatches};
 pub use errors::{OpenError, ReadError, StoreError, StoreFailure};
+pub use layout::{change_shard_count, remove_other_layouts, retire_strangers};
 pub use types::{
     Admission, BatchAppend, Damage, DestageOutcome, LostRecords, PartitionSlot, PartitionSpec, ReadClass,
     Recovered, RecoveredPartition, RecoveryObserver, Retained, StoreListener, StoreOptions, StoreStats,

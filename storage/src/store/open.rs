@@ -47,13 +47,21 @@ impl<D: Disk> ShardStore<D> {
             .opening("making directories")?;
         let mut files =
             ring::open_files(&disk, &directory, options.sync_method).await.opening("opening the journal")?;
-        let before = choose_checkpoint(&disk, &options, &files).await?;
-        if files.is_empty() {
+        let is_new = files.is_empty();
+        if is_new {
             let size = options.journal_file_bytes;
             let file = ring::create_file(&disk, &directory, 0, size, options.sync_method)
                 .await
                 .opening("making the journal's first file")?;
             files.push((0, file, size));
+        }
+        let before = choose_checkpoint(&disk, &options, &files).await?;
+        // A layout that was just made has a checkpoint and no journal yet; any other has lost it.
+        if is_new && before.replay_from.sequence > FrameSequence(0) {
+            return Err(OpenError::JournalMissing {
+                shard: options.shard,
+                file: before.replay_from.location.file,
+            });
         }
         let mut replay = replay_journal(&options, &files, &before, &live).await?;
         let open_files = OpenFiles::new(disk.clone(), options.open_files_max);

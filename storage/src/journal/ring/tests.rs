@@ -1,0 +1,79 @@
+use super::*;
+use crate::disk::memory::MemoryDisk;
+use crate::store::testing::block_on;
+
+const FILE: u64 = 16 << 10;
+
+fn ring(disk: &MemoryDisk, count: u32, files_max: usize) -> Ring<<MemoryDisk as Disk>::File> {
+    let directory = directory(0, 1);
+    block_on(disk.create_directory(&directory)).expect("no faults");
+    for number in 0..count {
+        block_on(create_file(disk, &directory, number, FILE, SyncMethod::Dsync)).expect("no faults");
+    }
+    let files = block_on(open_files(disk, &directory, SyncMethod::Dsync)).expect("no faults");
+    assert_eq!(files.len(), usize::try_from(count).expect("small"));
+    assert!(files.iter().all(|(_, _, size_bytes)| *size_bytes == FILE));
+    Ring::new(files, FILE, files_max)
+}
+
+fn place<F: DiskFile>(ring: &mut Ring<F>, sequence: u64, length: u64) -> Option<(u32, u64)> {
+    ring.place(length, FrameSequence(sequence)).map(|location| (location.file, location.position))
+}
+
+#[test]
+fn frames_fill_a_file_and_then_the_next() {
+    let disk = MemoryDisk::default();
+    let mut ring = ring(&disk, 2, 2);
+    assert_eq!(place(&mut ring, 0, 8192), Some((0, 0)));
+    assert_eq!(place(&mut ring, 1, 4096), Some((0, 8192)));
+    assert_eq!(ring.last_in_full_files(), None);
+    assert_eq!(place(&mut ring, 2, 8192), Some((1, 0)), "4,096 bytes are left in the first");
+    assert_eq!(ring.last_in_full_files(), Some(FrameSequence(1)));
+    assert_eq!(ring.occupancy(), (FILE + 8192, 2 * FILE));
+    assert_eq!(place(&mut ring, 3, 16384), None, "no file is free");
+    assert!(ring.is_tight());
+}
+
+#[test]
+fn a_file_is_recycled_when_nobody_needs_it() {
+    let disk = MemoryDisk::default();
+    let mut ring = ring(&disk, 2, 2);
+    place(&mut ring, 0, FILE);
+    place(&mut ring, 1, 4096);
+    assert_eq!(ring.recycle(FrameSequence(0)), 0, "a replay would need it");
+    let reader = ring.pin(0);
+    assert_eq!(ring.recycle(FrameSequence(1)), 0, "somebody reads it");
+    drop(reader);
+    assert_eq!(ring.recycle(FrameSequence(1)), 1);
+    assert_eq!(ring.recycle(FrameSequence(9)), 0, "the one that is written stays");
+    assert_eq!(place(&mut ring, 2, FILE), Some((0, 0)));
+}
+
+#[test]
+fn the_ring_grows_ahead_of_need_and_not_beyond() {
+    let disk = MemoryDisk::default();
+    let mut ring = ring(&disk, 1, 3);
+    place(&mut ring, 0, 4096);
+    for expected in [1, 2] {
+        let number = ring.wanted_file().expect("one more");
+        assert_eq!(number, expected);
+        let path = directory(0, 1);
+        let file = block_on(create_file(&disk, &path, number, FILE, SyncMethod::Dsync)).expect("no faults");
+        ring.add(number, file);
+        assert_eq!(ring.wanted_file(), None, "one is free");
+        place(&mut ring, u64::from(number), FILE);
+    }
+    assert_eq!(ring.wanted_file(), None, "three are the most");
+}
+
+#[test]
+fn a_file_that_was_not_finished_is_not_of_the_ring() {
+    let disk = MemoryDisk::default();
+    ring(&disk, 1, 1);
+    let directory = directory(0, 1);
+    let unfinished = directory.join("00000001.journal.new");
+    block_on(disk.open(&unfinished, OpenMode::Create)).expect("no faults");
+    let files = block_on(open_files(&disk, &directory, SyncMethod::Dsync)).expect("no faults");
+    assert_eq!(files.iter().map(|(number, ..)| *number).collect::<Vec<_>>(), [0]);
+    assert!(!block_on(disk.exists(&unfinished)).expect("no faults"));
+}
