@@ -12,6 +12,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use glommio::GlommioError;
@@ -85,9 +86,12 @@ impl GlommioDisk {
         &self.root
     }
 
-    /// Asks the filesystem by opening a file directly; its name is gone again afterwards.
+    /// Asks the filesystem by opening a file directly; its name is gone again afterwards. Shards that start together each
+    /// ask with a file of their own: one must not remove another's while it is being opened.
     async fn open_probe(root: &Path) -> io::Result<bool> {
-        let path = root.join(format!(".direct-probe-{}", std::process::id()));
+        static NEXT_PROBE: AtomicU32 = AtomicU32::new(0);
+        let probe = NEXT_PROBE.fetch_add(1, Ordering::Relaxed);
+        let path = root.join(format!(".direct-probe-{}-{probe}", std::process::id()));
         let opened = OpenOptions::new().read(true).write(true).create(true).dma_open(&path).await;
         let direct = match opened {
             Ok(file) => {
