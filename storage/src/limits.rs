@@ -92,3 +92,6 @@ pub const PROBE_FILE_BYTES: usize = 64 * 1024;
 
 /// How many durable writes a probe makes at most, in each of the two ways.
 pub const PROBE_WRITES_MAX: usize = 64;
+
+/// Up to so many logs are synced file by file; more of them by one sync of the filesystem.
+pub const SYNC_EACH_MAX: usize = 8;

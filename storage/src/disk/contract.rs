@@ -23,6 +23,9 @@ pub async fn check<D: Disk>(disk: &D) {
     check_names(disk).await.expect("names");
     check_removal(disk).await.expect("removal");
     check_bytes_outlive(disk).await.expect("bytes outlive their file");
+    if disk.can_sync_all() {
+        disk.sync_all().await.expect("syncing everything");
+    }
     assert!(disk.available_bytes().await.expect("it tells") > 0);
     assert_eq!(disk.list(Path::new("")).await.expect("the root is there"), Vec::<String>::new());
 }

@@ -25,7 +25,7 @@ pub enum OperationKind {
     Read,
     /// [`DiskFile::write_at`].
     Write,
-    /// [`DiskFile::sync`] and [`Disk::sync_directory`].
+    /// [`DiskFile::sync`], [`Disk::sync_directory`] and [`Disk::sync_all`].
     Sync,
 }
 
@@ -231,6 +231,18 @@ impl<D: Disk> Disk for FaultDisk<D> {
     async fn sync_directory(&self, path: &Path) -> io::Result<()> {
         match self.faults.begin(OperationKind::Sync).await {
             None => self.inner.sync_directory(path).await,
+            Some(Fault::Lose) => Ok(()),
+            Some(Fault::Fail | Fault::Tear) => Err(device_error()),
+        }
+    }
+
+    fn can_sync_all(&self) -> bool {
+        self.inner.can_sync_all()
+    }
+
+    async fn sync_all(&self) -> io::Result<()> {
+        match self.faults.begin(OperationKind::Sync).await {
+            None => self.inner.sync_all().await,
             Some(Fault::Lose) => Ok(()),
             Some(Fault::Fail | Fault::Tear) => Err(device_error()),
         }

@@ -112,6 +112,16 @@ pub trait Disk: Clone + 'static {
     /// What the system says; a failed sync is fatal to the caller.
     async fn sync_directory(&self, path: &Path) -> io::Result<()>;
 
+    /// Whether [`Disk::sync_all`] can be used.
+    fn can_sync_all(&self) -> bool;
+
+    /// Makes every completed write, every size and every name durable, in all files and directories: one commit of the
+    /// filesystem instead of one for each file. Others who write to the same filesystem take part in it.
+    ///
+    /// # Errors
+    /// What the system says; a failed sync is fatal to the caller.
+    async fn sync_all(&self) -> io::Result<()>;
+
     /// Bytes that can still be allocated.
     ///
     /// # Errors

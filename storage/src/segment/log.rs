@@ -15,14 +15,11 @@ use super::SegmentError;
 use super::config::LogConfig;
 use super::files::{LogNumber, OpenFiles};
 use super::index::{Entry, Index, IndexWrite, OffsetEntry, TimeEntry, in_order, read_entries};
-use super::names::{
-    FileKind, IDENTITY_FILE, TOPICS_DIRECTORY, file_name, identity_content, is_retired, retired_directory,
-};
+use super::names::{FileKind, TOPICS_DIRECTORY, file_name, is_retired, retired_directory};
 use super::read::Cursors;
 use super::retention::{RetentionPlan, SegmentSummary};
 use super::walk::write_pieces;
 use crate::disk::{Disk, DiskFile, OpenMode};
-use crate::limits::INDEX_ENTRIES_UNWRITTEN_MAX;
 
 /// See the module.
 pub struct PartitionLog<D: Disk> {
@@ -215,33 +212,6 @@ impl<D: Disk> PartitionLog<D> {
         self.config.set(config);
     }
 
-    /// Makes everything appended durable, and the names of new files.
-    ///
-    /// # Errors
-    /// What the disk says: the process must stop.
-    pub async fn sync(&self) -> Result<(), SegmentError> {
-        let _writing = self.begin_writing();
-        self.write_indexes(INDEX_ENTRIES_UNWRITTEN_MAX).await?;
-        let closed = self.state.borrow().closed_unsynced.clone();
-        for base in closed {
-            self.sync_closed(base).await?;
-            self.state.borrow_mut().closed_unsynced.retain(|&other| other != base);
-        }
-        let (base, log, index) = {
-            let state = self.state.borrow();
-            (state.last().base, state.log_unsynced, state.index_unsynced)
-        };
-        if index {
-            self.sync_file(base, FileKind::OffsetIndex).await?;
-            self.state.borrow_mut().index_unsynced = false;
-        }
-        if log {
-            self.sync_file(base, FileKind::Log).await?;
-            self.state.borrow_mut().log_unsynced = false;
-        }
-        self.sync_names().await
-    }
-
     /// Gives back what memory an idle partition does not need. The next append reads it again.
     ///
     /// # Errors
@@ -393,35 +363,6 @@ impl<D: Disk> PartitionLog<D> {
         Ok(())
     }
 
-    /// Writes the active segment's indexes where at least so many entries of the offset index are not in its file.
-    pub(super) async fn write_indexes(&self, unwritten_min: u32) -> Result<(), SegmentError> {
-        let (base, unwritten, times) = {
-            let state = self.state.borrow();
-            let last = state.last();
-            (last.base, last.offsets.unwritten_count(), last.times.plan_write())
-        };
-        if unwritten < unwritten_min && (unwritten_min > 1 || times.is_none()) {
-            return Ok(());
-        }
-        // In this order, so that what the offset index covers is covered by the time index, whatever happens. A time
-        // index that is not there at all tells that its name was lost: it is made even when it is empty.
-        self.file_created(base, FileKind::TimeIndex).await?;
-        self.state.borrow_mut().names_unsynced = true;
-        if let Some(write) = times {
-            self.write_index::<TimeEntry>(base, &write).await?;
-            self.sync_file(base, FileKind::TimeIndex).await?;
-            self.state.borrow_mut().last_mut().times.finish_write(&write);
-        }
-        let offsets = self.state.borrow().last().offsets.plan_write();
-        if let Some(write) = offsets {
-            self.write_index::<OffsetEntry>(base, &write).await?;
-            let mut state = self.state.borrow_mut();
-            state.last_mut().offsets.finish_write(&write);
-            state.index_unsynced = true;
-        }
-        Ok(())
-    }
-
     pub(super) async fn write_index<E: Entry>(
         &self,
         base: Offset,
@@ -479,64 +420,6 @@ impl<D: Disk> PartitionLog<D> {
 
     pub(super) async fn sync_file(&self, base: Offset, kind: FileKind) -> Result<(), SegmentError> {
         self.file(base, kind).await?.sync().await.map_err(self.error(base, kind))
-    }
-
-    async fn sync_closed(&self, base: Offset) -> Result<(), SegmentError> {
-        let suspect = match self.state.borrow_mut().segment_mut(base) {
-            // Dropped in between.
-            None => return Ok(()),
-            Some(segment) => std::mem::take(&mut segment.index_suspect),
-        };
-        if suspect {
-            self.rebuild_indexes(base).await?;
-        }
-        for kind in [FileKind::TimeIndex, FileKind::OffsetIndex, FileKind::Log] {
-            match self.sync_file(base, kind).await {
-                // Dropped while it was synced.
-                Err(_) if self.state.borrow_mut().segment_mut(base).is_none() => return Ok(()),
-                synced => synced?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn sync_names(&self) -> Result<(), SegmentError> {
-        let (names, new) = {
-            let state = self.state.borrow();
-            let exists = state.segments.iter().any(|segment| segment.exists);
-            (state.names_unsynced, state.directory_new && exists)
-        };
-        if new {
-            self.write_identity().await.map_err(|error| self.directory_error(error))?;
-        }
-        if names || new {
-            let disk = self.files.disk();
-            disk.sync_directory(&self.directory).await.map_err(|error| self.directory_error(error))?;
-            self.state.borrow_mut().names_unsynced = false;
-        }
-        if new {
-            self.sync_parents().await.map_err(|error| self.directory_error(error))?;
-            self.state.borrow_mut().directory_new = false;
-        }
-        Ok(())
-    }
-
-    async fn sync_parents(&self) -> io::Result<()> {
-        let mut directory = self.directory.as_path();
-        while let Some(parent) = directory.parent() {
-            self.files.disk().sync_directory(parent).await?;
-            directory = parent;
-        }
-        Ok(())
-    }
-
-    async fn write_identity(&self) -> io::Result<()> {
-        let content = identity_content(self.key.topic_id);
-        let file = self.files.disk().open(&self.directory.join(IDENTITY_FILE), OpenMode::Create).await?;
-        write_pieces(self.files.disk(), &file, 0, &[content.as_bytes()], 0).await?;
-        file.truncate(u64::try_from(content.len()).expect("short")).await?;
-        file.sync().await?;
-        file.close().await
     }
 }
 

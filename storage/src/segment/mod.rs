@@ -29,6 +29,7 @@ mod names;
 mod open;
 mod read;
 mod retention;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -39,6 +40,7 @@ pub use files::OpenFiles;
 pub use log::{PartitionLog, remove_retired};
 pub use names::{TOPICS_DIRECTORY, partition_directory};
 pub use retention::{RetentionInput, RetentionPlan, SegmentSummary, plan_retention};
+pub use sync::sync_logs;
 
 /// Batches that were read: whole ones, consecutive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use crate::checkpoint::{ProducerSnapshot, ReplayFrom, slots};
 use crate::disk::Disk;
 use crate::journal::FrameSequence;
 use crate::journal::ring;
-use crate::segment::SegmentError;
+use crate::segment::{PartitionLog, SegmentError, sync_logs};
 use crate::tail::{Run, Wanted, select};
 use crate::wait::for_each_concurrent;
 
@@ -215,8 +215,7 @@ impl<D: Disk> Shared<D> {
         let parts = round.slots.iter().map(|&slot| self.destage_partition(slot, round.below, &frames));
         for_each_concurrent(parts, concurrent_max).await?;
         drop(frames);
-        let syncs = round.slots.iter().map(|&slot| self.sync_partition(slot));
-        for_each_concurrent(syncs, concurrent_max).await
+        self.sync_partitions(&round.slots, concurrent_max).await
     }
 
     /// Asks for the producers' state, where no snapshot is waiting to be destaged.
@@ -266,13 +265,24 @@ impl<D: Disk> Shared<D> {
         segments.log.append(&chunks).await.map_err(|error| self.segment_failed(&error))
     }
 
-    async fn sync_partition(&self, slot: PartitionSlot) -> Result<(), StoreError> {
-        let Some(segments) = self.segments(slot) else { return Ok(()) };
-        let _turn = segments.turn.enter().await;
-        if self.state.borrow().partition(slot).is_none() {
-            return Ok(());
+    /// Syncs the segments of many partitions. Their turns are taken in the order of the slots and kept until all are
+    /// synced; whoever else works on a partition has the turn of that one only.
+    async fn sync_partitions(
+        &self,
+        slots: &BTreeSet<PartitionSlot>,
+        concurrent_max: usize,
+    ) -> Result<(), StoreError> {
+        let all: Vec<(PartitionSlot, Rc<Segments<D>>)> =
+            slots.iter().filter_map(|&slot| Some((slot, self.segments(slot)?))).collect();
+        let mut turns = Vec::with_capacity(all.len());
+        for (_, segments) in &all {
+            turns.push(segments.turn.enter().await);
         }
-        segments.log.sync().await.map_err(|error| self.segment_failed(&error))
+        // A partition may have been deleted while its turn was waited for.
+        let is_there = |slot| self.state.borrow().partition(slot).is_some();
+        let there = all.iter().filter(|(slot, _)| is_there(*slot));
+        let logs: Vec<&PartitionLog<D>> = there.map(|(_, segments)| &segments.log).collect();
+        sync_logs(&self.disk, &logs, concurrent_max).await.map_err(|error| self.segment_failed(&error))
     }
 
     pub(super) fn segments(&self, slot: PartitionSlot) -> Option<Rc<Segments<D>>> {

@@ -9,7 +9,9 @@
 //! Filesystems that keep their data in memory (tmpfs, ramfs) accept `O_DIRECT` and mean nothing by it; others refuse
 //! it. There, files are opened buffered: the same promises, through the page cache, at its price.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,6 +37,8 @@ const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 pub struct GlommioDisk {
     root: Arc<Path>,
     direct: bool,
+    /// A file without a name, whose sync flushes the device; none where the filesystem has no such files.
+    flusher: Option<Arc<File>>,
 }
 
 impl GlommioDisk {
@@ -61,7 +65,8 @@ impl GlommioDisk {
                 "the filesystem has no direct I/O; writing through the page cache instead"
             );
         }
-        Ok(Self { root, direct })
+        let flusher = Self::open_flusher(&root).await;
+        Ok(Self { root, direct, flusher })
     }
 
     /// As [`GlommioDisk::open`], through the page cache in any case.
@@ -70,8 +75,9 @@ impl GlommioDisk {
     /// `NotFound` without the directory; otherwise what the system says.
     pub async fn open_buffered(root: &Path) -> io::Result<Self> {
         let root = root.to_owned();
-        let root = blocking(move || root.canonicalize()).await?;
-        Ok(Self { root: root.into(), direct: false })
+        let root: Arc<Path> = blocking(move || root.canonicalize()).await?.into();
+        let flusher = Self::open_flusher(&root).await;
+        Ok(Self { root, direct: false, flusher })
     }
 
     /// Whether reads and writes bypass the page cache.
@@ -113,6 +119,13 @@ impl GlommioDisk {
             Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(translate(error)),
             _ => direct,
         }
+    }
+
+    async fn open_flusher(root: &Path) -> Option<Arc<File>> {
+        let root = root.to_owned();
+        let opened =
+            blocking(move || File::options().read(true).write(true).custom_flags(libc::O_TMPFILE).open(root));
+        opened.await.ok().map(Arc::new)
     }
 
     fn full(&self, path: &Path) -> PathBuf {
@@ -175,6 +188,21 @@ impl Disk for GlommioDisk {
     async fn sync_directory(&self, path: &Path) -> io::Result<()> {
         let path = self.full(path);
         blocking(move || std::fs::File::open(path)?.sync_all()).await
+    }
+
+    fn can_sync_all(&self) -> bool {
+        self.flusher.is_some()
+    }
+
+    /// `syncfs` writes all that is dirty and commits the filesystem's journal. Where there is nothing to commit, some
+    /// filesystems leave what direct writes put in the device's cache there; a sync of any file flushes that.
+    async fn sync_all(&self) -> io::Result<()> {
+        let flusher = self.flusher.clone().ok_or(io::ErrorKind::Unsupported)?;
+        blocking(move || {
+            nix::unistd::syncfs(&*flusher)?;
+            flusher.sync_data()
+        })
+        .await
     }
 
     async fn available_bytes(&self) -> io::Result<u64> {

@@ -221,6 +221,16 @@ impl Disk for MemoryDisk {
         self.state.borrow_mut().finish_directory_sync(sync)
     }
 
+    fn can_sync_all(&self) -> bool {
+        true
+    }
+
+    async fn sync_all(&self) -> io::Result<()> {
+        let sync = self.state.borrow_mut().begin_sync_all()?;
+        self.delay().await;
+        self.state.borrow_mut().finish_sync_all(sync)
+    }
+
     async fn available_bytes(&self) -> io::Result<u64> {
         let state = self.state.borrow();
         state.check_power()?;

@@ -90,6 +90,11 @@ pub(super) struct DirectorySync {
     change_count: usize,
 }
 
+pub(super) struct SyncAll {
+    files: Vec<(NodeId, Vec<OperationId>)>,
+    directories: Vec<DirectorySync>,
+}
+
 pub(super) struct State {
     pub(super) nodes: BTreeMap<NodeId, Node>,
     pub(super) next_node: NodeId,
@@ -266,6 +271,27 @@ impl State {
         Ok(())
     }
 
+    /// What a sync of everything that begins now will make durable.
+    pub(super) fn begin_sync_all(&mut self) -> io::Result<SyncAll> {
+        self.begin_operation()?;
+        self.check_power()?;
+        let mut sync = SyncAll { files: Vec::new(), directories: Vec::new() };
+        for (&node, content) in &self.nodes {
+            match content {
+                Node::File(file) => sync.files.push((node, file.completed())),
+                Node::Directory(directory) => {
+                    sync.directories.push(DirectorySync { node, change_count: directory.pending.len() });
+                }
+            }
+        }
+        Ok(sync)
+    }
+
+    pub(super) fn finish_sync_all(&mut self, sync: SyncAll) -> io::Result<()> {
+        sync.files.iter().try_for_each(|(node, operations)| self.finish_file_sync(*node, operations))?;
+        sync.directories.into_iter().try_for_each(|directory| self.finish_directory_sync(directory))
+    }
+
     fn add_node(&mut self, node: Node) -> NodeId {
         let id = self.next_node;
         self.next_node += 1;
@@ -411,8 +437,7 @@ impl State {
     pub(super) fn begin_file_sync(&mut self, node: NodeId) -> io::Result<Vec<OperationId>> {
         self.begin_operation()?;
         self.check_power()?;
-        let pending = &self.file(node)?.pending;
-        Ok(pending.iter().filter(|change| change.completed).map(|change| change.operation).collect())
+        Ok(self.file(node)?.completed())
     }
 
     pub(super) fn finish_file_sync(&mut self, node: NodeId, operations: &[OperationId]) -> io::Result<()> {
@@ -475,6 +500,10 @@ impl State {
 }
 
 impl FileNode {
+    fn completed(&self) -> Vec<OperationId> {
+        self.pending.iter().filter(|change| change.completed).map(|change| change.operation).collect()
+    }
+
     fn change(&mut self, operation: OperationId, kind: FileChangeKind) {
         apply(&kind, &mut self.blocks, &mut self.size);
         self.pending.push(FileChange { operation, completed: false, kind });

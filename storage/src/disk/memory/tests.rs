@@ -130,6 +130,26 @@ fn names_need_their_directory_synced() {
 }
 
 #[test]
+fn a_sync_of_everything_covers_files_and_names() {
+    let disk = disk();
+    block_on(async {
+        disk.create_directory(Path::new("d/e")).await?;
+        let file = disk.open(Path::new("d/e/a"), OpenMode::Create).await?;
+        file.write_at(&blocks(&[1, 2]), 0).await?;
+        disk.sync_all().await?;
+        file.write_at(&blocks(&[3]), 8192).await?;
+        disk.open(Path::new("d/b"), OpenMode::Create).await.map(|_| ())
+    })
+    .expect("no faults");
+    let seen: BTreeSet<Vec<u8>> = (0..100).map(|seed| content(&disk.crash_image(seed), "d/e/a")).collect();
+    assert_eq!(
+        seen,
+        BTreeSet::from([vec![1, 2], vec![1, 2, 0], vec![1, 2, 3]]),
+        "what came later may be lost"
+    );
+}
+
+#[test]
 fn a_synced_write_needs_no_sync() {
     let disk = disk();
     block_on(async {

@@ -325,6 +325,42 @@ fn many_partitions_share_few_descriptors() {
 }
 
 #[test]
+fn many_logs_are_synced_by_few_operations() {
+    let disk = MemoryDisk::default();
+    let files = OpenFiles::new(disk.clone(), 10);
+    let partition = |index| PartitionKey { partition: PartitionIndex(index), ..KEY };
+    let logs: Vec<_> = (0..50)
+        .map(|index| {
+            let directory = partition_directory("topic", PartitionIndex(index));
+            PartitionLog::create(&files, partition(index), directory, config(), Offset(0))
+        })
+        .collect();
+    let logs: Vec<&PartitionLog<MemoryDisk>> = logs.iter().collect();
+    let each_synced = |part: &[Bytes]| {
+        logs.iter().for_each(|log| block_on(log.append(part)).expect("no faults"));
+        let before = disk.operation_count();
+        block_on(sync_logs(&disk, &logs, 4)).expect("no faults");
+        disk.operation_count() - before
+    };
+    // The first time, each has its identity to write: to make, to write, to cut the file. Then nothing is left but to
+    // sync, and once more where a time index must be synced before an offset index.
+    assert_eq!(each_synced(&twenty()[..5]), 3 * 50 + 1);
+    assert_eq!(each_synced(&twenty()[5..10]), 1);
+    let config = LogConfig { segment_bytes: 1 << 20, ..config() };
+    logs.iter().for_each(|log| log.set_config(config));
+    let more: Vec<Bytes> = (10..30).map(|number| batch(number * 10, 10, 1000 + number, 1500)).collect();
+    assert_eq!(each_synced(&more), 4 * 50 + 2, "two index files each are made and written");
+    for index in 0..50 {
+        let directory = partition_directory("topic", PartitionIndex(index));
+        let image = disk.crash_image(u64::try_from(index).expect("positive"));
+        let files = OpenFiles::new(image, 10);
+        let log = PartitionLog::open(&files, partition(index), directory, config, Offset(300), Offset(0));
+        let log = block_on(log).expect("all is there");
+        assert_eq!(block_on(read_all(&log, Offset(0), 9000)).expect("no faults").len(), 45_000);
+    }
+}
+
+#[test]
 fn a_full_disk_leaves_the_log_whole_and_heals() {
     let disk = MemoryDisk::new(MemoryOptions { capacity_bytes: 5 * 4096, ..MemoryOptions::default() });
     let log = create(&disk);

@@ -14,6 +14,8 @@ pub(super) enum Action {
     /// Sizes and timestamps of batches; each has three offsets.
     Append(Vec<(usize, i64)>),
     Sync,
+    /// As one of many logs.
+    SyncTogether,
     Release,
     /// Close and open again.
     Reopen,
@@ -27,7 +29,8 @@ pub(super) fn actions(length: usize) -> impl Strategy<Value = Vec<Action>> {
     let appended = (61_usize..3000, 0_i64..500);
     let action = prop_oneof![
         5 => proptest::collection::vec(appended, 1..12).prop_map(Action::Append),
-        3 => Just(Action::Sync),
+        2 => Just(Action::Sync),
+        2 => Just(Action::SyncTogether),
         1 => Just(Action::Release),
         1 => Just(Action::Reopen),
         1 => (0_i64..=1000).prop_map(Action::Truncate),
@@ -137,6 +140,11 @@ pub(super) async fn act<D: Disk>(
         }
         Action::Sync => {
             log.sync().await?;
+            model.synced = model.end;
+            Ok(())
+        }
+        Action::SyncTogether => {
+            crate::segment::sync::sync_together(disk, &[&*log], 2).await?;
             model.synced = model.end;
             Ok(())
         }
