@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
+use super::layout::{self, Layout};
 use super::publish::publish;
 use crate::admin;
 use crate::config::{BrokerConfig, Endpoint, Machine, MemoryBudget, ShardLayout};
@@ -50,13 +51,14 @@ async fn run_control(config: &BrokerConfig, machine: &Machine, began: Instant) -
     let layout = config.shard_layout(machine);
     let mut prepared = startup::prepare(config, layout.shard_count())?;
     let sockets = bind(prepared.kafka.address, layout.core_of_shard.len())?;
-    let identity = identify(config, &prepared, layout.shard_count())?;
+    let mut identity = identify(config, &prepared, layout.shard_count())?;
     let quorum = Quorum::start(config.log_dirs.clone(), identity.node_id)
         .await
         .map_err(|error| StartupError::new(ExitCode::QuorumFailed, error.to_string()))?;
     let advertised = config.advertised(machine, prepared.kafka.address.port());
     register(&quorum.handle(), &identity, &advertised, config).await?;
     let (image, changes) = quorum.subscribe();
+    settle_layout(config, machine, &layout, &image, &mut identity)?;
     let (registry, hands) = Registry::new(layout.shard_count());
     let belongings = sockets.into_iter().zip(hands).collect();
     let admin = start_watching(config, &mut prepared, &registry);
@@ -95,6 +97,29 @@ fn identify(config: &BrokerConfig, prepared: &Prepared, shard_count: u16) -> Res
         StartupError::new(ExitCode::DataNotWritable, reason)
     })?;
     Ok(identity)
+}
+
+/// Has the data laid out for the shards there are now.
+fn settle_layout(
+    config: &BrokerConfig,
+    machine: &Machine,
+    layout: &ShardLayout,
+    image: &Arc<Image>,
+    identity: &mut Identity,
+) -> Result<(), StartupError> {
+    let shards_before = identity.shard_count;
+    if image.topic_count() == 0 && shards_before == layout.shard_count() {
+        return Ok(());
+    }
+    let budget = config.memory_budget(machine, shards_before);
+    let wanted = Layout {
+        data_directory: config.log_dirs.clone(),
+        image: Arc::clone(image),
+        settings: Arc::new(config.layer().clone()),
+        options: store_options(config, 0, shards_before, &budget),
+        shard_count: layout.shard_count(),
+    };
+    layout::settle(wanted, identity)
 }
 
 /// Serves the admin port and watches the shards for as long as the control thread runs.

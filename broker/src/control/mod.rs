@@ -3,6 +3,7 @@
 //! A tokio runtime of one thread. It never does anything that a produce or a fetch waits for.
 
 mod assemble;
+mod layout;
 mod publish;
 
 pub use assemble::run;

@@ -40,6 +40,7 @@ use calls::Calls;
 use messages::{Answer, Message, ProduceItem, ProduceOutcome, ProduceTerms, Question};
 use partition::{Partition, Partitions};
 use produce::{Listener, ProduceCall};
+pub use topics::partition_specs;
 
 /// The store as the broker runs it.
 pub type Store = ShardStore<GlommioDisk>;

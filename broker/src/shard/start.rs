@@ -13,7 +13,7 @@ use logic::metadata::{Delta, Image, shard_of};
 use logic::producer::ProducerTable;
 use logic::replica::{EpochEntry, EpochHistory, Recovered, Replica};
 use protocol::batch::{BatchHeader, HEADER_BYTES};
-use protocol::types::{BrokerId, Offset, PartitionIndex, PartitionKey, Timestamp};
+use protocol::types::{BrokerId, Offset, PartitionKey, Timestamp};
 use protocol::wire::Writer;
 use rustc_hash::FxHashMap;
 use storage::disk::glommio::GlommioDisk;
@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::calls::Calls;
 use super::messages::Message;
 use super::partition::{Partition, Partitions};
-use super::topics::{partition_spec, topic_config};
+use super::topics::{partition_specs, topic_config};
 use super::{Shard, ShardConfig, background, inbox, wall_clock};
 use crate::api::Api;
 use crate::limits::{
@@ -162,17 +162,10 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
 
 /// The partitions of the image that belong to a shard.
 fn own_partitions(config: &ShardConfig, image: &Image, settings: &ConfigMap) -> Vec<PartitionSpec> {
-    let mut specs = Vec::new();
-    for topic in image.topics() {
-        let topic_config = topic_config(image, topic, settings);
-        for index in 0..topic.partition_count() {
-            let partition = PartitionIndex(index);
-            if usize::from(shard_of(topic.id, partition, config.shard_count)) == config.index {
-                specs.push(partition_spec(topic, partition, &topic_config));
-            }
-        }
-    }
-    specs
+    let is_own = |spec: &PartitionSpec| {
+        usize::from(shard_of(spec.key.topic_id, spec.key.partition, config.shard_count)) == config.index
+    };
+    image.topics().flat_map(|topic| partition_specs(image, topic, settings)).filter(is_own).collect()
 }
 
 impl Shard {

@@ -149,6 +149,19 @@ pub fn partition_spec(topic: &Topic, partition: PartitionIndex, config: &TopicCo
     }
 }
 
+/// What the stores are told of all partitions of a topic.
+pub fn partition_specs(
+    image: &Image,
+    topic: &Topic,
+    settings: &ConfigMap,
+) -> impl Iterator<Item = PartitionSpec> + use<> {
+    let config = topic_config(image, topic, settings);
+    let all: Vec<PartitionSpec> = (0..topic.partition_count())
+        .map(|index| partition_spec(topic, PartitionIndex(index), &config))
+        .collect();
+    all.into_iter()
+}
+
 fn log_config(config: &TopicConfig) -> LogConfig {
     LogConfig {
         segment_bytes: u64::from(config.segment_bytes),
