@@ -26,7 +26,8 @@ static STANDARD_ERROR: OnceLock<Pump> = OnceLock::new();
 /// # Errors
 /// `logging.level` is not a filter, or no thread can be made.
 pub fn start(config: &BrokerConfig) -> Result<(), StartupError> {
-    let filter = EnvFilter::try_new(&config.logging_level).map_err(|error| {
+    // The quorum's library tells of its inner life at the level of news.
+    let filter = EnvFilter::try_new(format!("openraft=warn,{}", config.logging_level)).map_err(|error| {
         let level = &config.logging_level;
         let message = format!(
             "logging.level: {level:?} is not a level ({error}): \
