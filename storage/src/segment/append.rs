@@ -206,9 +206,20 @@ impl<D: Disk> PartitionLog<D> {
 
     /// Completes the active segment's indexes and cuts all its files to their length.
     pub(super) async fn finish_active(&self) -> Result<(), SegmentError> {
+        self.finish_indexes().await?;
+        self.write_indexes(1).await?;
+        self.cut_files().await
+    }
+
+    /// Enters what a closed segment's indexes end with.
+    pub(super) async fn finish_indexes(&self) -> Result<(), SegmentError> {
         self.load_index_tails().await?;
         self.state.borrow_mut().index_latest();
-        self.write_indexes(1).await?;
+        Ok(())
+    }
+
+    /// Cuts the active segment's files to what they hold, the indexes being written.
+    pub(super) async fn cut_files(&self) -> Result<(), SegmentError> {
         let (base, size, offsets, times) = {
             let state = self.state.borrow();
             let last = state.last();

@@ -40,7 +40,7 @@ pub use files::OpenFiles;
 pub use log::{PartitionLog, remove_retired};
 pub use names::{TOPICS_DIRECTORY, partition_directory};
 pub use retention::{RetentionInput, RetentionPlan, SegmentSummary, plan_retention};
-pub use sync::sync_logs;
+pub use sync::{close_logs, sync_logs};
 
 /// Batches that were read: whole ones, consecutive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

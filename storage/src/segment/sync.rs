@@ -33,25 +33,47 @@ pub async fn sync_logs<D: Disk>(
     concurrent_max: usize,
 ) -> Result<(), SegmentError> {
     if logs.len() > SYNC_EACH_MAX && disk.can_sync_all() {
-        return sync_together(disk, logs, concurrent_max).await;
+        return sync_together(disk, logs, concurrent_max, Until::Later).await;
     }
     for_each_concurrent(logs.iter().map(|log| log.sync()), concurrent_max).await
+}
+
+/// Closes several logs, as [`PartitionLog::close`] does one.
+///
+/// # Errors
+/// As [`PartitionLog::close`].
+pub async fn close_logs<D: Disk>(
+    disk: &D,
+    logs: &[&PartitionLog<D>],
+    concurrent_max: usize,
+) -> Result<(), SegmentError> {
+    if logs.len() > SYNC_EACH_MAX && disk.can_sync_all() {
+        return sync_together(disk, logs, concurrent_max, Until::TheEnd).await;
+    }
+    for_each_concurrent(logs.iter().map(|log| log.close()), concurrent_max).await
+}
+
+/// Whether more will be appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    Later,
+    TheEnd,
 }
 
 pub(super) async fn sync_together<D: Disk>(
     disk: &D,
     logs: &[&PartitionLog<D>],
     concurrent_max: usize,
+    until: Until,
 ) -> Result<(), SegmentError> {
     let _writing: Vec<_> = logs.iter().map(|log| log.begin_writing()).collect();
     let sync_all = async || {
-        disk.sync_all()
-            .await
-            .map_err(|source| SegmentError::Io { file: PathBuf::from("data directory"), source })
+        let failed = |source| SegmentError::Io { file: PathBuf::from("data directory"), source };
+        disk.sync_all().await.map_err(failed)
     };
     let due: Vec<Cell<Option<TimesWritten>>> = logs.iter().map(|_| Cell::new(None)).collect();
     let times = logs.iter().zip(&due).map(async |(log, due)| {
-        due.set(log.write_times(INDEX_ENTRIES_UNWRITTEN_MAX).await?);
+        due.set(log.write_times_together(until).await?);
         Ok(())
     });
     for_each_concurrent(times, concurrent_max).await?;
@@ -59,12 +81,7 @@ pub(super) async fn sync_together<D: Disk>(
     if due.iter().any(Option::is_some) {
         sync_all().await?;
     }
-    let rest = logs.iter().zip(due).map(async |(log, due)| {
-        if let Some(times) = due {
-            log.write_offsets(times).await?;
-        }
-        log.prepare_together().await
-    });
+    let rest = logs.iter().zip(due).map(|(log, due)| log.write_rest_together(due, until));
     for_each_concurrent(rest, concurrent_max).await?;
     sync_all().await?;
     logs.iter().for_each(|log| log.finish_together());
@@ -153,8 +170,30 @@ impl<D: Disk> PartitionLog<D> {
         Ok(())
     }
 
-    /// What has to be written before all files are synced together.
-    async fn prepare_together(&self) -> Result<(), SegmentError> {
+    /// What has to be written before the first of two syncs of all files.
+    async fn write_times_together(&self, until: Until) -> Result<Option<TimesWritten>, SegmentError> {
+        if until == Until::Later {
+            return self.write_times(INDEX_ENTRIES_UNWRITTEN_MAX).await;
+        }
+        if self.state.borrow().last().size_bytes == 0 {
+            return Ok(None);
+        }
+        self.finish_indexes().await?;
+        self.write_times(1).await
+    }
+
+    /// What has to be written before the second.
+    async fn write_rest_together(
+        &self,
+        times: Option<TimesWritten>,
+        until: Until,
+    ) -> Result<(), SegmentError> {
+        if let Some(times) = times {
+            self.write_offsets(times).await?;
+        }
+        if until == Until::TheEnd && self.state.borrow().last().size_bytes > 0 {
+            self.cut_files().await?;
+        }
         let closed = self.state.borrow().closed_unsynced.clone();
         for base in closed {
             self.rebuild_suspect(base).await?;

@@ -5,7 +5,7 @@ use super::errors::{StoreError, StoreFailure};
 use super::types::PartitionSlot;
 use super::{ShardStore, Shared};
 use crate::disk::Disk;
-use crate::wait::for_each_concurrent;
+use crate::segment::close_logs;
 
 impl<D: Disk> ShardStore<D> {
     /// Stops taking appends, and returns when all that was appended is on stable media and in its segment. The pump
@@ -64,16 +64,17 @@ impl<D: Disk> Shared<D> {
             let touched: Vec<_> = slots.into_iter().filter(is_touched).collect();
             (touched, state.options.destage_concurrent_max)
         };
-        let closes = slots.into_iter().map(async |slot| {
-            let Some(segments) = self.segments(slot) else { return Ok(()) };
-            let _turn = segments.turn.enter().await;
-            segments.log.close().await.map_err(|error| {
-                let failure = StoreFailure { what: "closing segments".to_owned(), reason: error.to_string() };
-                self.fail(failure.clone());
-                StoreError::Failed(failure)
-            })
-        });
-        for_each_concurrent(closes, concurrent_max).await
+        let all: Vec<_> = slots.into_iter().filter_map(|slot| self.segments(slot)).collect();
+        let mut turns = Vec::with_capacity(all.len());
+        for segments in &all {
+            turns.push(segments.turn.enter().await);
+        }
+        let logs: Vec<_> = all.iter().map(|segments| &segments.log).collect();
+        close_logs(&self.disk, &logs, concurrent_max).await.map_err(|error| {
+            let failure = StoreFailure { what: "closing segments".to_owned(), reason: error.to_string() };
+            self.fail(failure.clone());
+            StoreError::Failed(failure)
+        })
     }
 
     /// Everything is destaged, so the producers' state as it is now can be used.

@@ -85,6 +85,7 @@ fn power_may_fail_at_each_write_and_sync() {
         Action::Truncate(990),
         Action::Reopen,
         Action::Append(small),
+        Action::ReopenTogether,
         Action::Drop(2),
         Action::Sync,
     ];

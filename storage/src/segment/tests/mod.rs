@@ -350,8 +350,11 @@ fn many_logs_are_synced_by_few_operations() {
     logs.iter().for_each(|log| log.set_config(config));
     let more: Vec<Bytes> = (10..30).map(|number| batch(number * 10, 10, 1000 + number, 1500)).collect();
     assert_eq!(each_synced(&more), 4 * 50 + 2, "two index files each are made and written");
+    block_on(close_logs(&disk, &logs, 4)).expect("no faults");
     for index in 0..50 {
         let directory = partition_directory("topic", PartitionIndex(index));
+        let last = directory.join("00000000000000000000.log");
+        assert_eq!(disk.file_content(&last).expect("it is there").len(), 45_000, "closed without padding");
         let image = disk.crash_image(u64::try_from(index).expect("positive"));
         let files = OpenFiles::new(image, 10);
         let log = PartitionLog::open(&files, partition(index), directory, config, Offset(300), Offset(0));

@@ -7,6 +7,7 @@ use proptest::test_runner::TestRunner;
 
 use super::*;
 use crate::disk::glommio::GlommioDisk;
+use crate::segment::sync::{Until, sync_together};
 
 /// One step of a script.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub(super) enum Action {
     Release,
     /// Close and open again.
     Reopen,
+    /// Close as one of many logs, and open again.
+    ReopenTogether,
     /// To a part of the log, in thousandths.
     Truncate(i64),
     /// So many of the oldest segments.
@@ -33,6 +36,7 @@ pub(super) fn actions(length: usize) -> impl Strategy<Value = Vec<Action>> {
         2 => Just(Action::SyncTogether),
         1 => Just(Action::Release),
         1 => Just(Action::Reopen),
+        1 => Just(Action::ReopenTogether),
         1 => (0_i64..=1000).prop_map(Action::Truncate),
         1 => (0_usize..3).prop_map(Action::Drop),
     ];
@@ -144,13 +148,19 @@ pub(super) async fn act<D: Disk>(
             Ok(())
         }
         Action::SyncTogether => {
-            crate::segment::sync::sync_together(disk, &[&*log], 2).await?;
+            sync_together(disk, &[&*log], 2, Until::Later).await?;
             model.synced = model.end;
             Ok(())
         }
         Action::Release => log.release_memory().await,
         Action::Reopen => {
             log.close().await?;
+            model.synced = model.end;
+            *log = open(disk, model.end, model.log_start).await?;
+            Ok(())
+        }
+        Action::ReopenTogether => {
+            sync_together(disk, &[&*log], 2, Until::TheEnd).await?;
             model.synced = model.end;
             *log = open(disk, model.end, model.log_start).await?;
             Ok(())
