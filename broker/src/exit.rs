@@ -124,3 +124,24 @@ pub fn fatal(code: ExitCode, reason: &dyn fmt::Display) -> ! {
     // SAFETY: `_exit` takes a plain number and doesn't return; no invariant of ours survives it.
     unsafe { libc::_exit(i32::from(code.number())) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ExitCode;
+
+    #[test]
+    fn the_documentation_lists_every_code_as_it_is() {
+        let documentation = include_str!("../../docs/operations.md");
+        let rows = ExitCode::ALL.iter().map(|code| format!("| {} | {} |\n", code.number(), code.meaning()));
+        let rows: String = rows.collect();
+        assert!(documentation.contains(&rows), "docs/operations.md lacks exactly these rows:\n{rows}");
+    }
+
+    #[test]
+    fn every_trouble_has_a_number_of_its_own() {
+        let mut numbers: Vec<_> = ExitCode::ALL.iter().map(|code| code.number()).collect();
+        numbers.dedup();
+        assert_eq!(numbers.len(), ExitCode::ALL.len(), "{numbers:?}");
+        assert!(numbers.is_sorted());
+    }
+}

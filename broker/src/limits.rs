@@ -60,6 +60,8 @@ pub const DECODE_BYTES_MIN: usize = 16 * 1024;
 pub const DECODE_EXPANSION_MAX: usize = 16;
 /// How long accepting pauses when descriptors have run out, in milliseconds.
 pub const ACCEPT_PAUSE_MILLISECONDS: u64 = 100;
+/// How long the device is tried at start for the better way to write durably, in milliseconds.
+pub const DEVICE_PROBE_MILLISECONDS: u64 = 10;
 /// How often a shard publishes the figures of its store, in milliseconds.
 pub const FIGURES_MILLISECONDS: u64 = 250;
 /// How often idle connections and overdue produces are looked for, in milliseconds.

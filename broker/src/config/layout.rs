@@ -37,16 +37,12 @@ impl ShardLayout {
 /// What one shard may hold in memory for each purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryBudget {
-    /// Everything below and journal frames that are open or on their way to the device.
+    /// Everything below, and what moves: journal frames, reads ahead, producers' state.
     pub total_bytes: u64,
     /// Requests read and not answered yet.
     pub requests_bytes: u64,
     /// Newest records, sealed and kept for consumers that keep up.
     pub tail_bytes: u64,
-    /// Records read ahead for consumers that catch up.
-    pub read_ahead_bytes: u64,
-    /// State of idempotent producers.
-    pub producers_bytes: u64,
 }
 
 const MEMORY_PER_SHARD_BYTES_MAX: u64 = 2 << 30;
@@ -74,9 +70,7 @@ impl BrokerConfig {
         MemoryBudget {
             total_bytes,
             requests_bytes: part(self.queued_max_request_bytes, 2),
-            tail_bytes: part(self.memory_tail_bytes, 3),
-            read_ahead_bytes: part(self.memory_read_ahead_bytes, 1),
-            producers_bytes: part(self.memory_producers_bytes, 1),
+            tail_bytes: part(self.memory_tail_bytes, 4),
         }
     }
 
@@ -97,48 +91,43 @@ impl BrokerConfig {
             let place = self.entry(key).expect("a key of the table").place.clone();
             errors.push(ConfigError { place, key: Some(key.to_owned()), reason });
         };
-        let message = self.entry("message.max.bytes").and_then(|entry| entry.value?.parse().ok());
-        let message: usize = message.expect("it has a default and was checked to be a number");
-        if message > self.journal_frame_max_bytes.saturating_sub(FRAME_OVERHEAD_BYTES) {
-            let wanted = message.saturating_add(FRAME_OVERHEAD_BYTES);
+        let text = self.entry("message.max.bytes").and_then(|entry| entry.value);
+        let message: u64 = text.and_then(|text| text.parse().ok()).expect("it has a default and was checked");
+        let append_most = (self.journal_file_bytes / 2).min(APPEND_BYTES_MAX);
+        if message > append_most {
+            let reason = "a batch must fit half a journal file";
             refuse(
                 "message.max.bytes",
-                format!("a batch must fit a journal frame: set journal.frame.max.bytes to {wanted} or more"),
+                format!("{reason}: at most {append_most}, or raise journal.file.bytes"),
             );
         }
-        if message > self.socket_request_max_bytes {
+        if usize::try_from(message).is_ok_and(|message| message > self.socket_request_max_bytes) {
+            let reason = "a batch must fit a request";
             refuse(
                 "message.max.bytes",
-                format!("a batch must fit a request: set socket.request.max.bytes to more than {message}"),
+                format!("{reason}: set socket.request.max.bytes to more than {message}"),
             );
         }
-        if self.journal_bytes / 4 < self.journal_file_bytes {
-            let most = self.journal_bytes / 4;
-            refuse(
-                "journal.file.bytes",
-                format!("a journal has at least 4 files: at most {most}, or raise journal.bytes"),
-            );
+        if self.journal_bytes / JOURNAL_FILES_MIN < self.journal_file_bytes {
+            let most = self.journal_bytes / JOURNAL_FILES_MIN;
+            let reason = format!("a journal has at least {JOURNAL_FILES_MIN} files");
+            refuse("journal.file.bytes", format!("{reason}: at most {most}, or raise journal.bytes"));
         }
-        if u64::try_from(self.journal_frame_max_bytes).is_ok_and(|frame| frame > self.journal_file_bytes / 4)
-        {
-            let most = self.journal_file_bytes / 4;
+        if !self.journal_file_bytes.is_multiple_of(JOURNAL_FILE_MULTIPLE_BYTES) {
+            refuse("journal.file.bytes", format!("must be a multiple of {JOURNAL_FILE_MULTIPLE_BYTES}"));
+        }
+        if u64::try_from(self.journal_frame_max_bytes).is_ok_and(|frame| frame > append_most) {
+            let reason = "a journal write must fit half a journal file";
             refuse(
                 "journal.frame.max.bytes",
-                format!(
-                    "a journal file holds at least 4 frames: at most {most}, or raise journal.file.bytes"
-                ),
+                format!("{reason}: at most {append_most}, or raise journal.file.bytes"),
             );
         }
         if self.advertised_listeners.as_ref().is_some_and(|Listener(endpoint)| endpoint.is_wildcard()) {
             refuse("advertised.listeners", "no client can connect to it: name a host or address".to_owned());
         }
         if let Some(memory) = self.memory_bytes {
-            let given = [
-                self.queued_max_request_bytes,
-                self.memory_tail_bytes,
-                self.memory_read_ahead_bytes,
-                self.memory_producers_bytes,
-            ];
+            let given = [self.queued_max_request_bytes, self.memory_tail_bytes];
             let parts: u64 = given.iter().flatten().sum();
             if parts > memory {
                 refuse("memory.bytes", format!("its parts alone are {parts}: raise it or lower them"));
@@ -147,5 +136,9 @@ impl BrokerConfig {
     }
 }
 
-/// What a frame holds besides one batch, rounded well up to a device's block.
-const FRAME_OVERHEAD_BYTES: usize = 64 << 10;
+/// One file is written while another is destaged, and neither waits.
+const JOURNAL_FILES_MIN: u64 = 4;
+/// Journal files are written in blocks.
+const JOURNAL_FILE_MULTIPLE_BYTES: u64 = 4096;
+/// The longest append that the store takes.
+const APPEND_BYTES_MAX: u64 = 192 << 20;

@@ -258,8 +258,6 @@ configuration! {
         "connections.max.idle.ms" => connections_max_idle: Duration = "600000", in (1, i64::MAX);
         /// How many connections the broker takes at once; one more is closed at once.
         "max.connections" => max_connections: u32 = "10000", in (1, 10_000_000);
-        /// How many requests of one connection may be in progress; past it the connection is not read.
-        "connection.max.requests.in.flight" => connection_max_requests_in_flight: usize = "256", in (1, 65_536);
     }
     "Broker" {
         /// The number that names this broker in its cluster.
@@ -309,14 +307,8 @@ configuration! {
         /// Unset: a quarter.
         "queued.max.request.bytes" => queued_max_request_bytes: Option<u64> = "", in (1 << 20, 1 << 50);
         /// The part of it for the newest records, from which consumers that keep up are served.
-        /// Unset: three eighths.
+        /// Unset: half.
         "memory.tail.bytes" => memory_tail_bytes: Option<u64> = "", in (1 << 20, 1 << 50);
-        /// The part of it for reading ahead of consumers that catch up.
-        /// Unset: an eighth.
-        "memory.read.ahead.bytes" => memory_read_ahead_bytes: Option<u64> = "", in (1 << 20, 1 << 50);
-        /// The part of it for the state of idempotent producers.
-        /// Unset: an eighth.
-        "memory.producers.bytes" => memory_producers_bytes: Option<u64> = "", in (1 << 20, 1 << 50);
     }
     "Journal and disk" {
         /// How large the journal of each shard may grow.
@@ -325,14 +317,18 @@ configuration! {
         /// The size of each file of the journal.
         "journal.file.bytes" => journal_file_bytes: u64 = "67108864", in (1 << 20, 1 << 32);
         /// The most bytes written to the journal at one go; a batch of records must fit.
-        "journal.frame.max.bytes" => journal_frame_max_bytes: usize = "2097152", in (64 << 10, 1 << 30);
+        "journal.frame.max.bytes" => journal_frame_max_bytes: usize = "2097152", in (64 << 10, 192 << 20);
         /// How many journal writes may be on their way to the device at once.
-        "journal.max.frames.in.flight" => journal_max_frames_in_flight: usize = "2", in (1, 64);
+        "journal.max.frames.in.flight" => journal_max_frames_in_flight: usize = "2", in (1, 16);
         /// How a journal write is made durable: `auto`, `dsync` or `write-then-sync`.
         /// `auto` asks the device at start and logs the choice.
         "journal.sync.method" => journal_sync_method: SyncChoice = "auto";
-        /// How many bytes a second each shard moves from its journal to segments at most; 0 for no limit.
-        "destage.max.bytes.per.second" => destage_max_bytes_per_second: u64 = "0", in (0, 1 << 50);
+        /// What the journal's contents never use of the disk when they move to segments, so that a full disk can be
+        /// healed by deleting topics.
+        "disk.reserve.bytes" => disk_reserve_bytes: u64 = "67108864", in (0, 1 << 50);
+        /// Whether to start although acknowledged records are proven to be damaged, and go on without them.
+        /// Without it such a start is refused, with the partitions and offsets in the log.
+        "recovery.accept.damage" => recovery_accept_damage: bool = "false";
         /// How long the disk may take over one sync before /readyz says so.
         "disk.slow.ms" => disk_slow: Duration = "1000", in (1, i64::MAX);
     }

@@ -251,9 +251,9 @@ fn keys_that_contradict_each_other_are_refused() {
         check_refused("", &[], &flags, reason);
     };
     refused(
-        &["message.max.bytes=4194304"],
-        "flag --set: message.max.bytes: a batch must fit a journal frame: \
-         set journal.frame.max.bytes to 4259840 or more",
+        &["message.max.bytes=33554433"],
+        "flag --set: message.max.bytes: a batch must fit half a journal file: \
+         at most 33554432, or raise journal.file.bytes",
     );
     refused(
         &["socket.request.max.bytes=100000"],
@@ -264,10 +264,11 @@ fn keys_that_contradict_each_other_are_refused() {
         &["journal.bytes=64MiB"],
         "default: journal.file.bytes: a journal has at least 4 files: at most 16777216, or raise journal.bytes",
     );
+    refused(&["journal.file.bytes=8388609"], "flag --set: journal.file.bytes: must be a multiple of 4096");
     refused(
-        &["journal.file.bytes=4MiB"],
-        "default: journal.frame.max.bytes: a journal file holds at least 4 frames: \
-         at most 1048576, or raise journal.file.bytes",
+        &["journal.frame.max.bytes=5MiB", "journal.file.bytes=8MiB"],
+        "flag --set: journal.frame.max.bytes: a journal write must fit half a journal file: \
+         at most 4194304, or raise journal.file.bytes",
     );
     refused(
         &["advertised.listeners=0.0.0.0:9092"],
@@ -308,7 +309,7 @@ fn memory_is_divided_among_shards_and_purposes() {
     assert_eq!(budget(&[], 4).total_bytes, 1 << 30, "half of the machine");
     assert_eq!(budget(&["memory.bytes=256MiB"], 2).total_bytes, 128 << 20);
     assert_eq!(budget(&["memory.bytes=256MiB"], 2).requests_bytes, 32 << 20);
-    assert_eq!(budget(&["memory.bytes=256MiB"], 2).tail_bytes, 48 << 20);
+    assert_eq!(budget(&["memory.bytes=256MiB"], 2).tail_bytes, 64 << 20);
     assert_eq!(budget(&["memory.tail.bytes=100MiB"], 2).tail_bytes, 50 << 20);
 }
 
@@ -393,4 +394,12 @@ fn topics_inherit_what_was_set_and_nothing_else() {
         config_from("log.segment.bytes = '2MiB'\nshards = 1\nnode.id = 3\nlog.retention.ms = ''", &[], &[]);
     let layer: Vec<_> = config.layer().iter().map(|(key, value)| format!("{key}={value}")).collect();
     assert_eq!(layer, ["log.segment.bytes=2097152", "node.id=3"]);
+}
+
+/// `iolite-broker --print-config-reference` makes the part below the mark.
+#[test]
+fn the_documentation_lists_every_key_as_it_is() {
+    let documentation = include_str!("../../../docs/configuration.md");
+    let (_, listed) = documentation.split_once("<!-- reference -->\n").expect("a mark");
+    assert_eq!(listed, reference(), "print it again into docs/configuration.md");
 }

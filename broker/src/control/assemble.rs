@@ -16,7 +16,7 @@ use tokio::task::LocalSet;
 use super::layout::{self, Layout};
 use super::publish::publish;
 use crate::admin;
-use crate::config::{BrokerConfig, Endpoint, Machine, MemoryBudget, ShardLayout};
+use crate::config::{BrokerConfig, Endpoint, Machine, MemoryBudget, ShardLayout, SyncChoice};
 use crate::exit::ExitCode;
 use crate::limits::MAILBOX_MESSAGES_MAX;
 use crate::logging;
@@ -195,6 +195,7 @@ fn start_shards(
             broker_id,
             data_dir: config.log_dirs.clone(),
             store_options: store_options(config, index, shard_count, &budget),
+            sync_method: sync_method(config.journal_sync_method),
             settings: Arc::clone(&settings),
             mesh,
             socket,
@@ -243,6 +244,15 @@ fn shard_config(config: &BrokerConfig, index: u16, shard_count: u16, budget: &Me
     }
 }
 
+/// The operator's choice; none where the device is to be asked.
+fn sync_method(choice: SyncChoice) -> Option<SyncMethod> {
+    match choice {
+        SyncChoice::Auto => None,
+        SyncChoice::Dsync => Some(SyncMethod::Dsync),
+        SyncChoice::WriteThenSync => Some(SyncMethod::WriteThenSync),
+    }
+}
+
 fn store_options(config: &BrokerConfig, index: u16, shard_count: u16, budget: &MemoryBudget) -> StoreOptions {
     let files = (config.journal_bytes / config.journal_file_bytes).max(2);
     StoreOptions {
@@ -251,7 +261,8 @@ fn store_options(config: &BrokerConfig, index: u16, shard_count: u16, budget: &M
         frame_bytes_max: config.journal_frame_max_bytes,
         frames_in_flight_max: config.journal_max_frames_in_flight,
         tail_cache_bytes: usize::try_from(budget.tail_bytes).unwrap_or(usize::MAX),
-        sync_method: SyncMethod::Dsync,
+        accept_damage: config.recovery_accept_damage,
+        reserve_bytes: config.disk_reserve_bytes,
         ..StoreOptions::new(index, shard_count)
     }
 }
@@ -291,7 +302,9 @@ impl Shards {
 fn shard_ended(ended: Option<Result<(), ShardFailure>>) -> StartupError {
     match ended {
         Some(Err(ShardFailure::Open(error @ OpenError::Damaged(_)))) => {
-            StartupError::new(ExitCode::Damaged, error.to_string())
+            let remedy =
+                "restore them from a backup, or go on without them: --set recovery.accept.damage=true";
+            StartupError::new(ExitCode::Damaged, format!("{error}: {remedy}"))
         }
         Some(Err(failure @ ShardFailure::Listen(_))) => {
             StartupError::new(ExitCode::Address, failure.to_string())

@@ -17,9 +17,10 @@ use protocol::types::{BrokerId, Offset, PartitionKey, Timestamp};
 use protocol::wire::Writer;
 use rustc_hash::FxHashMap;
 use storage::disk::glommio::GlommioDisk;
+use storage::disk::probe::probe;
 use storage::store::{
     OpenError, PartitionSlot, PartitionSpec, RecoveryObserver, ShardStore, StoreFailure, StoreListener,
-    StoreOptions,
+    StoreOptions, SyncMethod,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -30,7 +31,8 @@ use super::topics::{partition_specs, topic_config};
 use super::{Shard, ShardConfig, background, inbox, wall_clock};
 use crate::api::Api;
 use crate::limits::{
-    ACCEPT_PAUSE_MILLISECONDS, FETCH_SESSION_EVICTION_MILLISECONDS, FETCH_SESSION_PARTITIONS_MAX,
+    ACCEPT_PAUSE_MILLISECONDS, DEVICE_PROBE_MILLISECONDS, FETCH_SESSION_EVICTION_MILLISECONDS,
+    FETCH_SESSION_PARTITIONS_MAX,
 };
 use crate::metrics::{self, Activity, Condition, Count, ShardMetrics, note};
 use crate::net::budget::Budget;
@@ -51,6 +53,8 @@ pub struct StartOrder {
     pub data_dir: PathBuf,
     /// How its store works.
     pub store_options: StoreOptions,
+    /// How its journal gets on stable media; none: the device is asked.
+    pub sync_method: Option<SyncMethod>,
     /// The broker's own settings, which topics inherit.
     pub settings: Arc<ConfigMap>,
     /// Its ends of the mesh.
@@ -117,6 +121,11 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
     let specs = own_partitions(&config, &image, &settings);
     let mut producers = ProducerRecovery { now: wall_clock(), tables: FxHashMap::default() };
     let disk = GlommioDisk::open(&data_dir).await.map_err(ShardFailure::Disk)?;
+    let sync_method = match order.sync_method {
+        Some(chosen) => chosen,
+        None => ask_device(&disk, config.index).await.map_err(ShardFailure::Disk)?,
+    };
+    let store_options = StoreOptions { sync_method, ..store_options };
     let (store, recovered) = ShardStore::open(disk, store_options, specs, &mut producers).await?;
     let budget = Budget::new(config.requests_bytes);
     let sessions = SessionCache::new(SessionOptions {
@@ -158,6 +167,17 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
     shard.follow(mailbox).await?;
     shard.stop().await;
     Ok(())
+}
+
+/// How journal frames get on stable media best here.
+async fn ask_device(disk: &GlommioDisk, shard: usize) -> std::io::Result<SyncMethod> {
+    let report = probe(disk, Duration::from_millis(DEVICE_PROBE_MILLISECONDS)).await?;
+    let (choice, reason) = report.choice();
+    // All shards are on one device: it is told once.
+    if shard == 0 {
+        tracing::info!(device = %report, ?choice, "journal writes are made durable as suits the device: {reason}");
+    }
+    Ok(choice.into())
 }
 
 /// The partitions of the image that belong to a shard.

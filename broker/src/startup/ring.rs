@@ -12,16 +12,16 @@ use crate::limits::RING_DEPTH;
 const PARAMETERS_BYTES: usize = 120;
 /// Where its `features` stand: after sq_entries, cq_entries, flags, sq_thread_cpu, sq_thread_idle.
 const FEATURES_WORD: usize = 5;
-/// `IORING_FEAT_FAST_POLL`: sockets don't occupy kernel threads (5.7).
-const FEATURE_FAST_POLL: u32 = 1 << 5;
+/// `IORING_FEAT_RSRC_TAGS`, the last feature before the oldest long-lived kernel that is supported (5.13, for 5.15).
+const FEATURE_RESOURCE_TAGS: u32 = 1 << 10;
 
 /// Makes a ring as a shard would, and gives it back.
 pub(super) fn check() -> Result<(), StartupError> {
     let depth = u32::try_from(RING_DEPTH).expect("a ring's depth is small");
     match set_up(depth) {
-        Ok(features) if features & FEATURE_FAST_POLL == 0 => Err(StartupError::new(
+        Ok(features) if features & FEATURE_RESOURCE_TAGS == 0 => Err(StartupError::new(
             ExitCode::IoUring,
-            "the kernel's io_uring is too old: Linux 5.8 or newer is needed",
+            "the kernel's io_uring is too old: Linux 5.15 or newer is needed",
         )),
         Ok(_) => Ok(()),
         Err(error) => Err(refusal(&error, has_seccomp_filter(), disabled_by_sysctl())),
@@ -61,7 +61,7 @@ pub(super) fn refusal(error: &io::Error, seccomp: bool, disabled: bool) -> Start
         Some(libc::EPERM | libc::EACCES) => {
             "a security module of the kernel forbids it: allow it for this program"
         }
-        Some(libc::ENOSYS) => "this kernel has none: Linux 5.8 or newer, built with it, is needed",
+        Some(libc::ENOSYS) => "this kernel has none: Linux 5.15 or newer, built with it, is needed",
         Some(libc::EMFILE | libc::ENFILE) => "no file may be opened any more: raise nofile",
         _ => "the kernel refuses a ring",
     };

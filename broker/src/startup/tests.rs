@@ -206,7 +206,7 @@ fn each_refusal_of_a_ring_has_its_remedy() {
     check(refused(libc::EPERM, true, true), ExitCode::IoUring, "sysctl -w kernel.io_uring_disabled=0");
     check(refused(libc::EPERM, false, false), ExitCode::IoUring, "security module");
     check(refused(libc::ENOSYS, true, false), ExitCode::IoUring, "seccomp profile");
-    check(refused(libc::ENOSYS, false, false), ExitCode::IoUring, "Linux 5.8");
+    check(refused(libc::ENOSYS, false, false), ExitCode::IoUring, "Linux 5.15");
     check(refused(libc::ENOMEM, false, false), ExitCode::LockedMemory, "memlock");
 }
 

@@ -112,6 +112,21 @@ fn it_starts_answers_and_stops_cleanly() {
 }
 
 #[test]
+fn a_log_for_machines_is_one_object_a_line() {
+    let data = tempfile::tempdir().unwrap();
+    let mut command = broker(data.path());
+    command.args(["--log-format", "json"]);
+    let mut running = Running::start(command);
+    let log = running.child.stderr.take().unwrap();
+    assert_eq!(running.stop(), Some(0));
+    let log = io::read_to_string(log).unwrap();
+    assert!(log.contains("\"message\":\"stopping\""), "{log}");
+    for line in log.lines() {
+        assert!(line.starts_with('{') && line.ends_with('}'), "{line}");
+    }
+}
+
+#[test]
 fn a_second_broker_finds_out_at_once() {
     let (data, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let running = Running::start(broker(data.path()));
