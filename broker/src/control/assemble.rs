@@ -1,5 +1,6 @@
 //! From a configuration to a running broker, and back.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +10,7 @@ use logic::metadata::{
 };
 use protocol::types::BrokerId;
 use storage::store::{OpenError, StoreOptions, SyncMethod};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
@@ -66,11 +67,13 @@ async fn run_control(config: &BrokerConfig, machine: &Machine, began: Instant) -
         start_shards(config, machine, &layout, identity.node_id, belongings, image, &quorum.handle())?;
     let everywhere = shards.everywhere.clone();
     tokio::task::spawn_local(publish(changes, shards.mailboxes.clone(), everywhere));
+    let mut signals = StopSignals::listen()?;
     shards.wait_until_ready().await?;
     registry.set_phase(Phase::Running);
-    println!("{}", banner(config, &prepared, &advertised, admin, began));
+    // Whoever has closed standard output wants no banner.
+    let _ = writeln!(std::io::stdout(), "{}", banner(config, &prepared, &advertised, admin, began));
     let outcome = tokio::select! {
-        () = told_to_stop() => Ok(()),
+        () = signals.told() => Ok(()),
         ended = shards.ended.recv() => Err(shard_ended(ended)),
         reason = quorum.failed() => Err(StartupError::new(ExitCode::QuorumFailed, reason)),
     };
@@ -317,17 +320,29 @@ fn shard_ended(ended: Option<Result<(), ShardFailure>>) -> StartupError {
     }
 }
 
-/// Waits for SIGINT or SIGTERM.
-async fn told_to_stop() {
-    let streams = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    let (Ok(mut interrupt), Ok(mut terminate)) = streams else {
-        panic!("a process can always listen for SIGINT and SIGTERM");
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// SIGINT and SIGTERM, heard from the moment this is made: before that they end the process as they please.
+struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> Result<Self, StartupError> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                StartupError::new(ExitCode::Unexpected, format!("no signals can be heard: {error}"))
+            })
+        };
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
-    tracing::info!("stopping");
+
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+        tracing::info!("stopping");
+    }
 }
 
 fn banner<'a>(

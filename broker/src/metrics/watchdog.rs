@@ -125,6 +125,9 @@ impl Watchdog {
 
 fn log(finding: Finding) {
     match finding {
+        // Recovery reads and computes in long strides, and nobody waits for the shard yet.
+        Finding::Stalled { activity: Activity::Recovery, .. }
+        | Finding::Recovered { activity: Activity::Recovery, .. } => {}
         Finding::Stalled { shard, activity, so_far } => {
             tracing::warn!(shard, so_far_ms = milliseconds(so_far), "shard {shard} is stuck in {activity}");
         }

@@ -13,6 +13,7 @@ use std::fmt;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::glommio::GlommioDisk;
@@ -133,7 +134,10 @@ impl fmt::Display for DeviceReport {
 pub async fn probe(disk: &GlommioDisk, budget: Duration) -> io::Result<DeviceReport> {
     let root = disk.root().to_owned();
     let facts = ::glommio::executor().spawn_blocking(move || device_facts(&root)).await;
-    let path = PathBuf::from(format!(".sync-probe-{}", std::process::id()));
+    // Every shard of a broker may try the same directory at once.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let path = PathBuf::from(format!(".sync-probe-{}-{number}", std::process::id()));
     let measured = measure(disk, &path, budget).await;
     disk.remove_file(&path).await?;
     let (synced, then_sync) = measured?;
