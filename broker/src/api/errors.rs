@@ -10,6 +10,7 @@ use protocol::error::{ErrorCode, KafkaError};
 use storage::store::{ReadError, StoreError};
 
 use crate::metrics;
+use crate::quorum::QuorumError;
 use crate::shard::messages::PartitionError;
 use crate::shard::prepare::BatchRefusal;
 use crate::shard::produce::ProduceRefusal;
@@ -20,6 +21,33 @@ pub fn told(api: ApiKey, error: KafkaError) -> ErrorCode {
         metrics::count_error(api, error.code().0);
     }
     error.into()
+}
+
+/// Why one resource of a request was refused: the code and a sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Kafka's error.
+    pub error: KafkaError,
+    /// The sentence.
+    pub message: String,
+}
+
+impl Refused {
+    /// A refusal in these words.
+    pub fn new(error: KafkaError, message: impl Into<String>) -> Self {
+        Self { error, message: message.into() }
+    }
+}
+
+impl From<&MetadataError> for Refused {
+    fn from(error: &MetadataError) -> Self {
+        Self::new(metadata_error(error), error.to_string())
+    }
+}
+
+/// The code for what became of one resource, counted where it was refused.
+pub fn told_of<T>(api: ApiKey, outcome: &Result<T, Refused>) -> ErrorCode {
+    told(api, outcome.as_ref().map_or_else(|refused| refused.error, |_| KafkaError::None))
 }
 
 /// A refused produce.
@@ -135,5 +163,14 @@ pub fn metadata_error(error: &MetadataError) -> KafkaError {
         MetadataError::BrokerNotRegistered(_) => KafkaError::BrokerIdNotRegistered,
         MetadataError::StaleBrokerEpoch { .. } => KafkaError::StaleBrokerEpoch,
         MetadataError::InconsistentClusterId { .. } => KafkaError::InconsistentClusterId,
+    }
+}
+
+/// A change that the metadata quorum did not take.
+pub fn quorum_error(error: &QuorumError) -> KafkaError {
+    match error {
+        // Clients look for the controller again.
+        QuorumError::Stopped | QuorumError::NotLeader => KafkaError::NotController,
+        QuorumError::DiskFull => KafkaError::KafkaStorageError,
     }
 }

@@ -20,6 +20,10 @@ use crate::shard::Shard;
 use reply::Reply;
 
 mod api_versions;
+mod config_codes;
+mod create_partitions;
+mod create_topics;
+mod delete_topics;
 mod errors;
 mod fetch;
 mod list_offsets;
@@ -27,10 +31,35 @@ mod metadata;
 mod produce;
 mod reply;
 mod scatter;
+mod submit;
+#[cfg(test)]
+mod testing;
 
 /// The APIs on offer, in order of their keys. What stands here works completely.
-pub const OFFERED: &[ApiKey] =
-    &[ApiKey::Produce, ApiKey::Fetch, ApiKey::ListOffsets, ApiKey::Metadata, ApiKey::ApiVersions];
+pub const OFFERED: &[ApiKey] = &[
+    ApiKey::Produce,
+    ApiKey::Fetch,
+    ApiKey::ListOffsets,
+    ApiKey::Metadata,
+    ApiKey::ApiVersions,
+    ApiKey::CreateTopics,
+    ApiKey::DeleteTopics,
+    ApiKey::CreatePartitions,
+];
+
+/// The undecoded body of a request.
+struct Body<'a> {
+    bytes: &'a [u8],
+    version: i16,
+}
+
+impl<'a> Body<'a> {
+    fn read<M: Message<'a>>(&self) -> Result<M, DecodeError> {
+        // What arrays may take in memory grows with what came over the wire: a small request stays small.
+        let budget_bytes = DECODE_BYTES_MIN + self.bytes.len().saturating_mul(DECODE_EXPANSION_MAX);
+        M::decode(self.bytes, self.version, budget_bytes)
+    }
+}
 
 /// Serves the requests of a shard's connections.
 pub struct Api {
@@ -58,21 +87,19 @@ impl Api {
             poll_fn(|context| ticket.replies().poll_below(2, context)).await;
         }
         let reply = Reply::new(Rc::clone(shard), ticket, header.correlation_id, version);
-        // What arrays may take in memory grows with what came over the wire: a small request stays small.
-        let budget = DECODE_BYTES_MIN + body.len().saturating_mul(DECODE_EXPANSION_MAX);
+        let body = Body { bytes: body, version };
         match header.api {
             ApiKey::Produce => {
-                produce::handle(shard, frame, &Message::decode(body, version, budget)?, reply);
+                produce::handle(shard, frame, &body.read()?, reply);
                 shard.hold_back().await;
             }
-            ApiKey::Fetch => fetch::handle(shard, &Message::decode(body, version, budget)?, reply),
-            ApiKey::ListOffsets => {
-                list_offsets::handle(shard, &Message::decode(body, version, budget)?, reply).await;
-            }
-            ApiKey::Metadata => {
-                metadata::handle(shard, &Message::decode(body, version, budget)?, reply).await
-            }
-            ApiKey::ApiVersions => api_versions::handle(&Message::decode(body, version, budget)?, reply),
+            ApiKey::Fetch => fetch::handle(shard, &body.read()?, reply),
+            ApiKey::ListOffsets => list_offsets::handle(shard, &body.read()?, reply).await,
+            ApiKey::Metadata => metadata::handle(shard, &body.read()?, reply).await,
+            ApiKey::ApiVersions => api_versions::handle(&body.read()?, reply),
+            ApiKey::CreateTopics => create_topics::handle(shard, &body.read()?, reply).await,
+            ApiKey::DeleteTopics => delete_topics::handle(shard, &body.read()?, reply).await,
+            ApiKey::CreatePartitions => create_partitions::handle(shard, &body.read()?, reply).await,
             other => unreachable!("{other} is not on offer"),
         }
         Ok(())

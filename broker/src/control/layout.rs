@@ -70,8 +70,9 @@ async fn lay_out(layout: Layout, mut identity: Identity) -> Result<(), OpenError
         move |source| OpenError::Io { what, source }
     };
     let disk = GlommioDisk::open(&data_directory).await.map_err(doing("opening the directory"))?;
+    let broker = identity.node_id;
     let live: Vec<PartitionSpec> =
-        image.topics().flat_map(|topic| partition_specs(&image, topic, &settings)).collect();
+        image.topics().flat_map(|topic| partition_specs(&image, topic, broker, &settings)).collect();
     retire_strangers(&disk, &live).await.map_err(doing("looking for what deleted topics left"))?;
     if identity.shard_count != shard_count {
         let owner = |key: PartitionKey, count| shard_of(key.topic_id, key.partition, count);

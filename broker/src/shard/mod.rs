@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use logic::config::ConfigMap;
+use logic::config::{BrokerLayers, ConfigMap};
 use logic::fetch::SessionCache;
 use logic::metadata::{Command, Image, Response, shard_of};
 use protocol::types::{BrokerId, PartitionKey, Timestamp, TopicId};
@@ -57,6 +57,8 @@ pub struct ShardConfig {
     pub default_partition_count: i32,
     /// Replicas likewise.
     pub default_replication_factor: i16,
+    /// Whether topics may be deleted.
+    pub delete_topics: bool,
     /// The most that a fetch answers with.
     pub fetch_bytes_max: usize,
     /// Fetch sessions that it keeps.
@@ -120,6 +122,12 @@ impl Shard {
     #[must_use]
     pub fn image(&self) -> Arc<Image> {
         Arc::clone(&self.image.borrow())
+    }
+
+    /// The layers that topics of an image inherit their configs from.
+    #[must_use]
+    pub fn layers<'a>(&'a self, image: &'a Image) -> BrokerLayers<'a> {
+        topics::layers(image, self.broker_id, &self.settings)
     }
 
     /// The time, for records and deadlines.

@@ -118,7 +118,7 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
     let (mailbox, ready, quorum) = (order.mailbox, order.ready, order.quorum);
     let shard_index = u16::try_from(config.index).expect("an index is below the count");
     let (mesh, receivers) = mesh.connect().await;
-    let specs = own_partitions(&config, &image, &settings);
+    let specs = own_partitions(&config, &image, broker_id, &settings);
     let mut producers = ProducerRecovery { now: wall_clock(), tables: FxHashMap::default() };
     let disk = GlommioDisk::open(&data_dir).await.map_err(ShardFailure::Disk)?;
     let sync_method = match order.sync_method {
@@ -181,11 +181,17 @@ async fn ask_device(disk: &GlommioDisk, shard: usize) -> std::io::Result<SyncMet
 }
 
 /// The partitions of the image that belong to a shard.
-fn own_partitions(config: &ShardConfig, image: &Image, settings: &ConfigMap) -> Vec<PartitionSpec> {
+fn own_partitions(
+    config: &ShardConfig,
+    image: &Image,
+    broker_id: BrokerId,
+    settings: &ConfigMap,
+) -> Vec<PartitionSpec> {
     let is_own = |spec: &PartitionSpec| {
         usize::from(shard_of(spec.key.topic_id, spec.key.partition, config.shard_count)) == config.index
     };
-    image.topics().flat_map(|topic| partition_specs(image, topic, settings)).filter(is_own).collect()
+    let all = image.topics().flat_map(|topic| partition_specs(image, topic, broker_id, settings));
+    all.filter(is_own).collect()
 }
 
 impl Shard {
@@ -213,7 +219,7 @@ impl Shard {
                     epochs: EpochHistory::new(epochs),
                 },
             );
-            let config = topic_config(image, topic, &self.settings);
+            let config = topic_config(image, topic, self.broker_id, &self.settings);
             let table = producers.tables.remove(&found.key).unwrap_or_default();
             let name = Arc::clone(&topic.name);
             let partition = Partition::new(found.key, name, found.slot, config, replica, table);

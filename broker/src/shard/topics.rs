@@ -7,7 +7,7 @@ use logic::config::{BrokerLayers, ConfigMap, TopicConfig};
 use logic::metadata::{Delta, Image, Partition as PartitionState, Topic, TopicChange};
 use logic::producer::ProducerTable;
 use logic::replica::{AckPolicy, LeaderSettings, Recovered, Replica};
-use protocol::types::{Offset, PartitionIndex, PartitionKey};
+use protocol::types::{BrokerId, Offset, PartitionIndex, PartitionKey};
 use storage::store::{LogConfig, PartitionSpec, StoreError};
 
 use super::Shard;
@@ -57,7 +57,7 @@ impl Shard {
         topic: &Arc<Topic>,
         key: PartitionKey,
     ) -> Result<(), StoreError> {
-        let config = topic_config(image, topic, &self.settings);
+        let config = topic_config(image, topic, self.broker_id, &self.settings);
         let slot = self.store.create_partition(&partition_spec(topic, key.partition, &config)).await?;
         let recovered = Recovered {
             log_start: Offset(0),
@@ -119,7 +119,7 @@ impl Shard {
     }
 
     fn reconfigure(&self, image: &Image, topic: &Topic) {
-        let config = topic_config(image, topic, &self.settings);
+        let config = topic_config(image, topic, self.broker_id, &self.settings);
         for index in 0..topic.partition_count() {
             let key = PartitionKey { topic_id: topic.id, partition: PartitionIndex(index) };
             let Some(partition) = self.partitions.get(key) else { continue };
@@ -132,12 +132,19 @@ impl Shard {
     }
 }
 
-/// A topic's config on this broker.
-pub fn topic_config(image: &Image, topic: &Topic, settings: &ConfigMap) -> TopicConfig {
-    let none = ConfigMap::new();
-    let layers =
-        BrokerLayers { dynamic_broker: &none, dynamic_default: image.cluster_settings(), file: settings };
-    TopicConfig::resolve(&topic.settings, &layers)
+/// The layers that topics inherit from on a broker with these settings of its own.
+pub(super) fn layers<'a>(image: &'a Image, broker: BrokerId, settings: &'a ConfigMap) -> BrokerLayers<'a> {
+    static NONE: ConfigMap = ConfigMap::new();
+    BrokerLayers {
+        dynamic_broker: image.broker_settings(broker).unwrap_or(&NONE),
+        dynamic_default: image.cluster_settings(),
+        file: settings,
+    }
+}
+
+/// A topic's config on a broker.
+pub fn topic_config(image: &Image, topic: &Topic, broker: BrokerId, settings: &ConfigMap) -> TopicConfig {
+    TopicConfig::resolve(&topic.settings, &layers(image, broker, settings))
 }
 
 /// What the store is told of a partition.
@@ -153,9 +160,10 @@ pub fn partition_spec(topic: &Topic, partition: PartitionIndex, config: &TopicCo
 pub fn partition_specs(
     image: &Image,
     topic: &Topic,
+    broker: BrokerId,
     settings: &ConfigMap,
 ) -> impl Iterator<Item = PartitionSpec> + use<> {
-    let config = topic_config(image, topic, settings);
+    let config = topic_config(image, topic, broker, settings);
     let all: Vec<PartitionSpec> = (0..topic.partition_count())
         .map(|index| partition_spec(topic, PartitionIndex(index), &config))
         .collect();
