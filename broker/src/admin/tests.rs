@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -43,7 +44,7 @@ fn check(address: SocketAddr, request: &str, status: &str, body: &str) {
 
 #[test]
 fn a_starting_broker_lives_but_is_not_ready() {
-    let (registry, shards) = Registry::new(1);
+    let (registry, shards) = Registry::new(1, Duration::from_millis(10));
     let read = Arc::clone(&registry);
     with_server(&registry, move |address| {
         check(address, "GET /healthz", "200 OK", "ok\n");
@@ -61,7 +62,7 @@ fn a_starting_broker_lives_but_is_not_ready() {
 
 #[test]
 fn figures_come_as_prometheus_text() {
-    let (registry, _shards) = Registry::new(1);
+    let (registry, _shards) = Registry::new(1, Duration::from_millis(10));
     with_server(&registry, |address| {
         let (status, headers, body) = ask(address, "GET /metrics");
         assert_eq!(status, "HTTP/1.1 200 OK");
@@ -72,7 +73,7 @@ fn figures_come_as_prometheus_text() {
 
 #[test]
 fn what_there_is_not_is_refused() {
-    let (registry, _shards) = Registry::new(1);
+    let (registry, _shards) = Registry::new(1, Duration::from_millis(10));
     with_server(&registry, |address| {
         check(address, "GET /nothing", "404 Not Found", "");
         check(address, "POST /metrics", "405 Method Not Allowed", "");
@@ -84,13 +85,13 @@ fn what_there_is_not_is_refused() {
 
 #[test]
 fn connections_past_the_limit_wait_for_one_to_go() {
-    let (registry, _shards) = Registry::new(1);
+    let (registry, _shards) = Registry::new(1, Duration::from_millis(10));
     with_server(&registry, |address| {
         let connect = |_| TcpStream::connect(address).unwrap();
         let silent: Vec<_> = (0..ADMIN_CONNECTIONS_MAX).map(connect).collect();
         let mut late = TcpStream::connect(address).unwrap();
         write!(late, "GET /healthz HTTP/1.1\r\nHost: iolite\r\nConnection: close\r\n\r\n").unwrap();
-        late.set_read_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
+        late.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let unanswered = late.read(&mut [0; 16]).unwrap_err().kind();
         assert_eq!(unanswered, io::ErrorKind::WouldBlock);
         drop(silent);

@@ -60,7 +60,7 @@ async fn run_control(config: &BrokerConfig, machine: &Machine, began: Instant) -
     register(&quorum.handle(), &identity, &advertised, config).await?;
     let (image, changes) = quorum.subscribe();
     settle_layout(config, machine, &layout, &image, &mut identity)?;
-    let (registry, hands) = Registry::new(layout.shard_count());
+    let (registry, hands) = Registry::new(layout.shard_count(), config.shard_stall);
     let belongings = sockets.into_iter().zip(hands).collect();
     let admin = start_watching(config, &mut prepared, &registry);
     let mut shards =
@@ -131,7 +131,7 @@ fn start_watching(
     prepared: &mut Prepared,
     registry: &Arc<Registry>,
 ) -> Option<SocketAddr> {
-    let watchdog = Watchdog::new(Arc::clone(registry), config.shard_stall, config.disk_slow, Instant::now());
+    let watchdog = Watchdog::new(Arc::clone(registry), config.disk_slow, Instant::now());
     tokio::task::spawn_local(watchdog.run());
     let listener = prepared.admin.take()?;
     let address = listener.local_addr().ok();

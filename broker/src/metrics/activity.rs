@@ -1,17 +1,19 @@
 //! What a shard is doing right now, told to whoever watches for stalls.
 //!
 //! One cell a shard: a number that changes with every poll of a task, and a code for what the task does; code 0 while
-//! nothing runs. The shard reads no clock: the watchdog finds a stall by seeing the same number for too long.
+//! nothing runs. A poll that took too long is told of by the shard itself when it ends, however short the stall; one
+//! that doesn't end is found by the watchdog, which sees the same number for long.
 
 use std::cell::Cell;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use protocol::api::ApiKey;
 
-use super::{ShardCells, here};
+use super::{ShardCells, ShardMetrics, here};
 
 /// What a shard may be busy with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,13 +127,28 @@ pub fn note(activity: Activity) {
     switch(activity.code());
 }
 
+#[cold]
+fn tell_of_stall(metrics: &ShardMetrics, code: u64, lasted: Duration) {
+    metrics.cells.stalls.add(1);
+    let activity = Activity::from_code(code).unwrap_or(Activity::Other);
+    let lasted_ms = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX);
+    tracing::warn!(shard = metrics.shard, lasted_ms, "shard {} was stuck in {activity}", metrics.shard);
+}
+
 /// Runs a future that tells what it does whenever it is polled.
 pub async fn watched<F: Future>(activity: Activity, future: F) -> F::Output {
     let mut future = pin!(future);
     poll_fn(|context| {
         let before = switch(activity.code());
+        let begin = Instant::now();
         let polled = future.as_mut().poll(context);
-        switch(before);
+        let lasted = begin.elapsed();
+        let code = switch(before);
+        here::with(|metrics| {
+            if lasted >= metrics.stall {
+                tell_of_stall(metrics, code, lasted);
+            }
+        });
         polled
     })
     .await

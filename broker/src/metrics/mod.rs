@@ -30,6 +30,7 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use protocol::api::ApiKey;
 use protocol::error::KafkaError;
@@ -141,6 +142,9 @@ impl Condition {
 #[derive(Debug)]
 pub struct ShardMetrics {
     cells: Arc<ShardCells>,
+    shard: usize,
+    /// From how long on a poll is a stall.
+    stall: Duration,
     /// Not `Sync`: a second thread with a reference would be a second writer.
     _one_writer: PhantomData<Cell<()>>,
 }
@@ -212,13 +216,17 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Cells for `shard_count` shards, and the hand of each.
+    /// Cells for `shard_count` shards, and the hand of each. A poll as long as `stall` is told of.
     #[must_use]
-    pub fn new(shard_count: u16) -> (Arc<Self>, Vec<ShardMetrics>) {
+    pub fn new(shard_count: u16, stall: Duration) -> (Arc<Self>, Vec<ShardMetrics>) {
         let shards: Box<[_]> = (0..shard_count).map(|_| Arc::new(ShardCells::new())).collect();
-        let hand =
-            |cells: &Arc<ShardCells>| ShardMetrics { cells: Arc::clone(cells), _one_writer: PhantomData };
-        let hands = shards.iter().map(hand).collect();
+        let hand = |(shard, cells): (usize, &Arc<ShardCells>)| ShardMetrics {
+            cells: Arc::clone(cells),
+            shard,
+            stall,
+            _one_writer: PhantomData,
+        };
+        let hands = shards.iter().enumerate().map(hand).collect();
         (Arc::new(Self { shards, phase: AtomicU8::new(Phase::Starting as u8) }), hands)
     }
 
