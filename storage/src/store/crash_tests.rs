@@ -28,6 +28,8 @@ enum Step {
     Recreate(i32),
     StartEpoch(i32, i32),
     Close,
+    /// The step, while everything that is synced by then is destaged beside it.
+    Beside(&'static Step),
 }
 
 /// What is known of a partition.
@@ -52,6 +54,8 @@ struct World {
     options: StoreOptions,
     counter: u64,
     config: LogConfig,
+    /// Whether to destage beside whatever is done.
+    destages_beside: bool,
 }
 
 struct Life {
@@ -64,7 +68,7 @@ impl World {
     fn new(options: StoreOptions) -> Self {
         let config = LogConfig { segment_bytes: 600, index_interval_bytes: 100, ..LogConfig::default() };
         let partitions = (0..3).map(|number| (number, Model::default())).collect();
-        Self { partitions, options, counter: 0, config }
+        Self { partitions, options, counter: 0, config, destages_beside: false }
     }
 
     fn spec(&self, number: i32) -> PartitionSpec {
@@ -119,7 +123,7 @@ impl World {
                 let model = self.partitions.get_mut(&number).expect("a partition");
                 let offset = offset.min(i64::try_from(model.synced).expect("short"));
                 model.log_start_tried = model.log_start_tried.max(offset);
-                run_with(&store, store.set_log_start(life.slots[&number], Offset(offset)))?;
+                self.run(&store, store.set_log_start(life.slots[&number], Offset(offset)))?;
                 let model = self.partitions.get_mut(&number).expect("a partition");
                 model.log_start = model.log_start.max(offset);
                 Ok(())
@@ -130,8 +134,8 @@ impl World {
                 // The metadata is told first: whatever happens now, the new topic is the live one.
                 let model = self.partitions.get_mut(&number).expect("a partition");
                 *model = Model { incarnation: model.incarnation + 1, ..Model::default() };
-                run_with(&store, store.delete_partition(old))?;
-                let slot = run_with(&store, store.create_partition(&self.spec(number)))?;
+                self.run(&store, store.delete_partition(old))?;
+                let slot = self.run(&store, store.create_partition(&self.spec(number)))?;
                 life.slots.insert(number, slot);
                 run_with(&store, store.free_deleted())
             }
@@ -144,7 +148,26 @@ impl World {
                 Ok(())
             }
             Step::Close => run_with(&store, store.close()),
+            Step::Beside(step) => {
+                self.destages_beside = true;
+                let result = self.act(life, *step);
+                self.destages_beside = false;
+                result
+            }
         }
+    }
+
+    /// Runs what is asked of the store, with or without a round of destaging beside it.
+    fn run<T>(
+        &self,
+        store: &ShardStore<MemoryDisk>,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        if !self.destages_beside {
+            return run_with(store, work);
+        }
+        let (destaged, result) = run_with(store, futures_lite::future::zip(store.destage_all(), work));
+        destaged.and(result)
     }
 
     fn fire(&mut self, life: &Life, number: i32, count: usize) -> Result<(), StoreError> {
@@ -169,7 +192,7 @@ impl World {
         let offset = offset.max(model.log_start).min(i64::try_from(model.records.len()).expect("short"));
         let cut = usize::try_from(offset).expect("positive");
         model.cut_tried = Some(cut);
-        let end = run_with(&life.store, life.store.truncate(slot, Offset(offset)))?;
+        let end = self.run(&life.store, life.store.truncate(slot, Offset(offset)))?;
         assert_eq!(end, Offset(offset));
         let model = self.partitions.get_mut(&number).expect("a partition");
         model.records.truncate(cut);
@@ -187,7 +210,7 @@ impl World {
             model.log_start_tried = i64::try_from(model.synced).expect("short").max(model.log_start_tried);
         }
         let now = Timestamp(i64::from(i32::MAX) * 1000);
-        let retained = run_with(&life.store, life.store.retain(now, |_| Offset(i64::MAX)))?;
+        let retained = self.run(&life.store, life.store.retain(now, |_| Offset(i64::MAX)))?;
         for found in retained {
             let number = life.slots.iter().find(|(_, slot)| **slot == found.slot).expect("a partition").0;
             let model = self.partitions.get_mut(number).expect("a partition");
@@ -280,6 +303,27 @@ const SHORT: &[Step] = &[
     Step::Fire(1, 3),
 ];
 
+/// Cuts of all kinds while the destager is at work on the same partitions.
+const BESIDE: &[Step] = &[
+    Step::Produce(0, 4),
+    Step::Produce(1, 3),
+    Step::Produce(2, 3),
+    Step::Beside(&Step::Truncate(0, 2)),
+    Step::Produce(0, 5),
+    Step::Beside(&Step::LogStart(1, 2)),
+    Step::Produce(0, 1),
+    Step::Beside(&Step::Truncate(0, 3)),
+    Step::Fire(2, 2),
+    Step::Beside(&Step::Recreate(2)),
+    Step::Produce(2, 3),
+    Step::Beside(&Step::Truncate(2, 1)),
+    Step::Produce(1, 3),
+    Step::Beside(&Step::Retain),
+    Step::Produce(0, 2),
+    Step::Beside(&Step::Truncate(1, 3)),
+    Step::Beside(&Step::Truncate(0, 1)),
+];
+
 fn small() -> StoreOptions {
     StoreOptions {
         journal_file_bytes: 64 << 10,
@@ -315,6 +359,22 @@ fn a_power_cut_at_every_operation_keeps_what_was_promised() {
         let mut world = World::new(small());
         world.live(&disk, SCRIPT);
         world.check(&disk.crash_image(cut), &format!("cut at {cut} of {operations}"));
+    }
+}
+
+#[test]
+fn a_power_cut_while_destaging_goes_on_beside_keeps_what_was_promised() {
+    for seed in 0..3 {
+        let whole = disk(seed);
+        assert!(!World::new(small()).live(&whole, BESIDE));
+        let operations = whole.operation_count();
+        for cut in 1..=operations {
+            let disk = disk(seed);
+            disk.crash_at(cut);
+            let mut world = World::new(small());
+            world.live(&disk, BESIDE);
+            world.check(&disk.crash_image(cut), &format!("seed {seed}, cut at {cut} of {operations}"));
+        }
     }
 }
 
