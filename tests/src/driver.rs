@@ -112,7 +112,7 @@ pub struct Produce<'a> {
 
 impl Default for Produce<'_> {
     fn default() -> Self {
-        Self { acks: "all", idempotent: true, compression: "none", linger_ms: 5, batch_bytes: 100_000 }
+        Self { acks: "all", idempotent: false, compression: "none", linger_ms: 5, batch_bytes: 100_000 }
     }
 }
 

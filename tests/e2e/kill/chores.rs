@@ -20,12 +20,12 @@ use super::world::{Fate, PLANS, Plan, World};
 const TIMEOUT_MS: i32 = 30_000;
 
 /// Does chores, each after some more acknowledgements, until the broker is gone or the world says to stop.
-pub fn run(address: SocketAddr, world: &World, random: &mut SmallRng) {
+pub fn run(address: SocketAddr, world: &World, deletes_records: bool, random: &mut SmallRng) {
     let Ok(mut connection) = Connection::try_open(address) else { return };
     loop {
         let trimmed = plan_of(Fate::Trimmed);
         let churned = plan_of(Fate::Churned);
-        let done = if random.random_ratio(3, 4) {
+        let done = if deletes_records && random.random_ratio(3, 4) {
             let partition = random.random_range(0..PLANS[trimmed].partitions);
             delete_records(&mut connection, world, trimmed, partition, random)
         } else {

@@ -152,12 +152,15 @@ impl Producer {
 
     fn settle(&mut self, sent: &Sent, answer: &ProduceResponse, world: &World) {
         let answer = &answer.responses[0].partition_responses[0];
-        let churned = PLANS[sent.topic.plan].fate == Fate::Churned;
+        // Whoever is answered so must have asked for a topic that is being deleted, not for one just made.
+        let going = world
+            .lock()
+            .topics
+            .get(&sent.topic.plan)
+            .is_none_or(|topic| topic.doomed || topic.incarnation != sent.topic.incarnation);
         match answer.error_code {
             0 => world.acked(answer.base_offset, self.stamps(sent)),
-            UNKNOWN_TOPIC_ID | UNKNOWN_TOPIC_OR_PARTITION if churned => {}
-            // Apache Kafka says so of a topic that it is about to delete.
-            NOT_LEADER_OR_FOLLOWER if churned && Target::chosen() == Target::Kafka => {}
+            UNKNOWN_TOPIC_ID | UNKNOWN_TOPIC_OR_PARTITION | NOT_LEADER_OR_FOLLOWER if going => {}
             code => world.wrong(format!(
                 "producer {} (idempotent: {}) got error {code} ({:?}) for {} records from number {} of {:?}-{}",
                 self.number,
