@@ -66,6 +66,8 @@ pub const DEVICE_PROBE_MILLISECONDS: u64 = 10;
 pub const FIGURES_MILLISECONDS: u64 = 250;
 /// How often idle connections and overdue produces are looked for, in milliseconds.
 pub const SWEEP_MILLISECONDS: u64 = 500;
+/// Producer ids that a shard has left when it asks for more: what its producers take while the quorum answers.
+pub const PRODUCER_IDS_LEFT_MIN: i64 = 250;
 /// Producers that are forgotten between two chances for other tasks.
 pub const PRODUCERS_EXPIRED_PER_STEP_MAX: usize = 256;
 /// Messages of the control thread that wait for a shard.

@@ -26,6 +26,8 @@ mod create_topics;
 mod delete_topics;
 mod errors;
 mod fetch;
+mod find_coordinator;
+mod init_producer_id;
 mod list_offsets;
 mod metadata;
 mod produce;
@@ -41,9 +43,11 @@ pub const OFFERED: &[ApiKey] = &[
     ApiKey::Fetch,
     ApiKey::ListOffsets,
     ApiKey::Metadata,
+    ApiKey::FindCoordinator,
     ApiKey::ApiVersions,
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
+    ApiKey::InitProducerId,
     ApiKey::CreatePartitions,
 ];
 
@@ -100,6 +104,8 @@ impl Api {
             ApiKey::CreateTopics => create_topics::handle(shard, &body.read()?, reply).await,
             ApiKey::DeleteTopics => delete_topics::handle(shard, &body.read()?, reply).await,
             ApiKey::CreatePartitions => create_partitions::handle(shard, &body.read()?, reply).await,
+            ApiKey::FindCoordinator => find_coordinator::handle(&body.read()?, reply),
+            ApiKey::InitProducerId => init_producer_id::handle(shard, &body.read()?, reply).await,
             other => unreachable!("{other} is not on offer"),
         }
         Ok(())

@@ -12,6 +12,7 @@ mod offsets;
 mod partition;
 pub mod prepare;
 pub mod produce;
+mod producer_ids;
 pub mod questions;
 pub mod start;
 mod topics;
@@ -40,6 +41,7 @@ use calls::Calls;
 use messages::{Answer, Message, ProduceItem, ProduceOutcome, ProduceTerms, Question};
 use partition::{Partition, Partitions};
 use produce::{Listener, ProduceCall};
+use producer_ids::ProducerIds;
 pub use topics::partition_specs;
 
 /// The store as the broker runs it.
@@ -114,6 +116,7 @@ pub struct Shard {
     calls: Calls,
     /// Produce calls that other shards have a part in.
     produces: RefCell<rustc_hash::FxHashMap<u64, Rc<ProduceCall>>>,
+    producer_ids: ProducerIds,
     random: Cell<u64>,
 }
 

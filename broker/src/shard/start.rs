@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::calls::Calls;
 use super::messages::Message;
 use super::partition::{Partition, Partitions};
+use super::producer_ids::ProducerIds;
 use super::topics::{partition_specs, topic_config};
 use super::{Shard, ShardConfig, background, inbox, wall_clock};
 use crate::api::Api;
@@ -155,6 +156,7 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
         mesh,
         calls: Calls::default(),
         produces: RefCell::default(),
+        producer_ids: ProducerIds::default(),
         random: Cell::new(rand::random()),
     });
     shard.store.set_listener(Rc::new(StoreEvents { shard: Rc::downgrade(&shard) }));
