@@ -19,15 +19,20 @@ use crate::net::replies::Ticket;
 use crate::shard::Shard;
 use reply::Reply;
 
+mod alter_configs;
 mod api_versions;
+mod config_changes;
 mod config_codes;
 mod create_partitions;
 mod create_topics;
 mod delete_topics;
+mod describe_configs;
 mod errors;
 mod fetch;
 mod find_coordinator;
+mod incremental_alter_configs;
 mod init_producer_id;
+mod list_config_resources;
 mod list_offsets;
 mod metadata;
 mod produce;
@@ -48,7 +53,11 @@ pub const OFFERED: &[ApiKey] = &[
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
     ApiKey::InitProducerId,
+    ApiKey::DescribeConfigs,
+    ApiKey::AlterConfigs,
     ApiKey::CreatePartitions,
+    ApiKey::IncrementalAlterConfigs,
+    ApiKey::ListConfigResources,
 ];
 
 /// The undecoded body of a request.
@@ -106,6 +115,12 @@ impl Api {
             ApiKey::CreatePartitions => create_partitions::handle(shard, &body.read()?, reply).await,
             ApiKey::FindCoordinator => find_coordinator::handle(&body.read()?, reply),
             ApiKey::InitProducerId => init_producer_id::handle(shard, &body.read()?, reply).await,
+            ApiKey::DescribeConfigs => describe_configs::handle(shard, &body.read()?, reply),
+            ApiKey::AlterConfigs => alter_configs::handle(shard, &body.read()?, reply).await,
+            ApiKey::IncrementalAlterConfigs => {
+                incremental_alter_configs::handle(shard, &body.read()?, reply).await;
+            }
+            ApiKey::ListConfigResources => list_config_resources::handle(shard, &body.read()?, reply),
             other => unreachable!("{other} is not on offer"),
         }
         Ok(())

@@ -74,6 +74,11 @@ pub enum Place {
 }
 
 impl<K: Hash + Eq + Copy> Repeated<K> {
+    /// Whether the name stands more than once.
+    pub fn is_repeated(&self, name: K) -> bool {
+        self.counts.contains_key(&name)
+    }
+
     /// The next occurrence of a name, in the order of the request.
     pub fn next(&mut self, name: K) -> Place {
         match self.counts.get_mut(&name) {

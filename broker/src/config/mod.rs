@@ -7,6 +7,7 @@
 //! right name and the place where it stood; nothing is silently ignored. Nothing here opens a socket or looks at the
 //! machine: what depends on the machine is computed from a [`Machine`] that the caller hands in.
 
+mod describe;
 mod error;
 mod flags;
 mod layout;

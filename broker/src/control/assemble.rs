@@ -185,6 +185,7 @@ fn start_shards(
     let shard_count = layout.shard_count();
     let budget = config.memory_budget(machine, shard_count);
     let settings = Arc::new(config.layer().clone());
+    let local_configs: Arc<[_]> = config.describe_local().into();
     let (everywhere, everywhere_seen) = watch::channel(image.sequence());
     let (ended_sender, ended) = mpsc::channel(belongings.len());
     let mut shards = Shards { mailboxes: Vec::new(), ready: Vec::new(), ended, everywhere };
@@ -200,6 +201,7 @@ fn start_shards(
             store_options: store_options(config, index, shard_count, &budget),
             sync_method: sync_method(config.journal_sync_method),
             settings: Arc::clone(&settings),
+            local_configs: Arc::clone(&local_configs),
             mesh,
             socket,
             everywhere: everywhere_seen.clone(),

@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use logic::config::{BrokerLayers, ConfigMap};
+use logic::config::{BrokerLayers, ConfigMap, Described};
 use logic::fetch::SessionCache;
 use logic::metadata::{Command, Image, Response, shard_of};
 use protocol::types::{BrokerId, PartitionKey, Timestamp, TopicId};
@@ -105,6 +105,8 @@ pub struct Shard {
     pub quorum: QuorumHandle,
     /// Raised when it is to stop.
     pub stopping: Signal,
+    /// The broker's configs that topics don't inherit, to be told.
+    pub local_configs: Arc<[Described]>,
     /// The broker's own settings, which topics inherit.
     settings: Arc<ConfigMap>,
     image: RefCell<Arc<Image>>,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use logic::config::ConfigMap;
+use logic::config::{ConfigMap, Described};
 use logic::fetch::{SessionCache, SessionOptions};
 use logic::metadata::{Delta, Image, shard_of};
 use logic::producer::ProducerTable;
@@ -58,6 +58,8 @@ pub struct StartOrder {
     pub sync_method: Option<SyncMethod>,
     /// The broker's own settings, which topics inherit.
     pub settings: Arc<ConfigMap>,
+    /// The broker's configs that topics don't inherit.
+    pub local_configs: Arc<[Described]>,
     /// Its ends of the mesh.
     pub mesh: MeshJoin<Message>,
     /// Its listening socket.
@@ -149,6 +151,7 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
         writer: RefCell::new(Writer::new()),
         quorum,
         stopping: Signal::default(),
+        local_configs: order.local_configs,
         settings,
         image: RefCell::new(Arc::clone(&image)),
         everywhere: order.everywhere,
