@@ -70,6 +70,7 @@ pub fn partition_error(error: &PartitionError) -> KafkaError {
         PartitionError::Replica(error) => replica_error(*error),
         PartitionError::Read(error) => read_error(error),
         PartitionError::Batch(_) => KafkaError::CorruptMessage,
+        PartitionError::Store(error) => store_error(error),
     }
 }
 

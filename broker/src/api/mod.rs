@@ -25,8 +25,12 @@ mod config_changes;
 mod config_codes;
 mod create_partitions;
 mod create_topics;
+mod delete_records;
 mod delete_topics;
+mod describe_cluster;
 mod describe_configs;
+mod describe_log_dirs;
+mod describe_topic_partitions;
 mod errors;
 mod fetch;
 mod find_coordinator;
@@ -35,6 +39,8 @@ mod init_producer_id;
 mod list_config_resources;
 mod list_offsets;
 mod metadata;
+mod offset_for_leader_epoch;
+mod operations;
 mod produce;
 mod reply;
 mod scatter;
@@ -52,12 +58,17 @@ pub const OFFERED: &[ApiKey] = &[
     ApiKey::ApiVersions,
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
+    ApiKey::DeleteRecords,
     ApiKey::InitProducerId,
+    ApiKey::OffsetForLeaderEpoch,
     ApiKey::DescribeConfigs,
     ApiKey::AlterConfigs,
+    ApiKey::DescribeLogDirs,
     ApiKey::CreatePartitions,
     ApiKey::IncrementalAlterConfigs,
+    ApiKey::DescribeCluster,
     ApiKey::ListConfigResources,
+    ApiKey::DescribeTopicPartitions,
 ];
 
 /// The undecoded body of a request.
@@ -121,6 +132,15 @@ impl Api {
                 incremental_alter_configs::handle(shard, &body.read()?, reply).await;
             }
             ApiKey::ListConfigResources => list_config_resources::handle(shard, &body.read()?, reply),
+            ApiKey::DescribeCluster => describe_cluster::handle(shard, &body.read()?, reply),
+            ApiKey::DescribeTopicPartitions => {
+                describe_topic_partitions::handle(shard, &body.read()?, reply);
+            }
+            ApiKey::DescribeLogDirs => describe_log_dirs::handle(shard, &body.read()?, reply).await,
+            ApiKey::OffsetForLeaderEpoch => {
+                offset_for_leader_epoch::handle(shard, &body.read()?, reply).await;
+            }
+            ApiKey::DeleteRecords => delete_records::handle(shard, &body.read()?, reply).await,
             other => unreachable!("{other} is not on offer"),
         }
         Ok(())

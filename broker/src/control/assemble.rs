@@ -236,6 +236,8 @@ fn shard_config(config: &BrokerConfig, index: u16, shard_count: u16, budget: &Me
         default_partition_count: config.num_partitions,
         default_replication_factor: i16::try_from(config.default_replication_factor).unwrap_or(i16::MAX),
         delete_topics: config.delete_topic_enable,
+        partitions_described_max: config.max_request_partition_size_limit,
+        data_directory: std::path::absolute(&config.log_dirs).unwrap_or_else(|_| config.log_dirs.clone()),
         fetch_bytes_max: config.fetch_max_bytes,
         fetch_sessions_max: usize::try_from(config.max_incremental_fetch_session_cache_slots)
             .unwrap_or(usize::MAX)

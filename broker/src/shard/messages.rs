@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use logic::replica::{Acks, EpochEnd, ReplicaError};
 use protocol::types::{LeaderEpoch, Offset, PartitionKey, Timestamp};
-use storage::store::ReadError;
+use storage::store::{ReadError, StoreError};
 
 use super::produce::{ProduceRefusal, Produced};
 
@@ -93,6 +93,10 @@ pub enum Question {
     FindOffsets(Vec<FindOffset>),
     /// Where leader epochs end.
     EpochEnds(Vec<EpochQuestion>),
+    /// Bytes of partitions' batches.
+    Sizes(Vec<PartitionKey>),
+    /// Let logs begin later, durably.
+    DeleteRecords(Vec<DeleteRecords>),
 }
 
 /// The answer to a [`Question`], element by element.
@@ -105,6 +109,10 @@ pub enum Answer {
     Offsets(Vec<Result<FoundOffset, PartitionError>>),
     /// To [`Question::EpochEnds`].
     EpochEnds(Vec<Result<Option<EpochEnd>, PartitionError>>),
+    /// To [`Question::Sizes`]; none where the partition is not here.
+    Sizes(Vec<Option<u64>>),
+    /// To [`Question::DeleteRecords`]: where the logs begin now.
+    LogStarts(Vec<Result<Offset, PartitionError>>),
 }
 
 /// A read of one partition.
@@ -188,6 +196,15 @@ pub struct EpochQuestion {
     pub asked: LeaderEpoch,
 }
 
+/// A wish to delete the first records of a partition.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteRecords {
+    /// The partition.
+    pub key: PartitionKey,
+    /// The first offset to keep; none deletes all that is committed.
+    pub below: Option<Offset>,
+}
+
 /// Why a question about a partition has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum PartitionError {
@@ -200,6 +217,9 @@ pub enum PartitionError {
     /// The log can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The log can't be changed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A batch can't be decompressed or walked to answer.
     #[error("a stored batch can't be read: {0}")]
     Batch(String),

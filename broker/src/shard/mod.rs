@@ -61,6 +61,10 @@ pub struct ShardConfig {
     pub default_replication_factor: i16,
     /// Whether topics may be deleted.
     pub delete_topics: bool,
+    /// Partitions that one DescribeTopicPartitions is answered with at most.
+    pub partitions_described_max: i32,
+    /// The data directory as clients are told of it.
+    pub data_directory: std::path::PathBuf,
     /// The most that a fetch answers with.
     pub fetch_bytes_max: usize,
     /// Fetch sessions that it keeps.

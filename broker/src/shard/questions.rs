@@ -9,10 +9,10 @@ use std::time::Duration;
 use protocol::types::{Offset, PartitionKey, Timestamp};
 
 use super::Shard;
-use super::messages::{Answer, PartitionError, Question, ReadItem, ReadOutcome};
+use super::messages::{Answer, DeleteRecords, PartitionError, Question, ReadItem, ReadOutcome};
 use super::partition::Partition;
 use crate::limits::WATCH_SECONDS_MAX;
-use crate::runtime::{Wait, sleep};
+use crate::runtime::{Wait, join_all, sleep};
 
 impl Shard {
     /// Answers a question about this shard's partitions.
@@ -43,7 +43,25 @@ impl Shard {
                 });
                 Answer::EpochEnds(ends.collect())
             }
+            Question::Sizes(keys) => {
+                let size = |key| self.store.size_bytes(self.partitions.get(key)?.slot);
+                Answer::Sizes(keys.into_iter().map(size).collect())
+            }
+            Question::DeleteRecords(wishes) => {
+                // Side by side: what the journal takes in one frame costs one sync.
+                Answer::LogStarts(join_all(wishes.into_iter().map(|wish| self.delete_records(wish))).await)
+            }
         }
+    }
+
+    /// Lets a log begin later; the answer says where, once that is durable.
+    async fn delete_records(&self, wish: DeleteRecords) -> Result<Offset, PartitionError> {
+        let partition = self.partitions.get(wish.key).ok_or(PartitionError::Unknown)?;
+        let start = partition.replica().check_delete_records(wish.below)?;
+        self.store.set_log_start(partition.slot, start).await?;
+        partition.advance(|replica| replica.on_log_start(start));
+        let begins = partition.replica().log_start();
+        Ok(begins)
     }
 
     /// Reads from partitions of this shard without waiting; `None` where any of it needs the disk.
