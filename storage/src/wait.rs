@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 ///
 /// A waiter is created before the condition is looked at, so that no change between the look and the wait is lost:
 ///
-/// ```ignore
+/// ```text
 /// loop {
 ///     let changed = notify.changed();
 ///     if condition() { break; }
