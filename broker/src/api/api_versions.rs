@@ -50,3 +50,23 @@ fn response(error: KafkaError, offered: &[ApiKey]) -> ApiVersionsResponse<'stati
         zk_migration_ready: false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::testing::in_every_version;
+
+    #[test]
+    fn the_answer_goes_into_every_version() {
+        in_every_version!(
+            ApiVersionsResponse<'_>,
+            |_version| response(KafkaError::None, OFFERED),
+            |_version, read| {
+                assert_eq!(read.api_keys.len(), OFFERED.len());
+                assert!(read.api_keys.is_sorted_by_key(|api| api.api_key));
+                let produce = &read.api_keys[0];
+                assert_eq!((produce.api_key, produce.min_version), (ApiKey::Produce.key(), 0));
+            }
+        );
+    }
+}

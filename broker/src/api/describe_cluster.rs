@@ -10,6 +10,7 @@ use protocol::messages::describe_cluster::{
 };
 use protocol::types::BrokerId;
 
+use super::endpoints::endpoints;
 use super::errors::told;
 use super::operations;
 use super::reply::Reply;
@@ -74,19 +75,14 @@ fn refusal(endpoint_type: i8, version: i16) -> Option<(KafkaError, &'static str)
     Some((if known { error } else { KafkaError::InvalidRequest }, reason))
 }
 
-/// Registered brokers are never fenced here: a broker that is gone is told all the same.
 fn brokers(image: &Image) -> Vec<DescribeClusterBroker<'_>> {
-    image
-        .brokers()
-        .filter_map(|broker| {
-            let listener = broker.listeners.first()?;
-            Some(DescribeClusterBroker {
-                broker_id: broker.id,
-                host: &listener.host,
-                port: i32::from(listener.port),
-                rack: broker.rack.as_deref(),
-                is_fenced: false,
-            })
+    endpoints(image)
+        .map(|endpoint| DescribeClusterBroker {
+            broker_id: endpoint.id,
+            host: endpoint.host,
+            port: endpoint.port,
+            rack: endpoint.rack,
+            is_fenced: false,
         })
         .collect()
 }

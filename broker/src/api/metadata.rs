@@ -7,17 +7,19 @@ use logic::metadata::{Command, Image, NewTopic, Response, Topic, TopicShape};
 use protocol::api::ApiKey;
 use protocol::error::KafkaError;
 use protocol::messages::metadata::{
-    MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
-    MetadataResponseTopic,
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
+    MetadataResponsePartition, MetadataResponseTopic,
 };
 use protocol::types::{BrokerId, TopicId};
 
+use super::endpoints::{Endpoint, endpoints};
 use super::errors::{metadata_error, told};
+use super::operations;
 use super::reply::Reply;
 use crate::shard::Shard;
 
-/// What a client without authorisation may do, where it asks: unknown.
-const OPERATIONS_UNKNOWN: i32 = i32::MIN;
+/// From this version on a topic can be asked for by its id.
+const IDS_VERSION_MIN: i16 = 12;
 
 /// One topic of the answer.
 enum Entry<'a> {
@@ -27,6 +29,9 @@ enum Entry<'a> {
 
 /// Answers.
 pub async fn handle(shard: &Rc<Shard>, request: &MetadataRequest<'_>, reply: Reply) {
+    if let Some(refused) = refused(request, reply.version()) {
+        return reply.send(&refused);
+    }
     let entries = match &request.topics {
         Some(asked) if !(asked.is_empty() && reply.version() == 0) => {
             let create = request.allow_auto_topic_creation && shard.config.auto_create_topics;
@@ -35,35 +40,63 @@ pub async fn handle(shard: &Rc<Shard>, request: &MetadataRequest<'_>, reply: Rep
         _ => shard.image().topics().map(|topic| Entry::Found(Arc::clone(topic))).collect(),
     };
     let image = shard.image();
-    let brokers = brokers(&image);
-    reply.send(&MetadataResponse {
-        throttle_time_ms: 0,
-        brokers: brokers
-            .iter()
-            .map(|(node_id, host, port)| MetadataResponseBroker {
-                node_id: *node_id,
-                host,
-                port: *port,
-                rack: None,
-            })
-            .collect(),
-        cluster_id: Some(image.cluster_id()),
-        controller_id: shard.broker_id,
-        topics: entries.iter().map(topic).collect(),
-        cluster_authorized_operations: OPERATIONS_UNKNOWN,
-        error_code: KafkaError::None.into(),
-    });
+    reply.send(&response(&image, shard.broker_id, request, &entries));
 }
 
-/// The brokers and where clients reach them.
-pub fn brokers(image: &Image) -> Vec<(BrokerId, String, i32)> {
-    image
-        .brokers()
-        .filter_map(|broker| {
-            let listener = broker.listeners.first()?;
-            Some((broker.id, listener.host.clone(), i32::from(listener.port)))
-        })
-        .collect()
+/// Versions 10 and 11 have a field for the id already, but Kafka takes names only: each topic carries the error.
+fn refused<'a>(request: &MetadataRequest<'a>, version: i16) -> Option<MetadataResponse<'a>> {
+    let asked = request.topics.as_ref().filter(|_| version < IDS_VERSION_MIN)?;
+    if asked.iter().all(|topic| topic.name.is_some() && topic.topic_id == TopicId::ZERO) {
+        return None;
+    }
+    let topic = |asked: &MetadataRequestTopic<'a>| MetadataResponseTopic {
+        error_code: told(ApiKey::Metadata, KafkaError::InvalidRequest),
+        name: Some(asked.name.unwrap_or_default()),
+        topic_id: asked.topic_id,
+        is_internal: false,
+        partitions: Vec::new(),
+        topic_authorized_operations: operations::NOT_ASKED,
+    };
+    Some(MetadataResponse {
+        throttle_time_ms: 0,
+        brokers: Vec::new(),
+        cluster_id: None,
+        controller_id: BrokerId(-1),
+        topics: asked.iter().map(topic).collect(),
+        cluster_authorized_operations: operations::NOT_ASKED,
+        error_code: KafkaError::None.into(),
+    })
+}
+
+fn response<'a>(
+    image: &'a Image,
+    controller_id: BrokerId,
+    request: &MetadataRequest<'_>,
+    entries: &'a [Entry<'a>],
+) -> MetadataResponse<'a> {
+    let if_asked = |asked, operations| if asked { operations } else { operations::NOT_ASKED };
+    let topic_operations = if_asked(request.include_topic_authorized_operations, operations::TOPIC);
+    MetadataResponse {
+        throttle_time_ms: 0,
+        brokers: endpoints(image).map(broker).collect(),
+        cluster_id: Some(image.cluster_id()),
+        controller_id,
+        topics: entries.iter().map(|entry| topic(entry, topic_operations)).collect(),
+        cluster_authorized_operations: if_asked(
+            request.include_cluster_authorized_operations,
+            operations::CLUSTER,
+        ),
+        error_code: KafkaError::None.into(),
+    }
+}
+
+fn broker(endpoint: Endpoint<'_>) -> MetadataResponseBroker<'_> {
+    MetadataResponseBroker {
+        node_id: endpoint.id,
+        host: endpoint.host,
+        port: endpoint.port,
+        rack: endpoint.rack,
+    }
 }
 
 async fn look_up<'a>(
@@ -124,7 +157,7 @@ async fn create_missing<'a>(shard: &Rc<Shard>, name: &'a str) -> Entry<'a> {
     }
 }
 
-fn topic<'a>(entry: &'a Entry<'a>) -> MetadataResponseTopic<'a> {
+fn topic<'a>(entry: &'a Entry<'a>, topic_authorized_operations: i32) -> MetadataResponseTopic<'a> {
     match entry {
         Entry::Found(topic) => MetadataResponseTopic {
             error_code: KafkaError::None.into(),
@@ -132,7 +165,7 @@ fn topic<'a>(entry: &'a Entry<'a>) -> MetadataResponseTopic<'a> {
             topic_id: topic.id,
             is_internal: false,
             partitions: partitions(topic),
-            topic_authorized_operations: OPERATIONS_UNKNOWN,
+            topic_authorized_operations,
         },
         Entry::Missing { name, id, error } => MetadataResponseTopic {
             error_code: told(ApiKey::Metadata, *error),
@@ -140,7 +173,7 @@ fn topic<'a>(entry: &'a Entry<'a>) -> MetadataResponseTopic<'a> {
             topic_id: *id,
             is_internal: false,
             partitions: Vec::new(),
-            topic_authorized_operations: OPERATIONS_UNKNOWN,
+            topic_authorized_operations,
         },
     }
 }
@@ -162,3 +195,6 @@ fn partitions(topic: &Topic) -> Vec<MetadataResponsePartition> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
