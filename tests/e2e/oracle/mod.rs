@@ -65,6 +65,9 @@ const ACCEPTED: &[(&str, &str, &str, &str)] = &[
     ("produce", "half a header", "error 2 at -1", "cut short on its way"),
     ("produce", "eleven bytes", "error 2 at -1", "cut short on its way"),
     ("produce", "magic 3", "error 87 at -1", "a format that we do not know will not be known on a retry"),
+    ("configs", "delete an unknown key", "error 40", "a mistyped key would be ignored in silence"),
+    ("configs", "operation 9", "error 42", "a client's mistake is no server's error"),
+    ("idempotence", "epoch -1", "error 87 at -1", "an id without an epoch is no producer"),
 ];
 
 /// Group, case, our answer today, and what is wrong with it. A mended one must go from the list.
