@@ -16,6 +16,8 @@ pub const REQUESTS_OPEN_PER_CONNECTION_MAX: usize = 256;
 pub const SLICES_PER_WRITE_MAX: usize = 64;
 /// Messages from one shard to another that may wait.
 pub const MESH_QUEUE_MESSAGES_MAX: usize = 1024;
+/// By how many requests one shard must lead in a connection's traffic before the connection is handed over to it.
+pub const AFFINITY_LEAD_REQUESTS: u32 = 64;
 /// How long a frame that has begun may take to end, in seconds.
 pub const FRAME_RECEIVE_SECONDS_MAX: u64 = 30;
 

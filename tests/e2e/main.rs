@@ -9,6 +9,7 @@ mod house;
 mod interop;
 mod kcat;
 mod kill;
+mod moving;
 mod oracle;
 mod suite;
 mod tools;

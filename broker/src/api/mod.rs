@@ -100,6 +100,7 @@ impl Api {
 
     async fn dispatch(
         &self,
+        connection: &Rc<Connection>,
         header: RequestHeader<'_>,
         frame: &Bytes,
         body: &[u8],
@@ -115,10 +116,12 @@ impl Api {
         let body = Body { bytes: body, version };
         match header.api {
             ApiKey::Produce => {
-                produce::handle(shard, frame, &body.read()?, reply);
+                connection.affinity.note(produce::handle(shard, frame, &body.read()?, reply));
                 shard.hold_back().await;
             }
-            ApiKey::Fetch => fetch::handle(shard, &body.read()?, reply),
+            ApiKey::Fetch => {
+                connection.affinity.note(fetch::handle(shard, connection, &body.read()?, reply));
+            }
             ApiKey::ListOffsets => list_offsets::handle(shard, &body.read()?, reply).await,
             ApiKey::Metadata => metadata::handle(shard, &body.read()?, reply).await,
             ApiKey::ApiVersions => api_versions::handle(&body.read()?, reply),
@@ -169,12 +172,16 @@ impl Service for Api {
         };
         let body = reader.rest();
         note(Activity::Api(header.api));
-        match self.dispatch(header, &frame, body, ticket).await {
+        match self.dispatch(connection, header, &frame, body, ticket).await {
             Ok(()) => ServeOutcome::Continue,
             Err(error) => {
                 tracing::debug!(peer = %connection.peer, api = %header.api, version = header.version, %error, "malformed");
                 ServeOutcome::Close
             }
         }
+    }
+
+    fn destination(&self, connection: &Connection) -> Option<usize> {
+        connection.affinity.settled().filter(|shard| *shard != self.shard.config.index)
     }
 }

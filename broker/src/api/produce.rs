@@ -49,22 +49,26 @@ struct Section {
 
 type Sections = SmallVec<[Section; 1]>;
 
-/// Takes the request; the answer follows by itself.
-pub fn handle(shard: &Rc<Shard>, frame: &Bytes, request: &ProduceRequest<'_>, reply: Reply) {
+/// Takes the request; the answer follows by itself. Returns the shard that all of it is about, if it is one.
+pub fn handle(shard: &Rc<Shard>, frame: &Bytes, request: &ProduceRequest<'_>, reply: Reply) -> Option<usize> {
     let mut sections = skeleton(request);
     let Some(acks) = Acks::from_wire(request.acks) else {
         fail_all(&mut sections, KafkaError::InvalidRequiredAcks);
-        return answer(sections, reply);
+        answer(sections, reply);
+        return None;
     };
     if request.transactional_id.is_some() {
         fail_all(&mut sections, KafkaError::InvalidRequest);
-        return answer_unless_silent(sections, acks, reply);
+        answer_unless_silent(sections, acks, reply);
+        return None;
     }
     let items = sort_out(shard, frame, request, &mut sections);
     let count = items.iter().map(|(_, items)| items.len()).sum();
     if count == 0 {
-        return answer_unless_silent(sections, acks, reply);
+        answer_unless_silent(sections, acks, reply);
+        return None;
     }
+    let only_owner = if let [(owner, _)] = items.as_slice() { Some(*owner) } else { None };
     let now = shard.now();
     let deadline = Timestamp(now.get().saturating_add(i64::from(request.timeout_ms.max(0))));
     let terms = ProduceTerms { version: reply.version(), acks, deadline };
@@ -78,6 +82,7 @@ pub fn handle(shard: &Rc<Shard>, frame: &Bytes, request: &ProduceRequest<'_>, re
     for (owner, items) in items {
         shard.produce(owner, &call, terms, items);
     }
+    only_owner
 }
 
 /// The answer's shape: every topic and partition of the request, in its order.

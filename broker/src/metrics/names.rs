@@ -36,10 +36,10 @@ metrics! {
     Count {
         BytesReceived = "received_bytes_total", "Bytes of requests read from clients.";
         BytesSent = "sent_bytes_total", "Bytes of replies written to clients.";
-        ConnectionsAccepted = "connections_accepted_total", "Connections accepted.";
+        ConnectionsAccepted = "connections_accepted_total", "Connections accepted, by the shard that accepted them.";
         ConnectionsClosed = "connections_closed_total", "Connections closed, whoever closed them.";
         ConnectionsRefused = "connections_refused_total", "Connections closed at once because of max.connections.";
-        ConnectionsMoved = "connections_moved_total", "Connections handed over to the shard of their data.";
+        ConnectionsMoved = "connections_moved_total", "Connections that left for the shard of their data.";
         RequestsForwarded = "requests_forwarded_total", "Requests that needed another shard.";
         BatchesAppended = "appended_batches_total", "Record batches appended.";
         RecordsAppended = "appended_records_total", "Records appended.";

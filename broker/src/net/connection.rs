@@ -11,15 +11,17 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use smallvec::SmallVec;
 
+use super::affinity::Affinity;
 use super::frames::{FrameError, FrameReader, SharedStream};
 use super::replies::{Departure, Replies, Ticket};
+use super::stream::MovedSocket;
 use crate::limits::{FRAME_RECEIVE_SECONDS_MAX, REQUESTS_OPEN_PER_CONNECTION_MAX, SLICES_PER_WRITE_MAX};
 use crate::metrics::{self, Count};
 
-/// What a connection is about, apart from its bytes: known to handlers, and carried along when it moves.
+/// What a connection is about, apart from its bytes: known to handlers.
 pub struct Connection {
     /// The other end.
     pub peer: SocketAddr,
@@ -29,6 +31,11 @@ pub struct Connection {
     pub received_bytes: Rc<Cell<u64>>,
     /// Bytes sent.
     pub sent_bytes: Cell<u64>,
+    /// Which shard its requests are about.
+    pub affinity: Affinity,
+    /// Requests that wait for something to happen: a connection with such a one does not move.
+    long_polls: Cell<usize>,
+    moved: Cell<bool>,
     partial: Rc<Cell<bool>>,
     seen: Cell<Progress>,
     stream: SharedStream,
@@ -51,6 +58,30 @@ pub trait Service {
         frame: Bytes,
         ticket: Ticket,
     ) -> impl Future<Output = ServeOutcome>;
+
+    /// The shard that should serve the connection instead of this one.
+    fn destination(&self, connection: &Connection) -> Option<usize>;
+}
+
+/// A connection on its way to another shard: all earlier requests are answered.
+pub struct Handover {
+    /// The shard.
+    pub to: usize,
+    /// The connection.
+    pub socket: MovedSocket,
+    /// What was received and not served.
+    pub received: BytesMut,
+}
+
+/// Counts as a long poll of its connection while it lives.
+pub struct LongPoll {
+    connection: Rc<Connection>,
+}
+
+impl Drop for LongPoll {
+    fn drop(&mut self) {
+        self.connection.long_polls.update(|count| count - 1);
+    }
 }
 
 /// What becomes of a connection after a frame.
@@ -66,12 +97,14 @@ impl Connection {
     /// A connection over `stream`, read by `reader`.
     #[must_use]
     pub fn new(peer: SocketAddr, stream: SharedStream, reader: &FrameReader, now: Instant) -> Rc<Self> {
-        metrics::add(Count::ConnectionsAccepted, 1);
         Rc::new(Self {
             peer,
             replies: Replies::new(),
             received_bytes: Rc::clone(&reader.received_bytes),
             sent_bytes: Cell::new(0),
+            affinity: Affinity::default(),
+            long_polls: Cell::new(0),
+            moved: Cell::new(false),
             partial: Rc::clone(&reader.partial),
             seen: Cell::new(Progress { at: now, bytes: 0, partial_since: None }),
             stream,
@@ -101,12 +134,23 @@ impl Connection {
         slow || now.duration_since(seen.at) > idle_max
     }
 
-    /// Reads frames and serves them until the client leaves, breaks the protocol, or the connection is closed.
+    /// A request begins to wait for something to happen.
+    #[must_use]
+    pub fn long_poll(self: &Rc<Self>) -> LongPoll {
+        self.long_polls.update(|count| count + 1);
+        LongPoll { connection: Rc::clone(self) }
+    }
+
+    /// Reads frames and serves them until the client leaves, breaks the protocol, the connection is closed, or it is to
+    /// move.
+    ///
+    /// # Errors
+    /// See [`FrameError`].
     pub async fn read<S: Service>(
         self: &Rc<Self>,
         mut reader: FrameReader,
         service: &S,
-    ) -> Result<(), FrameError> {
+    ) -> Result<Option<Handover>, FrameError> {
         let outcome = self.read_frames(&mut reader, service).await;
         self.close();
         outcome
@@ -116,17 +160,29 @@ impl Connection {
         self: &Rc<Self>,
         reader: &mut FrameReader,
         service: &S,
-    ) -> Result<(), FrameError> {
+    ) -> Result<Option<Handover>, FrameError> {
         loop {
             poll_fn(|context| self.replies.poll_below(REQUESTS_OPEN_PER_CONNECTION_MAX, context)).await;
             if self.replies.is_closed() {
-                return Ok(());
+                return Ok(None);
             }
             let (frame, grant) = reader.next().await?;
+            if self.long_polls.get() == 0
+                && let Some(to) = service.destination(self)
+            {
+                poll_fn(|context| self.replies.poll_settled(context)).await;
+                if self.replies.is_closed() {
+                    return Ok(None);
+                }
+                if let Some(socket) = self.stream.borrow_mut().detach() {
+                    self.moved.set(true);
+                    return Ok(Some(Handover { to, socket, received: reader.give_back(&frame) }));
+                }
+            }
             metrics::add(Count::BytesReceived, frame.len() as u64);
             let ticket = self.replies.ticket(grant);
             if service.serve(self, frame, ticket).await == ServeOutcome::Close {
-                return Ok(());
+                return Ok(None);
             }
         }
     }
@@ -175,7 +231,8 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        metrics::add(Count::ConnectionsClosed, 1);
+        let how = if self.moved.get() { Count::ConnectionsMoved } else { Count::ConnectionsClosed };
+        metrics::add(how, 1);
     }
 }
 

@@ -111,10 +111,16 @@ impl FrameReader {
         Ok((frame, grant))
     }
 
-    /// What was received and not handed out, for the core that takes the connection over.
+    /// Everything from `frame` on, the last that was handed out, as it was received: for the core that takes the
+    /// connection over.
     #[must_use]
-    pub fn into_received(self) -> BytesMut {
-        self.received
+    pub fn give_back(&mut self, frame: &[u8]) -> BytesMut {
+        let mut bytes = BytesMut::with_capacity(LENGTH_BYTES + frame.len() + self.received.len());
+        let length = i32::try_from(frame.len()).expect("the length came in such a prefix");
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(frame);
+        bytes.extend_from_slice(&self.received.split());
+        bytes
     }
 
     async fn receive_by_scratch(&mut self) -> Result<(), FrameError> {

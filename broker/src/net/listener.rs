@@ -4,9 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 
-use glommio::net::{AcceptedTcpStream, TcpListener};
+use glommio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::stream::MovedSocket;
 use crate::limits::LISTEN_BACKLOG;
 
 /// A bound socket that is not yet anybody's: made before the shards start, so that a taken port is found at once.
@@ -68,8 +69,10 @@ impl Listener {
     ///
     /// # Errors
     /// What the system says; too few descriptors is worth waiting for, see [`out_of_descriptors`].
-    pub async fn accept(&self) -> io::Result<AcceptedTcpStream> {
-        self.inner.shared_accept().await.map_err(io::Error::from)
+    pub async fn accept(&self) -> io::Result<MovedSocket> {
+        // glommio's own type for this leaks the descriptor when it is dropped.
+        let accepted = self.inner.shared_accept().await.map_err(io::Error::from)?;
+        Ok(MovedSocket::detach(accepted.bind_to_executor()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sockets: listening, framing, ordered replies. Knows frames, never what is in them.
 
+pub mod affinity;
 pub mod budget;
 pub mod connection;
 pub mod frames;

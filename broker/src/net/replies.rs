@@ -46,6 +46,8 @@ pub struct Replies {
     /// Why no further reply will come, once the connection is being closed.
     closed: Cell<bool>,
     writer: RefCell<Option<Waker>>,
+    /// The writer has taken replies and not come back for more: they may not have left yet.
+    unwritten: Cell<bool>,
     drained: RefCell<Option<Waker>>,
     /// Raised when the connection is being closed: who waits for anything else on its behalf waits for this too.
     pub closing: Signal,
@@ -68,6 +70,7 @@ impl Replies {
             first: Cell::new(0),
             closed: Cell::new(false),
             writer: RefCell::default(),
+            unwritten: Cell::new(false),
             drained: RefCell::default(),
             closing: Signal::default(),
         })
@@ -96,8 +99,18 @@ impl Replies {
         Poll::Pending
     }
 
+    /// Ready once every request is answered and every reply is written, or the connection is closed. Waits in the
+    /// place of [`Replies::poll_below`].
+    pub fn poll_settled(&self, context: &Context<'_>) -> Poll<()> {
+        if (self.open_count() == 0 && !self.unwritten.get()) || self.closed.get() {
+            return Poll::Ready(());
+        }
+        *self.drained.borrow_mut() = Some(context.waker().clone());
+        Poll::Pending
+    }
+
     /// The replies that may leave now, in order; `None` once the connection is closed. `departures` collects
-    /// what is to be settled when they are written.
+    /// what is to be settled when they are written. To be called again only when those taken before are written.
     pub fn poll_next(
         &self,
         context: &Context<'_>,
@@ -107,6 +120,7 @@ impl Replies {
         if self.closed.get() {
             return Poll::Ready(None);
         }
+        self.unwritten.set(false);
         let mut entries = self.entries.borrow_mut();
         let mut taken = 0;
         while let Some(Entry { slot: Slot::Answered(..), .. }) = entries.front() {
@@ -118,11 +132,12 @@ impl Replies {
             taken += 1;
         }
         self.first.set(self.first.get() + taken);
+        wake(&self.drained);
         if taken == 0 {
             *self.writer.borrow_mut() = Some(context.waker().clone());
             return Poll::Pending;
         }
-        wake(&self.drained);
+        self.unwritten.set(true);
         Poll::Ready(Some(()))
     }
 

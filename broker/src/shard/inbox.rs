@@ -5,16 +5,18 @@ use std::rc::Rc;
 use super::Shard;
 use super::messages::Message;
 use super::produce::{Listener, ProduceCall};
+use super::serving;
+use crate::api::Api;
 use crate::runtime::{MeshReceiver, spawn};
 
 /// Serves the messages of one other shard, in order, until it goes.
-pub async fn serve(shard: Rc<Shard>, receiver: MeshReceiver<Message>) {
+pub async fn serve(shard: Rc<Shard>, api: Rc<Api>, receiver: MeshReceiver<Message>) {
     while let Some(message) = receiver.receive().await {
-        take(&shard, receiver.from, message);
+        take(&shard, &api, receiver.from, message);
     }
 }
 
-fn take(shard: &Rc<Shard>, from: usize, message: Message) {
+fn take(shard: &Rc<Shard>, api: &Rc<Api>, from: usize, message: Message) {
     match message {
         Message::Ask { call, question } => {
             let shard = Rc::clone(shard);
@@ -35,5 +37,6 @@ fn take(shard: &Rc<Shard>, from: usize, message: Message) {
                 shard.note(&open, outcome);
             }
         }
+        Message::TakeOver { socket, received } => serving::take(shard, api, socket, received),
     }
 }

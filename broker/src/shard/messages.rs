@@ -1,11 +1,12 @@
 //! What shards say to each other: a closed set. Bytes go by reference, never by copy.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use logic::replica::{Acks, EpochEnd, ReplicaError};
 use protocol::types::{LeaderEpoch, Offset, PartitionKey, Timestamp};
 use storage::store::{ReadError, StoreError};
 
 use super::produce::{ProduceRefusal, Produced};
+use crate::net::stream::MovedSocket;
 
 /// Names a question of one shard until its answer comes.
 pub type CallId = u64;
@@ -41,6 +42,13 @@ pub enum Message {
         call: CallId,
         /// The outcomes.
         outcomes: Vec<ProduceOutcome>,
+    },
+    /// A connection whose requests are about the receiver's partitions.
+    TakeOver {
+        /// The connection.
+        socket: MovedSocket,
+        /// What was received and not served.
+        received: BytesMut,
     },
 }
 

@@ -14,6 +14,7 @@ pub mod prepare;
 pub mod produce;
 mod producer_ids;
 pub mod questions;
+mod serving;
 pub mod start;
 mod topics;
 

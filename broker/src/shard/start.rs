@@ -4,9 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::BytesMut;
 use logic::config::{ConfigMap, Described};
 use logic::fetch::{SessionCache, SessionOptions};
 use logic::metadata::{Delta, Image, shard_of};
@@ -29,20 +28,18 @@ use super::messages::Message;
 use super::partition::{Partition, Partitions};
 use super::producer_ids::ProducerIds;
 use super::topics::{partition_specs, topic_config};
-use super::{Shard, ShardConfig, background, inbox, wall_clock};
+use super::{Shard, ShardConfig, background, inbox, serving, wall_clock};
 use crate::api::Api;
 use crate::limits::{
-    ACCEPT_PAUSE_MILLISECONDS, DEVICE_PROBE_MILLISECONDS, FETCH_SESSION_EVICTION_MILLISECONDS,
-    FETCH_SESSION_PARTITIONS_MAX,
+    DEVICE_PROBE_MILLISECONDS, FETCH_SESSION_EVICTION_MILLISECONDS, FETCH_SESSION_PARTITIONS_MAX,
 };
-use crate::metrics::{self, Activity, Condition, Count, ShardMetrics, note};
+use crate::metrics::{self, Activity, Condition, ShardMetrics, note};
 use crate::net::budget::Budget;
-use crate::net::connection::{Connection, Connections};
-use crate::net::frames::{FrameReader, Scratch, SharedStream};
-use crate::net::listener::{BoundSocket, Listener, out_of_descriptors};
-use crate::net::stream::{ByteStream, PlainStream};
+use crate::net::connection::Connections;
+use crate::net::frames::Scratch;
+use crate::net::listener::BoundSocket;
 use crate::quorum::QuorumHandle;
-use crate::runtime::{MeshJoin, MeshReceiver, Queue, Signal, sleep, spawn, spawn_into};
+use crate::runtime::{MeshJoin, MeshReceiver, Queue, Signal, spawn_into};
 
 /// What a shard needs to start.
 pub struct StartOrder {
@@ -241,12 +238,13 @@ impl Shard {
         receivers: Vec<MeshReceiver<Message>>,
         ready: oneshot::Sender<()>,
     ) -> Result<(), ShardFailure> {
+        let api = Rc::new(Api::new(Rc::clone(self)));
         for receiver in receivers {
-            spawn_into(Queue::Latency, inbox::serve(Rc::clone(self), receiver));
+            spawn_into(Queue::Latency, inbox::serve(Rc::clone(self), Rc::clone(&api), receiver));
         }
         background::start(self);
         let listener = socket.listen().map_err(ShardFailure::Listen)?;
-        spawn_into(Queue::Latency, accept(Rc::clone(self), listener));
+        spawn_into(Queue::Latency, serving::accept(Rc::clone(self), api, listener));
         metrics::set_condition(Condition::Serving, true);
         // Nobody waits any more where the start was given up elsewhere.
         let _ = ready.send(());
@@ -279,60 +277,6 @@ impl Shard {
             tracing::error!(%error, "the store did not close in order");
         }
     }
-}
-
-/// Accepts connections until the shard stops.
-async fn accept(shard: Rc<Shard>, listener: Listener) {
-    let api = Rc::new(Api::new(Rc::clone(&shard)));
-    while !shard.stopping.is_raised() {
-        match listener.accept().await {
-            Ok(_) if shard.connections.count() >= shard.config.connections_max => {
-                metrics::add(Count::ConnectionsRefused, 1);
-                tracing::warn!(
-                    limit = shard.config.connections_max,
-                    "a connection is refused: there are too many"
-                );
-            }
-            Ok(accepted) => match PlainStream::new(accepted) {
-                Ok((stream, peer)) => serve_connection(&shard, &api, Box::new(stream), peer),
-                Err(error) => tracing::debug!(%error, "a connection was gone before it was served"),
-            },
-            Err(error) if out_of_descriptors(&error) => {
-                tracing::warn!(%error, "no connection can be accepted for now");
-                sleep(Duration::from_millis(ACCEPT_PAUSE_MILLISECONDS)).await;
-            }
-            Err(error) => tracing::debug!(%error, "a connection was not accepted"),
-        }
-    }
-}
-
-fn serve_connection(
-    shard: &Rc<Shard>,
-    api: &Rc<Api>,
-    stream: Box<dyn ByteStream>,
-    peer: std::net::SocketAddr,
-) {
-    let stream: SharedStream = Rc::new(RefCell::new(stream));
-    let reader = FrameReader::new(
-        Rc::clone(&stream),
-        Rc::clone(&shard.scratch),
-        Rc::clone(&shard.budget),
-        shard.config.request_bytes_max,
-        BytesMut::new(),
-    );
-    let connection = Connection::new(peer, stream, &reader, Instant::now());
-    shard.connections.add(&connection);
-    let (writing, api) = (Rc::clone(&connection), Rc::clone(api));
-    spawn(async move {
-        if let Err(error) = writing.write().await {
-            tracing::debug!(peer = %writing.peer, %error, "a reply was not sent");
-        }
-    });
-    spawn(async move {
-        if let Err(error) = connection.read(reader, &*api).await {
-            tracing::debug!(peer = %connection.peer, %error, "a connection ended");
-        }
-    });
 }
 
 /// Rebuilds the producers' tables while the store recovers.

@@ -16,6 +16,7 @@ use protocol::messages::fetch::FetchRequest;
 use protocol::types::{BrokerId, PartitionIndex, PartitionKey, TopicId};
 
 use super::reply::Reply;
+use crate::net::connection::Connection;
 use crate::runtime::{either, spawn};
 use crate::shard::Shard;
 use crate::shard::messages::{ReadItem, ReadOutcome};
@@ -44,22 +45,34 @@ struct Line {
     outcome: Option<ReadOutcome>,
 }
 
-/// Takes the request; the answer follows by itself.
-pub fn handle(shard: &Rc<Shard>, request: &FetchRequest<'_>, reply: Reply) {
+/// Takes the request; the answer follows by itself. Returns the shard that all of it is about, if it is one.
+pub fn handle(
+    shard: &Rc<Shard>,
+    connection: &Rc<Connection>,
+    request: &FetchRequest<'_>,
+    reply: Reply,
+) -> Option<usize> {
     let mut call = match open(shard, request, reply.version()) {
         Ok(call) => call,
-        Err(error) => return answer::refuse(session_error(error), reply),
+        Err(error) => {
+            answer::refuse(session_error(error), reply);
+            return None;
+        }
     };
+    let owner = call.reading.only_owner(shard);
     if call.reading.read_now(shard) && call.reading.is_done(shard.now()) {
-        return answer::send(call, shard, reply);
+        answer::send(call, shard, reply);
+        return owner;
     }
-    let shard = Rc::clone(shard);
+    let (shard, long_poll) = (Rc::clone(shard), connection.long_poll());
     spawn(async move {
+        let _long_poll = long_poll;
         let replies = Rc::clone(reply.ticket().replies());
         if either(call.reading.read_until_done(&shard), replies.closing.next().wait()).await {
             answer::send(call, &shard, reply);
         }
     });
+    owner
 }
 
 /// Opens the request's session, or goes on with it, and lists what is to be read.

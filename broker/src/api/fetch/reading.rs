@@ -35,6 +35,14 @@ impl Reading {
         }
     }
 
+    /// The shard that owns all of the partitions, if it is one.
+    pub fn only_owner(&self, shard: &Shard) -> Option<usize> {
+        let mut owners =
+            self.lines.iter().filter_map(|line| line.asked.ok()).map(|item| shard.owner_of(item.key));
+        let first = owners.next()?;
+        owners.all(|owner| owner == first).then_some(first)
+    }
+
     /// Reads what is in this shard's memory; false where that is not all there is to read.
     pub fn read_now(&mut self, shard: &Shard) -> bool {
         let mut items: Vec<ReadItem> = Vec::with_capacity(self.lines.len());

@@ -8,12 +8,11 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use futures_lite::future::block_on;
-use glommio::net::AcceptedTcpStream;
 use proptest::prelude::*;
 
 use super::{FrameError, FrameReader, Scratch};
 use crate::net::budget::Budget;
-use crate::net::stream::ByteStream;
+use crate::net::stream::{ByteStream, MovedSocket};
 
 /// Delivers the given pieces, one a read at most, then ends.
 struct Pieces(VecDeque<Vec<u8>>);
@@ -35,8 +34,8 @@ impl ByteStream for Pieces {
 
     fn shut_down(&self) {}
 
-    fn into_transferable(self: Box<Self>) -> Result<AcceptedTcpStream, Box<dyn ByteStream>> {
-        Err(self)
+    fn detach(&mut self) -> Option<MovedSocket> {
+        None
     }
 }
 
@@ -102,4 +101,14 @@ proptest! {
         }
         prop_assert!(matches!(block_on(reader.next()), Err(FrameError::Ended)));
     }
+}
+
+#[test]
+fn what_is_given_back_is_what_came() {
+    let mut bytes = framed(b"first");
+    bytes.extend_from_slice(&framed(b"second"));
+    bytes.extend_from_slice(b"\0\0\0");
+    let mut reader = reader(vec![bytes.clone()]);
+    let (frame, _grant) = block_on(reader.next()).expect("a whole frame came");
+    assert_eq!(reader.give_back(&frame), bytes);
 }
