@@ -125,9 +125,11 @@ fn its_debug_output_shows_no_protocol_complaint() {
     let debug = ["-X", "debug=all"];
     let produce = ["-P", "-t", &topic, "-p", "0", "-z", "zstd", "-X", "enable.idempotence=true"];
     let consume = ["-C", "-t", &topic, "-p", "0", "-o", "beginning", "-e"];
-    let writer = kcat(&[&produce[..], &debug].concat(), "one\ntwo\n");
+    // Long enough that compression pays; a batch that doesn't get smaller goes out as it is.
+    let values = ["one", "two"].map(|value| value.repeat(200));
+    let writer = kcat(&[&produce[..], &debug].concat(), &format!("{}\n{}\n", values[0], values[1]));
     let reader = kcat(&[&consume[..], &debug].concat(), "");
-    assert_eq!(reader.stdout, ["one", "two"]);
+    assert_eq!(reader.stdout, values);
     for lines in [&writer.stderr, &reader.stderr] {
         for line in lines {
             // Apache Kafka answers before its transaction coordinator is up.
