@@ -18,11 +18,28 @@ pub const SLICES_PER_WRITE_MAX: usize = 64;
 pub const MESH_QUEUE_MESSAGES_MAX: usize = 1024;
 /// By how many requests one shard must lead in a connection's traffic before the connection is handed over to it.
 pub const AFFINITY_LEAD_REQUESTS: u32 = 64;
-/// How long a frame that has begun may take to end, in seconds.
-pub const FRAME_RECEIVE_SECONDS_MAX: u64 = 30;
+/// Small frames have one part in so many of the memory of requests to themselves.
+pub const SMALL_FRAMES_PART: usize = 8;
+/// How often a frame that has begun must have brought [`FRAME_PROGRESS_BYTES_MIN`] or its end, in seconds.
+pub const FRAME_PROGRESS_SECONDS: u64 = 30;
+/// What it must bring in that time: about what a modem did.
+pub const FRAME_PROGRESS_BYTES_MIN: u64 = 64 * 1024;
+/// The same while others wait for memory, in seconds.
+pub const FRAME_PROGRESS_SHORT_SECONDS: u64 = 1;
+/// What it must bring in that time.
+pub const FRAME_PROGRESS_SHORT_BYTES_MIN: u64 = 64 * 1024;
+/// Replies of one connection that have not left; more requests are not read.
+pub const REPLY_BYTES_PER_CONNECTION_MAX: usize = 16 * 1024 * 1024;
+/// Less room than this is not worth a read, unless less is wanted.
+pub const REPLY_ROOM_BYTES_MIN: usize = 1024 * 1024;
+/// How long a client may leave its replies unread while others wait for their memory, in seconds.
+pub const REPLY_UNREAD_SECONDS_MAX: u64 = 5;
+/// When clients that don't read are closed, one part in so many of the memory of replies is set free at a time.
+pub const REPLY_UNREAD_PART: usize = 4;
 
 const _: () = assert!(FRAME_PEEK_BYTES < FRAME_LARGE_BYTES);
 const _: () = assert!(FRAME_LARGE_BYTES <= SCRATCH_BYTES);
+const _: () = assert!(FRAME_PROGRESS_SHORT_SECONDS < FRAME_PROGRESS_SECONDS);
 /// Submission slots of a shard's rings.
 pub const RING_DEPTH: usize = 512;
 /// Registered memory of a shard's ring: the least that it takes, since long-lived buffers come from the allocator.

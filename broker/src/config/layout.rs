@@ -37,12 +37,16 @@ impl ShardLayout {
 /// What one shard may hold in memory for each purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryBudget {
-    /// Everything below, and what moves: journal frames, reads ahead, producers' state.
+    /// Everything below, and what moves: open frames of the journal, reads of segments.
     pub total_bytes: u64,
     /// Requests read and not answered yet.
     pub requests_bytes: u64,
     /// Newest records, sealed and kept for consumers that keep up.
     pub tail_bytes: u64,
+    /// Replies that clients have not taken yet.
+    pub replies_bytes: u64,
+    /// Idempotent producers.
+    pub producers_bytes: u64,
 }
 
 const MEMORY_PER_SHARD_BYTES_MAX: u64 = 2 << 30;
@@ -70,7 +74,9 @@ impl BrokerConfig {
         MemoryBudget {
             total_bytes,
             requests_bytes: part(self.queued_max_request_bytes, 2),
-            tail_bytes: part(self.memory_tail_bytes, 4),
+            tail_bytes: part(self.memory_tail_bytes, 3),
+            replies_bytes: part(self.memory_replies_bytes, 1),
+            producers_bytes: part(self.memory_producers_bytes, 1),
         }
     }
 
@@ -127,7 +133,12 @@ impl BrokerConfig {
             refuse("advertised.listeners", "no client can connect to it: name a host or address".to_owned());
         }
         if let Some(memory) = self.memory_bytes {
-            let given = [self.queued_max_request_bytes, self.memory_tail_bytes];
+            let given = [
+                self.queued_max_request_bytes,
+                self.memory_tail_bytes,
+                self.memory_replies_bytes,
+                self.memory_producers_bytes,
+            ];
             let parts: u64 = given.iter().flatten().sum();
             if parts > memory {
                 refuse("memory.bytes", format!("its parts alone are {parts}: raise it or lower them"));

@@ -307,8 +307,14 @@ configuration! {
         /// Unset: a quarter.
         "queued.max.request.bytes" => queued_max_request_bytes: Option<u64> = "", in (1 << 20, 1 << 50);
         /// The part of it for the newest records, from which consumers that keep up are served.
-        /// Unset: half.
+        /// Unset: three eighths.
         "memory.tail.bytes" => memory_tail_bytes: Option<u64> = "", in (1 << 20, 1 << 50);
+        /// The part of it for replies that clients have not taken yet; past it no fetch is read for.
+        /// Unset: an eighth.
+        "memory.replies.bytes" => memory_replies_bytes: Option<u64> = "", in (1 << 20, 1 << 50);
+        /// The part of it for what is known of idempotent producers, about 200 bytes each; past it those are forgotten
+        /// that were silent for longest. Unset: an eighth.
+        "memory.producers.bytes" => memory_producers_bytes: Option<u64> = "", in (1 << 20, 1 << 50);
     }
     "Journal and disk" {
         /// How large the journal of each shard may grow.

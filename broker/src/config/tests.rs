@@ -309,7 +309,9 @@ fn memory_is_divided_among_shards_and_purposes() {
     assert_eq!(budget(&[], 4).total_bytes, 1 << 30, "half of the machine");
     assert_eq!(budget(&["memory.bytes=256MiB"], 2).total_bytes, 128 << 20);
     assert_eq!(budget(&["memory.bytes=256MiB"], 2).requests_bytes, 32 << 20);
-    assert_eq!(budget(&["memory.bytes=256MiB"], 2).tail_bytes, 64 << 20);
+    assert_eq!(budget(&["memory.bytes=256MiB"], 2).tail_bytes, 48 << 20);
+    assert_eq!(budget(&["memory.bytes=256MiB"], 2).replies_bytes, 16 << 20);
+    assert_eq!(budget(&["memory.bytes=256MiB"], 2).producers_bytes, 16 << 20);
     assert_eq!(budget(&["memory.tail.bytes=100MiB"], 2).tail_bytes, 50 << 20);
 }
 

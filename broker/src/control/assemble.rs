@@ -246,6 +246,8 @@ fn shard_config(config: &BrokerConfig, index: u16, shard_count: u16, budget: &Me
         idle_max: config.connections_max_idle,
         connections_max: connections_max.div_ceil(usize::from(shard_count)),
         requests_bytes: usize::try_from(budget.requests_bytes).unwrap_or(usize::MAX),
+        replies_bytes: usize::try_from(budget.replies_bytes).unwrap_or(usize::MAX),
+        producers_bytes: usize::try_from(budget.producers_bytes).unwrap_or(usize::MAX),
         retention_interval: config.log_retention_check_interval,
         producer_expiry_interval: config.producer_id_expiration_check_interval,
         producer_expiry_ms: i64::try_from(config.producer_id_expiration.as_millis()).unwrap_or(i64::MAX),

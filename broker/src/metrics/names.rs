@@ -64,6 +64,8 @@ metrics! {
         FetchesParked = "parked_fetches", "Fetches waiting for records.";
         RequestBytes = "request_memory_bytes", "Memory of requests in progress.";
         RequestBytesMax = "request_memory_max_bytes", "Memory that requests in progress may take.";
+        ReplyBytes = "reply_memory_bytes", "Memory of replies that clients have not taken.";
+        ReplyBytesMax = "reply_memory_max_bytes", "Memory that such replies may take.";
         TailBytes = "tail_cache_bytes", "Memory of the newest records.";
         JournalUsedBytes = "journal_used_bytes", "Journal not destaged yet.";
         JournalMaxBytes = "journal_max_bytes", "How large the journal may grow.";

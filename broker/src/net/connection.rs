@@ -15,10 +15,15 @@ use bytes::{Buf, Bytes, BytesMut};
 use smallvec::SmallVec;
 
 use super::affinity::Affinity;
-use super::frames::{FrameError, FrameReader, SharedStream};
+use super::budget::Budget;
+use super::frames::{FrameError, FrameReader, Intake, SharedStream};
 use super::replies::{Departure, Replies, Ticket};
 use super::stream::MovedSocket;
-use crate::limits::{FRAME_RECEIVE_SECONDS_MAX, REQUESTS_OPEN_PER_CONNECTION_MAX, SLICES_PER_WRITE_MAX};
+use crate::limits::{
+    FRAME_PROGRESS_BYTES_MIN, FRAME_PROGRESS_SECONDS, FRAME_PROGRESS_SHORT_BYTES_MIN,
+    FRAME_PROGRESS_SHORT_SECONDS, REPLY_UNREAD_PART, REPLY_UNREAD_SECONDS_MAX,
+    REQUESTS_OPEN_PER_CONNECTION_MAX, SLICES_PER_WRITE_MAX,
+};
 use crate::metrics::{self, Count};
 
 /// What a connection is about, apart from its bytes: known to handlers.
@@ -36,17 +41,36 @@ pub struct Connection {
     /// Requests that wait for something to happen: a connection with such a one does not move.
     long_polls: Cell<usize>,
     moved: Cell<bool>,
-    partial: Rc<Cell<bool>>,
-    seen: Cell<Progress>,
+    intake: Rc<Cell<Intake>>,
+    seen: Cell<Seen>,
     stream: SharedStream,
 }
 
-/// When a connection was last seen to move, for the idle sweep.
+/// What the sweep saw of a connection.
 #[derive(Clone, Copy)]
-struct Progress {
+struct Seen {
+    /// When it last moved in either direction.
+    moved: Moved,
+    /// When its client last took bytes, or had none to take.
+    sent: Moved,
+    /// When it began to wait for the rest of a frame, or for more of it.
+    receiving: Option<(Intake, Moved)>,
+}
+
+/// A moment, and how many bytes had gone by then.
+#[derive(Clone, Copy)]
+struct Moved {
     at: Instant,
     bytes: u64,
-    partial_since: Option<Instant>,
+}
+
+/// What the sweep asks of clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// How long a connection may be silent.
+    pub idle_max: Duration,
+    /// Others wait for the memory that half a request holds.
+    pub is_request_memory_short: bool,
 }
 
 /// Takes frames of a connection. `serve` returns once the next frame may be taken, which may be before the reply.
@@ -99,14 +123,14 @@ impl Connection {
     pub fn new(peer: SocketAddr, stream: SharedStream, reader: &FrameReader, now: Instant) -> Rc<Self> {
         Rc::new(Self {
             peer,
-            replies: Replies::new(),
+            replies: Replies::new(reader.replies_budget()),
             received_bytes: Rc::clone(&reader.received_bytes),
             sent_bytes: Cell::new(0),
             affinity: Affinity::default(),
             long_polls: Cell::new(0),
             moved: Cell::new(false),
-            partial: Rc::clone(&reader.partial),
-            seen: Cell::new(Progress { at: now, bytes: 0, partial_since: None }),
+            intake: Rc::clone(&reader.intake),
+            seen: Cell::new(Seen::new(now)),
             stream,
         })
     }
@@ -117,21 +141,25 @@ impl Connection {
         self.stream.borrow().shut_down();
     }
 
-    /// Whether the idle sweep should close it: nothing has gone in or out for `idle_max` (a client that does not read
-    /// its replies among them), or a frame has begun and not ended in time.
-    pub fn overdue(&self, now: Instant, idle_max: Duration) -> bool {
+    /// Whether the sweep should close it: nothing has gone in or out for long (a client that does not read its replies
+    /// among them), or a frame has begun and hardly goes on. Call it at every sweep: it compares with the last one.
+    pub fn is_overdue(&self, now: Instant, patience: &Patience) -> bool {
+        let (received, sent) = (self.received_bytes.get(), self.sent_bytes.get());
         let mut seen = self.seen.get();
-        let bytes = self.received_bytes.get() + self.sent_bytes.get();
-        if bytes != seen.bytes {
-            seen.at = now;
-            seen.bytes = bytes;
+        seen.moved.note(now, received + sent);
+        seen.sent.note(now, sent);
+        if self.replies.unsent_bytes() == 0 {
+            seen.sent.at = now;
         }
-        seen.partial_since = if self.partial.get() { seen.partial_since.or(Some(now)) } else { None };
+        let is_slow = seen.is_receiving_slowly(now, self.intake.get(), received, patience);
         self.seen.set(seen);
-        let slow = seen
-            .partial_since
-            .is_some_and(|since| now.duration_since(since) > Duration::from_secs(FRAME_RECEIVE_SECONDS_MAX));
-        slow || now.duration_since(seen.at) > idle_max
+        is_slow || now.duration_since(seen.moved.at) > patience.idle_max
+    }
+
+    /// For how long its client has left replies unread, as of the last sweep.
+    #[must_use]
+    pub fn unread_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.seen.get().sent.at)
     }
 
     /// A request begins to wait for something to happen.
@@ -202,10 +230,7 @@ impl Connection {
                 self.close();
                 return Err(error);
             }
-            let now = Instant::now();
-            for departure in departures.drain(..) {
-                departure.timing.sent(now);
-            }
+            self.replies.settle(&mut departures, Instant::now());
         }
         Ok(())
     }
@@ -226,6 +251,51 @@ impl Connection {
             advance(parts, written);
         }
         Ok(())
+    }
+}
+
+impl Seen {
+    fn new(now: Instant) -> Self {
+        let moved = Moved { at: now, bytes: 0 };
+        Self { moved, sent: moved, receiving: None }
+    }
+
+    /// Whether a frame that has begun brings too little in the time it has; judged at the end of that time.
+    fn is_receiving_slowly(
+        &mut self,
+        now: Instant,
+        intake: Intake,
+        received: u64,
+        patience: &Patience,
+    ) -> bool {
+        if !matches!(intake, Intake::Receiving(_)) {
+            self.receiving = None;
+            return false;
+        }
+        let seen = (intake, Moved { at: now, bytes: received });
+        let (before, since) = *self.receiving.get_or_insert(seen);
+        if before != intake {
+            self.receiving = Some(seen);
+            return false;
+        }
+        let (seconds, bytes_min) = if patience.is_request_memory_short {
+            (FRAME_PROGRESS_SHORT_SECONDS, FRAME_PROGRESS_SHORT_BYTES_MIN)
+        } else {
+            (FRAME_PROGRESS_SECONDS, FRAME_PROGRESS_BYTES_MIN)
+        };
+        if now.duration_since(since.at) < Duration::from_secs(seconds) {
+            return false;
+        }
+        self.receiving = Some(seen);
+        received - since.bytes < bytes_min
+    }
+}
+
+impl Moved {
+    fn note(&mut self, now: Instant, bytes: u64) {
+        if bytes != self.bytes {
+            *self = Self { at: now, bytes };
+        }
     }
 }
 
@@ -267,17 +337,46 @@ impl Connections {
         self.open.borrow().iter().filter(|connection| connection.strong_count() > 0).count()
     }
 
-    /// Closes what is overdue and forgets what has ended; returns how many it closed.
-    pub fn sweep(&self, now: Instant, idle_max: Duration) -> usize {
+    /// Closes what is overdue and forgets what has ended. Where replies wait for memory, closes those clients too that have
+    /// left theirs unread for longest. Returns how many it closed.
+    pub fn sweep(&self, now: Instant, idle_max: Duration, budget: &Budget) -> usize {
+        let patience = Patience { idle_max, is_request_memory_short: budget.is_short() };
         let mut closed = 0;
         self.open.borrow_mut().retain(|connection| {
             let Some(connection) = connection.upgrade() else { return false };
-            if !connection.replies.is_closed() && connection.overdue(now, idle_max) {
+            if !connection.replies.is_closed() && connection.is_overdue(now, &patience) {
                 connection.close();
                 closed += 1;
             }
             true
         });
+        if budget.replies.is_short() {
+            closed += self.close_unread(now, budget.replies.limit_bytes() / REPLY_UNREAD_PART);
+        }
+        closed
+    }
+
+    /// Closes the connections whose replies were left unread for longest, until they held `wanted_bytes`.
+    fn close_unread(&self, now: Instant, wanted_bytes: usize) -> usize {
+        let open = self.open.borrow();
+        let unread_max = Duration::from_secs(REPLY_UNREAD_SECONDS_MAX);
+        let mut unread: Vec<(Duration, Rc<Connection>)> = open
+            .iter()
+            .filter_map(std::rc::Weak::upgrade)
+            .map(|connection| (connection.unread_for(now), connection))
+            .filter(|(unread_for, connection)| *unread_for > unread_max && !connection.replies.is_closed())
+            .collect();
+        unread.sort_unstable_by_key(|(unread_for, _)| std::cmp::Reverse(*unread_for));
+        let mut freed_bytes = 0;
+        let mut closed = 0;
+        for (_, connection) in unread {
+            if freed_bytes >= wanted_bytes {
+                break;
+            }
+            freed_bytes += connection.replies.unsent_bytes();
+            connection.close();
+            closed += 1;
+        }
         closed
     }
 
@@ -288,3 +387,6 @@ impl Connections {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,9 @@
 //! Cuts a stream of bytes into request frames: a 4-byte big-endian length, then that many bytes.
 //!
 //! An idle connection owns no buffer: bytes are received into the shard's scratch buffer and copied into one of
-//! exactly their size. Of a frame larger than what came with its head, the rest is received in place. Memory for a
-//! frame is granted by the shard's [`Budget`] before it is allocated, and it is allocated as bytes come in, so a
-//! length prefix alone costs nothing.
+//! exactly their size. Of a frame larger than what came with its head, the rest is received in place. Memory is granted
+//! by the shard's [`Budget`] before it is received into: for a small frame at once, for a large one as its bytes come, so
+//! that a length prefix alone costs next to nothing.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 
 use super::budget::{Budget, Grant};
+use super::reply_budget::ReplyBudget;
 use super::stream::ByteStream;
 use crate::limits::{FRAME_GROWTH_BYTES_MAX, FRAME_LARGE_BYTES, FRAME_PEEK_BYTES, SCRATCH_BYTES};
 
@@ -58,8 +59,20 @@ pub struct FrameReader {
     expects_large: bool,
     /// Bytes received so far, ever.
     pub received_bytes: Rc<Cell<u64>>,
-    /// A frame has begun and not ended: a slow sender is recognised by it.
-    pub partial: Rc<Cell<bool>>,
+    /// What it is at, for the sweep that ends slow senders.
+    pub intake: Rc<Cell<Intake>>,
+}
+
+/// What the reader of a connection is at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Intake {
+    /// No frame has begun.
+    #[default]
+    Idle,
+    /// It waits for memory: the client can do nothing about it.
+    Waiting,
+    /// It waits for the rest of a frame, which began after so many bytes of the connection.
+    Receiving(u64),
 }
 
 impl FrameReader {
@@ -80,8 +93,14 @@ impl FrameReader {
             received,
             expects_large: false,
             received_bytes: Rc::default(),
-            partial: Rc::default(),
+            intake: Rc::default(),
         }
+    }
+
+    /// Where the replies to its frames take their memory from.
+    #[must_use]
+    pub fn replies_budget(&self) -> &Rc<ReplyBudget> {
+        &self.budget.replies
     }
 
     /// The next frame without its length, and the grant for its memory.
@@ -100,15 +119,43 @@ impl FrameReader {
             .filter(|length| *length <= self.frame_bytes_max)
             .ok_or(FrameError::Length(declared))?;
         let whole = LENGTH_BYTES + length;
-        let grant = self.budget.take(whole).await;
-        self.partial.set(true);
-        while self.received.len() < whole {
-            self.receive_in_place(whole - self.received.len()).await?;
+        let began = self.received_bytes.get();
+        let mut grant = self.budget.frame(whole);
+        if whole < FRAME_LARGE_BYTES {
+            self.pay(&mut grant, whole).await;
         }
-        self.partial.set(false);
+        while self.received.len() < whole {
+            if grant.held_bytes() <= self.received.len() {
+                let received = self.received.len();
+                self.pay(&mut grant, whole.min(received + self.step_bytes(received))).await;
+            }
+            self.intake.set(Intake::Receiving(began));
+            self.receive_in_place(grant.held_bytes() - self.received.len()).await?;
+        }
+        self.pay(&mut grant, whole).await;
+        self.intake.set(Intake::Idle);
+        grant.complete();
         self.expects_large = whole >= FRAME_LARGE_BYTES;
         let frame = self.received.split_to(whole).freeze().slice(LENGTH_BYTES..);
         Ok((frame, grant))
+    }
+
+    /// How much to ask for ahead of a frame of which so much is there: generous in good times, else as much again.
+    fn step_bytes(&self, received: usize) -> usize {
+        if self.budget.is_ample() {
+            FRAME_GROWTH_BYTES_MAX
+        } else {
+            received.clamp(FRAME_PEEK_BYTES, FRAME_GROWTH_BYTES_MAX)
+        }
+    }
+
+    /// Has the grant hold so many bytes of its frame.
+    async fn pay(&self, grant: &mut Grant, bytes: usize) {
+        let more = bytes - grant.held_bytes();
+        if more > 0 && !grant.grow_now(more) {
+            self.intake.set(Intake::Waiting);
+            grant.grow(more).await;
+        }
     }
 
     /// Everything from `frame` on, the last that was handed out, as it was received: for the core that takes the
@@ -139,7 +186,7 @@ impl FrameReader {
     }
 
     async fn receive_in_place(&mut self, missing: usize) -> Result<(), FrameError> {
-        self.received.reserve(missing.min(FRAME_GROWTH_BYTES_MAX.max(self.received.len())));
+        self.received.reserve(missing);
         let Self { stream, received, .. } = self;
         let count =
             poll_fn(|context| poll_into_spare(&mut **stream.borrow_mut(), context, received, missing))

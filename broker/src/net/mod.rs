@@ -6,4 +6,5 @@ pub mod connection;
 pub mod frames;
 pub mod listener;
 pub mod replies;
+pub mod reply_budget;
 pub mod stream;

@@ -3,16 +3,22 @@
 //! Requests are answered out of order inside the broker (a produce waits for its sync, a fetch for data), but a
 //! Kafka client matches replies to requests by order. Each request takes a [`Ticket`]; a reply leaves once all
 //! earlier tickets are answered.
+//!
+//! What a request holds of the shard's memory is given back when it is answered; from then on its reply counts, until the
+//! kernel has taken it. A connection whose replies pile up is not read on.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use bytes::Bytes;
 use protocol::api::ApiKey;
 
 use super::budget::Grant;
+use super::reply_budget::{ReplyBudget, Room};
+use crate::limits::REPLY_BYTES_PER_CONNECTION_MAX;
 use crate::metrics::Timing;
 use crate::runtime::Signal;
 
@@ -20,27 +26,24 @@ use crate::runtime::Signal;
 pub type Reply = Vec<Bytes>;
 
 enum Slot {
-    Open,
-    Answered(Reply, Timing),
+    /// Not answered yet, and what the request holds of the shard's memory until then.
+    Open {
+        _held: Grant,
+    },
+    Answered(Reply, Departure),
 }
 
 /// What is settled once a reply has left.
 pub struct Departure {
-    /// What the request held of the shard's memory.
-    pub grant: Option<Grant>,
-    /// When it came, and when it was answered.
-    pub timing: Timing,
-}
-
-struct Entry {
-    slot: Slot,
-    /// What the request holds of the shard's memory until its reply is handed to the socket.
-    grant: Option<Grant>,
+    /// What the reply holds of the shard's memory.
+    room: Room,
+    /// When the request came, and when it was answered.
+    timing: Timing,
 }
 
 /// The queue of open requests and finished replies of one connection.
 pub struct Replies {
-    entries: RefCell<VecDeque<Entry>>,
+    entries: RefCell<VecDeque<Slot>>,
     /// The sequence number of the first entry.
     first: Cell<u64>,
     /// Why no further reply will come, once the connection is being closed.
@@ -49,6 +52,11 @@ pub struct Replies {
     /// The writer has taken replies and not come back for more: they may not have left yet.
     unwritten: Cell<bool>,
     drained: RefCell<Option<Waker>>,
+    /// Bytes of replies that have not left.
+    unsent_bytes: Cell<usize>,
+    budget: Rc<ReplyBudget>,
+    /// Raised when replies go to the socket: a request may have become the first that is open.
+    moved: Signal,
     /// Raised when the connection is being closed: who waits for anything else on its behalf waits for this too.
     pub closing: Signal,
 }
@@ -62,9 +70,9 @@ pub struct Ticket {
 }
 
 impl Replies {
-    /// An empty queue.
+    /// An empty queue, whose replies take their memory from `budget`.
     #[must_use]
-    pub fn new() -> Rc<Self> {
+    pub fn new(budget: &Rc<ReplyBudget>) -> Rc<Self> {
         Rc::new(Self {
             entries: RefCell::default(),
             first: Cell::new(0),
@@ -72,15 +80,18 @@ impl Replies {
             writer: RefCell::default(),
             unwritten: Cell::new(false),
             drained: RefCell::default(),
+            unsent_bytes: Cell::new(0),
+            budget: Rc::clone(budget),
+            moved: Signal::default(),
             closing: Signal::default(),
         })
     }
 
-    /// Takes the next place in the order of replies, holding `grant` until that reply has left.
+    /// Takes the next place in the order of replies, holding `grant` until that reply is known.
     pub fn ticket(self: &Rc<Self>, grant: Grant) -> Ticket {
         let mut entries = self.entries.borrow_mut();
         let sequence = self.first.get() + entries.len() as u64;
-        entries.push_back(Entry { slot: Slot::Open, grant: Some(grant) });
+        entries.push_back(Slot::Open { _held: grant });
         Ticket { replies: Rc::clone(self), sequence, timing: Timing::received(), done: false }
     }
 
@@ -90,9 +101,17 @@ impl Replies {
         self.entries.borrow().len()
     }
 
-    /// Ready once fewer than `count` requests are open. One task waits at a time: the connection's reader.
+    /// Bytes of replies that have not left.
+    #[must_use]
+    pub fn unsent_bytes(&self) -> usize {
+        self.unsent_bytes.get()
+    }
+
+    /// Ready once fewer than `count` requests are open and replies don't pile up. One task waits at a time: the
+    /// connection's reader.
     pub fn poll_below(&self, count: usize, context: &Context<'_>) -> Poll<()> {
-        if self.open_count() < count || self.closed.get() {
+        let is_low = self.open_count() < count && self.unsent_bytes() < REPLY_BYTES_PER_CONNECTION_MAX;
+        if is_low || self.closed.get() {
             return Poll::Ready(());
         }
         *self.drained.borrow_mut() = Some(context.waker().clone());
@@ -123,12 +142,10 @@ impl Replies {
         self.unwritten.set(false);
         let mut entries = self.entries.borrow_mut();
         let mut taken = 0;
-        while let Some(Entry { slot: Slot::Answered(..), .. }) = entries.front() {
-            let Some(Entry { slot: Slot::Answered(reply, timing), grant }) = entries.pop_front() else {
-                break;
-            };
+        while let Some(Slot::Answered(..)) = entries.front() {
+            let Some(Slot::Answered(reply, departure)) = entries.pop_front() else { break };
             out.extend(reply);
-            departures.push(Departure { grant, timing });
+            departures.push(departure);
             taken += 1;
         }
         self.first.set(self.first.get() + taken);
@@ -138,14 +155,27 @@ impl Replies {
             return Poll::Pending;
         }
         self.unwritten.set(true);
+        self.moved.raise();
         Poll::Ready(Some(()))
+    }
+
+    /// Replies were given to the kernel at `now`.
+    pub fn settle(&self, departures: &mut Vec<Departure>, now: Instant) {
+        for departure in departures.drain(..) {
+            self.unsent_bytes.set(self.unsent_bytes.get() - departure.room.bytes());
+            departure.timing.sent(now);
+        }
+        wake(&self.drained);
     }
 
     /// No reply will be taken any more: wakes all who wait.
     pub fn close(&self) {
         self.closed.set(true);
+        // What they hold is free at once, however long handlers keep their tickets.
+        self.entries.borrow_mut().clear();
         wake(&self.writer);
         wake(&self.drained);
+        self.moved.raise();
         self.closing.raise();
     }
 
@@ -163,8 +193,10 @@ impl Replies {
         let index =
             usize::try_from(sequence - self.first.get()).expect("a ticket is younger than the first entry");
         let entry = &mut entries[index];
-        assert!(matches!(entry.slot, Slot::Open), "a request is answered once");
-        entry.slot = Slot::Answered(reply, timing);
+        assert!(matches!(entry, Slot::Open { .. }), "a request is answered once");
+        let bytes = reply.iter().map(Bytes::len).sum();
+        self.unsent_bytes.set(self.unsent_bytes.get() + bytes);
+        *entry = Slot::Answered(reply, Departure { room: self.budget.charge(bytes), timing });
         if index == 0 {
             wake(&self.writer);
         }
@@ -193,6 +225,36 @@ impl Ticket {
     /// Its handler begins: the request is of this API.
     pub fn begin(&mut self, api: ApiKey) {
         self.timing.begin(api);
+    }
+
+    /// Room for an answer of `wanted_bytes`, or of less; none where that has to wait: for the shard's other replies, or for
+    /// those before this one.
+    #[must_use]
+    pub fn room_now(&self, wanted_bytes: usize) -> Option<Room> {
+        let is_first = self.is_first();
+        if !is_first && self.replies.unsent_bytes() >= REPLY_BYTES_PER_CONNECTION_MAX {
+            return None;
+        }
+        self.replies.budget.room_now(wanted_bytes, is_first)
+    }
+
+    /// Waits for room. What has to wait waits until it is the first that its connection has open, so that its answer can
+    /// leave when it is there: replies that wait for each other would hold their memory for ever.
+    pub async fn room(&self, wanted_bytes: usize) -> Room {
+        if let Some(room) = self.room_now(wanted_bytes) {
+            return room;
+        }
+        loop {
+            let moved = self.replies.moved.next();
+            if self.is_first() {
+                return self.replies.budget.room(wanted_bytes).await;
+            }
+            moved.wait().await;
+        }
+    }
+
+    fn is_first(&self) -> bool {
+        self.sequence <= self.replies.first.get()
     }
 
     /// The queue that this ticket is of.

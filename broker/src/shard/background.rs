@@ -32,7 +32,7 @@ pub(super) async fn pause(shard: &Shard, duration: Duration) -> bool {
 /// Closes idle connections and answers produces whose time is up.
 async fn sweep(shard: Rc<Shard>) {
     while pause(&shard, Duration::from_millis(SWEEP_MILLISECONDS)).await {
-        shard.connections.sweep(Instant::now(), shard.config.idle_max);
+        shard.connections.sweep(Instant::now(), shard.config.idle_max, &shard.budget);
         let now = shard.now();
         for partition in shard.partitions.all() {
             for pending in partition.expired(now) {

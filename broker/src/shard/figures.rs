@@ -19,6 +19,8 @@ pub async fn publish(shard: Rc<Shard>) {
         metrics::set(Gauge::Partitions, shard.partitions.count() as u64);
         metrics::set(Gauge::RequestBytes, shard.budget.used_bytes() as u64);
         metrics::set(Gauge::RequestBytesMax, shard.config.requests_bytes as u64);
+        metrics::set(Gauge::ReplyBytes, shard.budget.replies.used_bytes() as u64);
+        metrics::set(Gauge::ReplyBytesMax, shard.config.replies_bytes as u64);
         metrics::set_condition(Condition::DiskFull, matches!(shard.store.admit(0), Admission::Full));
         before = now;
     }

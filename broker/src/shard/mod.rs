@@ -78,6 +78,10 @@ pub struct ShardConfig {
     pub connections_max: usize,
     /// Memory for requests.
     pub requests_bytes: usize,
+    /// Memory for replies.
+    pub replies_bytes: usize,
+    /// Memory for what is known of idempotent producers.
+    pub producers_bytes: usize,
     /// How often old segments are looked for.
     pub retention_interval: std::time::Duration,
     /// How often silent producers are looked for.

@@ -34,7 +34,7 @@ use crate::limits::{
     DEVICE_PROBE_MILLISECONDS, FETCH_SESSION_EVICTION_MILLISECONDS, FETCH_SESSION_PARTITIONS_MAX,
 };
 use crate::metrics::{self, Activity, Condition, ShardMetrics, note};
-use crate::net::budget::Budget;
+use crate::net::budget::{Budget, BudgetLimits};
 use crate::net::connection::Connections;
 use crate::net::frames::Scratch;
 use crate::net::listener::BoundSocket;
@@ -127,7 +127,11 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
     };
     let store_options = StoreOptions { sync_method, ..store_options };
     let (store, recovered) = ShardStore::open(disk, store_options, specs, &mut producers).await?;
-    let budget = Budget::new(config.requests_bytes);
+    let budget = Budget::new(BudgetLimits {
+        requests_bytes: config.requests_bytes,
+        frame_bytes_max: config.request_bytes_max,
+        replies_bytes: config.replies_bytes,
+    });
     let sessions = SessionCache::new(SessionOptions {
         slots_max: config.fetch_sessions_max,
         partitions_max: FETCH_SESSION_PARTITIONS_MAX,

@@ -60,7 +60,11 @@ pub fn handle(
         }
     };
     let owner = call.reading.only_owner(shard);
-    if call.reading.read_now(shard) && call.reading.is_done(shard.now()) {
+    if let Some(room) = reply.ticket().room_now(call.reading.wanted_bytes())
+        && call.reading.read_now(shard, &room)
+        && call.reading.is_done(shard.now())
+    {
+        drop(room);
         answer::send(call, shard, reply);
         return owner;
     }
@@ -68,7 +72,11 @@ pub fn handle(
     spawn(async move {
         let _long_poll = long_poll;
         let replies = Rc::clone(reply.ticket().replies());
-        if either(call.reading.read_until_done(&shard), replies.closing.next().wait()).await {
+        let mut room = None;
+        let read = async { room = Some(call.reading.read_until_done(&shard, reply.ticket()).await) };
+        if either(read, replies.closing.next().wait()).await {
+            // The answer is charged for as it is, at once.
+            drop(room);
             answer::send(call, &shard, reply);
         }
     });

@@ -7,19 +7,27 @@ use std::task::Poll;
 
 use protocol::messages::fetch::FetchRequest;
 use protocol::types::{Offset, PartitionKey, Timestamp};
+use smallvec::SmallVec;
 
 use super::super::scatter::scatter;
 use super::Line;
+use crate::net::replies::Ticket;
+use crate::net::reply_budget::Room;
 use crate::shard::Shard;
 use crate::shard::messages::{Answer, Question, ReadItem};
 use crate::shard::questions::Share;
 
-/// What a fetch reads, and how long it waits for how much.
+/// What a fetch reads, and how long it waits for how much. It reads no more than the room that it is given, and holds
+/// nothing while it waits for records.
 pub struct Reading {
     /// The partitions, in the order in which they share the bytes.
     pub lines: Vec<Line>,
     bytes_min: usize,
     bytes_max: usize,
+    /// What it would like to read at a time.
+    wanted_bytes: usize,
+    /// The shards that it reads from.
+    owner_count: usize,
     deadline: Timestamp,
 }
 
@@ -27,10 +35,14 @@ impl Reading {
     /// The reading that a request asks for.
     pub fn new(request: &FetchRequest<'_>, lines: Vec<Line>, shard: &Shard) -> Self {
         let bytes = |wanted: i32| usize::try_from(wanted).unwrap_or(0);
+        let bytes_max = bytes(request.max_bytes).min(shard.config.fetch_bytes_max);
+        let owners = bytes_by_owner(&lines, shard);
         Self {
             lines,
             bytes_min: bytes(request.min_bytes),
-            bytes_max: bytes(request.max_bytes).min(shard.config.fetch_bytes_max),
+            bytes_max,
+            wanted_bytes: owners.iter().map(|(_, bytes)| (*bytes).min(bytes_max)).sum(),
+            owner_count: owners.len().max(1),
             deadline: Timestamp(shard.now().get().saturating_add(i64::from(request.max_wait_ms.max(0)))),
         }
     }
@@ -43,8 +55,18 @@ impl Reading {
         owners.all(|owner| owner == first).then_some(first)
     }
 
+    /// The room that it would like for what it reads: each shard that is asked may answer as much as the request allows.
+    pub fn wanted_bytes(&self) -> usize {
+        self.wanted_bytes
+    }
+
+    /// How much each shard may read.
+    fn bytes_max(&self, room: &Room) -> usize {
+        self.bytes_max.min(room.bytes() / self.owner_count)
+    }
+
     /// Reads what is in this shard's memory; false where that is not all there is to read.
-    pub fn read_now(&mut self, shard: &Shard) -> bool {
+    pub fn read_now(&mut self, shard: &Shard, room: &Room) -> bool {
         let mut items: Vec<ReadItem> = Vec::with_capacity(self.lines.len());
         for item in self.lines.iter().filter_map(|line| line.asked.ok()) {
             if shard.owner_of(item.key) != shard.config.index {
@@ -52,22 +74,41 @@ impl Reading {
             }
             items.push(item);
         }
-        let Some(outcomes) = shard.read_all_now(&items, self.bytes_max) else { return false };
+        let bytes_max = self.bytes_max(room);
+        let Some(outcomes) = shard.read_all_now(&items, bytes_max) else { return false };
         for (line, outcome) in self.lines.iter_mut().filter(|line| line.asked.is_ok()).zip(outcomes) {
             line.outcome = Some(outcome);
         }
         true
     }
 
-    /// Reads, from wherever the batches are, until there is enough or time is up.
-    pub async fn read_until_done(&mut self, shard: &Rc<Shard>) {
+    /// Reads, from wherever the batches are, until there is enough or time is up. What it returns is to be held until the
+    /// answer is charged for.
+    pub async fn read_until_done(&mut self, shard: &Rc<Shard>, ticket: &Ticket) -> Room {
         loop {
-            self.read(shard).await;
-            if self.is_done(shard.now()) {
-                return;
+            let room = ticket.room(self.wanted_bytes).await;
+            self.read(shard, &room).await;
+            if self.is_done(shard.now()) || self.is_bounded_by(&room) {
+                return room;
             }
+            drop(room);
+            self.let_go();
             self.watch(shard).await;
         }
+    }
+
+    /// Lets go of what was read: a fetch that waits holds no records.
+    fn let_go(&mut self) {
+        for done in self.lines.iter_mut().filter_map(|line| line.outcome.as_mut()?.as_mut().ok()) {
+            done.chunks = Vec::new();
+        }
+    }
+
+    /// Whether it was the room that kept it from reading more: waiting for more would not help.
+    fn is_bounded_by(&self, room: &Room) -> bool {
+        let read = self.lines.iter().filter_map(|line| line.outcome.as_ref()?.as_ref().ok());
+        let bytes: usize = read.map(|done| done.bytes).sum();
+        bytes > 0 && room.bytes() < self.bytes_min
     }
 
     /// Whether there is enough to answer, something that the client should hear of at once, or no time left.
@@ -83,8 +124,8 @@ impl Reading {
     }
 
     /// Reads from all shards concerned, at the same time.
-    async fn read(&mut self, shard: &Rc<Shard>) {
-        let bytes_max = self.bytes_max;
+    async fn read(&mut self, shard: &Rc<Shard>, room: &Room) {
+        let bytes_max = self.bytes_max(room);
         let items: Vec<_> =
             self.lines.iter().filter_map(|line| line.asked.ok()).map(|item| (item.key, item)).collect();
         let outcomes = scatter(
@@ -129,4 +170,17 @@ impl Reading {
         })
         .await;
     }
+}
+
+/// The shards that own partitions of a fetch, and how many bytes the client takes of those at most.
+fn bytes_by_owner(lines: &[Line], shard: &Shard) -> SmallVec<[(usize, usize); 2]> {
+    let mut owners: SmallVec<[(usize, usize); 2]> = SmallVec::new();
+    for item in lines.iter().filter_map(|line| line.asked.ok()) {
+        let owner = shard.owner_of(item.key);
+        match owners.iter_mut().find(|(known, _)| *known == owner) {
+            Some((_, bytes)) => *bytes = bytes.saturating_add(item.bytes_max),
+            None => owners.push((owner, item.bytes_max)),
+        }
+    }
+    owners
 }
