@@ -1,28 +1,24 @@
 //! What the journal costs on this machine's device, beside bare writes of the same run.
 //!
-//! `cargo bench -p storage` prints one row per case; `cargo bench -p storage -- latency partitions` only some of the
-//! sections (latency, rate, depth, delays, partitions). Compare figures of one run only. Files lie under `target/`.
+//! `cargo bench -p storage --bench journal` prints one row per case; `... -- latency rate` only some of the
+//! sections (latency, rate, depth, delays). Compare figures of one run only. Files lie under `target/`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fs::OpenOptions;
-use std::future::poll_fn;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use glommio::{LocalExecutorBuilder, Placement};
-use protocol::records::{BatchBuilder, BatchOptions};
-use protocol::types::{LeaderEpoch, Offset, PartitionIndex, PartitionKey, Timestamp, TopicId};
+use protocol::types::{LeaderEpoch, Offset};
 use storage::disk::fault::{FaultDisk, Faults, OperationKind};
 use storage::disk::glommio::GlommioDisk;
 use storage::disk::{Disk, IoBuffer};
-use storage::store::{
-    BatchAppend, LogConfig, PartitionSlot, PartitionSpec, ShardStore, StoreError, StoreFailure,
-    StoreListener, StoreOptions, SyncMethod,
-};
+use storage::store::{BatchAppend, PartitionSlot, ShardStore, StoreError, StoreOptions, SyncMethod};
+
+use crate::shared::{Progress, batch, fresh_directory, per_second, spec};
+
+mod shared;
 
 const CASE_TIME: Duration = Duration::from_secs(2);
 
@@ -32,13 +28,8 @@ const UNDESTAGED_BYTES_MAX: u64 = 96 << 20;
 fn main() {
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let sections: [(&str, fn()); 5] = [
-        ("latency", latency),
-        ("rate", rate),
-        ("depth", depth),
-        ("delays", delays),
-        ("partitions", partitions),
-    ];
+    let sections: [(&str, fn()); 4] =
+        [("latency", latency), ("rate", rate), ("depth", depth), ("delays", delays)];
     for (name, section) in sections {
         if wanted.is_empty() || wanted.iter().any(|want| want == name) {
             println!("\n== {name}");
@@ -63,33 +54,54 @@ fn latency() {
     }
 }
 
-/// Many appends in flight: group commit beside bare writes of the same length as its mean frame.
+/// Many appends in flight: group commit, alone and with destaging beside it, beside bare writes of the same length as
+/// its mean frame.
 fn rate() {
     for (batch_bytes, outstanding) in
         [(1024, 128), (1024, 1024), (100, 1024), (16 << 10, 64), (100 << 10, 16)]
     {
-        let run = Case { batch_bytes, outstanding, ..Case::default() }.run();
-        let frame_bytes = (run.frame_bytes / run.frames.max(1)).next_multiple_of(4096);
-        let bare = bare_writes(usize::try_from(frame_bytes).expect("a frame's length"));
-        println!(
-            "{:<44} {}   {:.2} of bare writes of {} KiB",
-            format!("{batch_bytes} B, {outstanding} in flight"),
-            run.rates(),
-            run.device_rate() / bare.device_rate(),
-            frame_bytes >> 10
-        );
+        for destage in [false, true] {
+            let run = Case { batch_bytes, outstanding, destage, ..Case::default() }.run();
+            let frame_bytes = (run.frame_bytes / run.frames.max(1)).next_multiple_of(4096);
+            let bare = bare_writes(usize::try_from(frame_bytes).expect("a frame's length"));
+            let beside = if destage { "with destaging" } else { "alone" };
+            println!(
+                "{:<44} {}   {:.2} of bare writes of {} KiB",
+                format!("{batch_bytes} B, {outstanding} in flight, {beside}"),
+                run.rates(),
+                run.device_rate() / bare.device_rate(),
+                frame_bytes >> 10
+            );
+        }
     }
 }
 
-/// How many frames in flight, and how they are synced.
+/// How many frames in flight, and how they are synced, on a shard that does nothing else and on one that never rests.
 fn depth() {
-    for (batch_bytes, outstanding) in [(1024, 128), (100 << 10, 16)] {
-        for sync_method in [SyncMethod::Dsync, SyncMethod::WriteThenSync] {
-            for in_flight in 1..=4 {
-                let run = Case { batch_bytes, outstanding, sync_method, in_flight, ..Case::default() }.run();
-                let name =
-                    format!("{batch_bytes} B, {outstanding} in flight, {sync_method:?}, depth {in_flight}");
-                println!("{name:<56} {}   {}", run.rates(), run.latencies());
+    for (batch_bytes, outstanding) in [(1024, 1), (1024, 128), (100 << 10, 16)] {
+        for is_busy in [false, true] {
+            for sync_method in [SyncMethod::Dsync, SyncMethod::WriteThenSync] {
+                for in_flight in 1..=4 {
+                    // With one append in flight there is never a second frame.
+                    if outstanding == 1 && in_flight > 1 {
+                        continue;
+                    }
+                    let case = Case {
+                        batch_bytes,
+                        outstanding,
+                        sync_method,
+                        in_flight,
+                        is_busy,
+                        destage: false,
+                        ..Case::default()
+                    };
+                    let run = case.run();
+                    let shard = if is_busy { "busy" } else { "idle" };
+                    let name = format!(
+                        "{batch_bytes} B x {outstanding}, {shard}, {sync_method:?}, depth {in_flight}"
+                    );
+                    println!("{name:<44} {}   {}", run.rates(), run.latencies());
+                }
             }
         }
     }
@@ -106,29 +118,16 @@ fn delays() {
     }
 }
 
-/// The same small batches over more and more partitions: the journal alone, then with destaging beside it, from the
-/// first segment on.
-fn partitions() {
-    for destage in [false, true] {
-        let mut first = None;
-        for partition_count in [1, 100, 1000, 10_000] {
-            let run = Case { partition_count, outstanding: 1024, destage, ..Case::default() }.run();
-            let base = *first.get_or_insert(run.batch_rate());
-            let name = format!("{partition_count} partitions, destaging: {destage}");
-            println!("{name:<44} {}   {:.2} of one", run.rates(), run.batch_rate() / base);
-        }
-    }
-}
-
 /// What is measured.
 struct Case {
     batch_bytes: usize,
     outstanding: u64,
-    partition_count: i32,
     sync_method: SyncMethod,
     in_flight: usize,
     delay_us: u64,
     destage: bool,
+    /// The shard's thread is always at work.
+    is_busy: bool,
 }
 
 impl Default for Case {
@@ -136,11 +135,11 @@ impl Default for Case {
         Self {
             batch_bytes: 1024,
             outstanding: 1,
-            partition_count: 1,
             sync_method: SyncMethod::Dsync,
             in_flight: 2,
             delay_us: 0,
             destage: true,
+            is_busy: false,
         }
     }
 }
@@ -186,14 +185,9 @@ impl Run {
     }
 }
 
-fn per_second(count: u64, elapsed: Duration) -> f64 {
-    let millions = Duration::from_micros(count).as_secs_f64();
-    millions * 1e6 / elapsed.as_secs_f64()
-}
-
 /// A bare loop of direct, synced writes over a file that was zeroed before.
 fn bare_writes(length: usize) -> Run {
-    let directory = fresh_directory();
+    let directory = fresh_directory("journal-bench");
     let path = directory.join("bare");
     let file_bytes = (64_u64 << 20).next_multiple_of(length as u64);
     let open =
@@ -227,65 +221,9 @@ fn bare_writes(length: usize) -> Run {
     run
 }
 
-fn fresh_directory() -> PathBuf {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("journal-bench");
-    match std::fs::remove_dir_all(&directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
-        _ => std::fs::create_dir_all(&directory).expect("a directory for the bench"),
-    }
-    directory
-}
-
-/// Hears how far everything is synced.
-#[derive(Default)]
-struct Progress {
-    ends: RefCell<Vec<i64>>,
-    synced: Cell<u64>,
-    waiting: RefCell<Option<Waker>>,
-}
-
-impl StoreListener for Progress {
-    fn sealed(&self, _: PartitionSlot, _: Offset) {}
-
-    fn synced(&self, slot: PartitionSlot, end: Offset) {
-        let mut ends = self.ends.borrow_mut();
-        let index = usize::try_from(slot.0).expect("small");
-        if ends.len() <= index {
-            ends.resize(index + 1, 0);
-        }
-        let before = std::mem::replace(&mut ends[index], end.get());
-        self.synced.set(self.synced.get() + u64::try_from(end.get() - before).expect("forward"));
-        if let Some(waiting) = self.waiting.borrow_mut().take() {
-            waiting.wake();
-        }
-    }
-
-    fn producer_snapshot(&self, _: PartitionSlot) -> Option<(Offset, Vec<u8>)> {
-        None
-    }
-
-    fn failed(&self, failure: &StoreFailure) {
-        panic!("{failure}");
-    }
-}
-
-impl Progress {
-    /// Waits until so many batches are synced.
-    async fn reach(&self, count: u64) {
-        poll_fn(|context| {
-            if self.synced.get() >= count {
-                return Poll::Ready(());
-            }
-            *self.waiting.borrow_mut() = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-}
-
 impl Case {
     fn run(self) -> Run {
-        let directory = fresh_directory();
+        let directory = fresh_directory("journal-bench");
         let executor = LocalExecutorBuilder::new(Placement::Unbound).spawn(move || async move {
             let disk = GlommioDisk::open(&directory).await.expect("a disk with direct I/O");
             if self.delay_us == 0 {
@@ -314,31 +252,26 @@ impl Case {
             journal_file_bytes: if self.destage { 32 << 20 } else { 2 * UNDESTAGED_BYTES_MAX },
             ..StoreOptions::new(0, 1)
         };
-        let specs: Vec<_> = (0..self.partition_count).map(spec).collect();
         let (store, recovered) =
-            ShardStore::open(disk, options, specs, &mut ()).await.expect("a fresh store");
+            ShardStore::open(disk, options, vec![spec(0)], &mut ()).await.expect("a fresh store");
         let progress = Rc::new(Progress::default());
         store.set_listener(progress.clone());
         let pump_store = store.clone();
         let pump = glommio::spawn_local(async move { pump_store.run_writer().await });
         let is_over = Rc::new(Cell::new(false));
         let destager = glommio::spawn_local(destage(store.clone(), self.destage, is_over.clone()));
-        let slots: Vec<_> = recovered.partitions.iter().map(|found| found.slot).collect();
-        let run = self.appends(&store, &progress, &slots).await;
+        let worker = glommio::spawn_local(work(self.is_busy, is_over.clone()));
+        let run = self.appends(&store, &progress, recovered.partitions[0].slot).await;
         is_over.set(true);
         destager.await;
+        worker.await;
         pump.cancel().await;
         run
     }
 
-    async fn appends<D: Disk>(
-        &self,
-        store: &ShardStore<D>,
-        progress: &Progress,
-        slots: &[PartitionSlot],
-    ) -> Run {
+    async fn appends<D: Disk>(&self, store: &ShardStore<D>, progress: &Progress, slot: PartitionSlot) -> Run {
         let records = batch(self.batch_bytes);
-        let mut next = vec![0_i64; slots.len()];
+        let mut next = 0;
         let mut started_at = std::collections::VecDeque::new();
         let mut latencies_ns = Vec::new();
         let (mut appended, mut counted) = (0_u64, 0_u64);
@@ -348,19 +281,18 @@ impl Case {
             && (self.destage || store.stats().batch_bytes < UNDESTAGED_BYTES_MAX)
         {
             while appended - progress.synced.get() < self.outstanding {
-                let index = usize::try_from(appended).expect("64 bits") % slots.len();
                 let append = BatchAppend {
                     records: records.clone(),
-                    base_offset: Offset(next[index]),
+                    base_offset: Offset(next),
                     leader_epoch: LeaderEpoch(0),
                     log_append_time: None,
                 };
-                match store.append(slots[index], append) {
+                match store.append(slot, append) {
                     Ok(()) => {}
                     Err(StoreError::Overloaded) => break,
                     Err(error) => panic!("{error}"),
                 }
-                next[index] += 1;
+                next += 1;
                 appended += 1;
                 started_at.push_back(Instant::now());
             }
@@ -395,17 +327,14 @@ async fn destage<D: Disk>(store: ShardStore<D>, is_wanted: bool, is_over: Rc<Cel
     }
 }
 
-fn spec(partition: i32) -> PartitionSpec {
-    PartitionSpec {
-        key: PartitionKey { topic_id: TopicId([1; 16]), partition: PartitionIndex(partition) },
-        topic_name: "bench".to_owned(),
-        config: LogConfig::default(),
+/// What else a shard might do: a task that works and yields, again and again.
+async fn work(is_wanted: bool, is_over: Rc<Cell<bool>>) {
+    while is_wanted && !is_over.get() {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_micros(50) {
+            std::hint::spin_loop();
+        }
+        glommio::yield_if_needed().await;
+        futures_lite::future::yield_now().await;
     }
-}
-
-/// A batch of one record of so many bytes.
-fn batch(record_bytes: usize) -> Bytes {
-    let mut builder = BatchBuilder::new(BatchOptions::default());
-    builder.append(Timestamp(1), None, Some(&vec![7; record_bytes]), &[]);
-    Bytes::from(builder.build())
 }

@@ -93,5 +93,8 @@ pub const PROBE_FILE_BYTES: usize = 64 * 1024;
 /// How many durable writes a probe makes at most, in each of the two ways.
 pub const PROBE_WRITES_MAX: usize = 64;
 
+/// After so many steps of work that nothing waits for, a shard's other tasks get a turn.
+pub const STEPS_BETWEEN_YIELDS: usize = 128;
+
 /// Up to so many logs are synced file by file; more of them by one sync of the filesystem.
 pub const SYNC_EACH_MAX: usize = 8;

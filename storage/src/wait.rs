@@ -8,6 +8,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use crate::limits::STEPS_BETWEEN_YIELDS;
+
 /// Something that changes now and then; tasks wait for the next change.
 ///
 /// A waiter is created before the condition is looked at, so that no change between the look and the wait is lost:
@@ -120,7 +122,21 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Runs futures, at most so many at once, until all are complete or one fails; then the rest is dropped.
+/// Lets other tasks of the thread go first, once.
+pub(crate) async fn yield_now() {
+    let mut has_yielded = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Runs futures, at most so many at once, until all are complete or one fails; then the rest is dropped. Others get
+/// their turn now and then even where no future ever waits.
 ///
 /// A dropped future may leave operations of the device under way: the caller of a failed write stops the process.
 pub(crate) async fn for_each_concurrent<F, E>(
@@ -134,7 +150,12 @@ where
     let mut waiting = futures.into_iter();
     let mut running: Vec<Pin<Box<F>>> = Vec::with_capacity(concurrent_max);
     std::future::poll_fn(move |context| {
+        let mut completed = 0;
         loop {
+            if completed >= STEPS_BETWEEN_YIELDS {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             while running.len() < concurrent_max
                 && let Some(future) = waiting.next()
             {
@@ -148,7 +169,10 @@ where
             while index < running.len() {
                 match running[index].as_mut().poll(context) {
                     Poll::Pending => index += 1,
-                    Poll::Ready(Ok(())) => drop(running.swap_remove(index)),
+                    Poll::Ready(Ok(())) => {
+                        drop(running.swap_remove(index));
+                        completed += 1;
+                    }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 }
             }

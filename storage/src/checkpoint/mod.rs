@@ -27,7 +27,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::journal::ring::FrameLocation;
 use crate::journal::{FrameSequence, Generation};
-use crate::limits::CHECKPOINT_BYTES_MAX;
+use crate::limits::{CHECKPOINT_BYTES_MAX, STEPS_BETWEEN_YIELDS};
+use crate::wait::yield_now;
 
 pub(crate) mod slots;
 
@@ -119,11 +120,14 @@ impl Checkpoint {
         usize::from(!number.is_multiple_of(2))
     }
 
-    /// The file's content.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    /// The file's content. With many partitions that is a few milliseconds of work: others get their turn in between.
+    pub(crate) async fn encode(&self) -> Vec<u8> {
         let mut builder = flatbuffers::FlatBufferBuilder::with_capacity(256 + 96 * self.partitions.len());
-        let partitions: Vec<_> =
-            self.partitions.iter().map(|partition| encode_partition(&mut builder, partition)).collect();
+        let mut partitions = Vec::with_capacity(self.partitions.len());
+        for some in self.partitions.chunks(STEPS_BETWEEN_YIELDS) {
+            partitions.extend(some.iter().map(|partition| encode_partition(&mut builder, partition)));
+            yield_now().await;
+        }
         let partitions = builder.create_vector(&partitions);
         let lives: Vec<_> =
             self.lives.iter().map(|life| schema::Life::new(life.generation.0, life.first.0)).collect();

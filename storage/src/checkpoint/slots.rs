@@ -45,7 +45,7 @@ pub(crate) async fn write<D: Disk>(disk: &D, checkpoint: &Checkpoint) -> io::Res
     let path = slot_path(checkpoint.shard, checkpoint.shard_count, Checkpoint::slot(checkpoint.number));
     let is_new = !disk.exists(&path).await?;
     let file = disk.open(&path, OpenMode::Create).await?;
-    let content = checkpoint.encode();
+    let content = checkpoint.encode().await;
     let mut rest = content.as_slice();
     let mut position = 0;
     while !rest.is_empty() {

@@ -37,7 +37,7 @@ fn checkpoint(number: u64, partitions: i32) -> Checkpoint {
 
 #[test]
 fn the_bytes_are_those_of_the_table() {
-    let bytes = checkpoint(1, 1).encode();
+    let bytes = block_on(checkpoint(1, 1).encode());
     assert_eq!(&bytes[0..8], b"IOLCHKPT");
     assert_eq!(bytes[8..12], [1, 0, 0, 0]);
     let table_bytes = u32::from_le_bytes(bytes[12..16].try_into().expect("four bytes"));
@@ -53,7 +53,7 @@ fn the_bytes_are_those_of_the_table() {
 fn what_is_encoded_is_decoded_whatever_lies_behind() {
     for partitions in [0, 1, 1000] {
         let checkpoint = checkpoint(7, partitions);
-        let mut bytes = checkpoint.encode();
+        let mut bytes = block_on(checkpoint.encode());
         assert_eq!(Checkpoint::decode(&bytes).as_ref(), Some(&checkpoint));
         bytes.extend_from_slice(&[0xff; 100]);
         assert_eq!(Checkpoint::decode(&bytes).as_ref(), Some(&checkpoint));
@@ -62,7 +62,7 @@ fn what_is_encoded_is_decoded_whatever_lies_behind() {
 
 #[test]
 fn a_change_of_any_byte_is_noticed() {
-    let bytes = checkpoint(7, 2).encode();
+    let bytes = block_on(checkpoint(7, 2).encode());
     for index in 0..bytes.len() {
         let mut bytes = bytes.clone();
         bytes[index] ^= 0x40;

@@ -172,12 +172,6 @@ impl<F: DiskFile> Ring<F> {
         self.free.is_empty() && self.files.len() >= self.files_max
     }
 
-    /// The last frame in files that are no longer written.
-    pub(crate) fn last_in_full_files(&self) -> Option<FrameSequence> {
-        let full = self.used.len().saturating_sub(1);
-        self.used.iter().take(full).rev().find_map(|number| self.files[number].last)
-    }
-
     /// Bytes in use, and how many there could be.
     pub(crate) fn occupancy(&self) -> (u64, u64) {
         let used = self.full_bytes + self.position;

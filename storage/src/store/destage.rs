@@ -1,6 +1,10 @@
 //! Destaging: what is synced in the journal moves to the partitions' segments, oldest first; then a checkpoint says
 //! so, and journal files are free again.
 //!
+//! A round begins when there is a good deal to do (`StoreOptions::destage_round_bytes`): a small write costs a device
+//! and a filesystem hardly less than a large one, and the more the journal has gathered, the more each partition gets
+//! at once. Until then the tail is in memory and safe in the journal.
+//!
 //! A round: takes snapshots of the producers; appends to each partition's segments what the frames of the round hold
 //! of it; syncs all of them; writes a checkpoint; recycles files below where a replay from the *older* of the two
 //! checkpoints would begin. One round at a time. What it finds in the state may change while it waits, so each
@@ -9,29 +13,31 @@
 //! A full disk ends a round without harm: what was appended stays, and the next round goes on behind it. Any other
 //! failed write or sync is final.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use protocol::types::Offset;
 
 use super::errors::{StoreError, StoreFailure, While};
+use super::observe::Frames;
 use super::state::Segments;
 use super::types::{Admission, DestageOutcome, PartitionSlot};
 use super::{ShardStore, Shared};
-use crate::checkpoint::{ProducerSnapshot, ReplayFrom, slots};
+use crate::checkpoint::{PartitionState, ProducerSnapshot, ReplayFrom, slots};
 use crate::disk::Disk;
 use crate::journal::FrameSequence;
 use crate::journal::ring;
+use crate::limits::STEPS_BETWEEN_YIELDS;
 use crate::segment::{PartitionLog, SegmentError, sync_logs};
 use crate::tail::{Run, Wanted, select};
-use crate::wait::for_each_concurrent;
+use crate::wait::{for_each_concurrent, yield_now};
 
 /// How far a round goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// Over whole journal files, so that the partitions' parts are large.
-    FullFiles,
+    /// Over everything that is synced, once it is enough to be worth it.
+    Ripe,
     /// Over everything that is synced.
     All,
 }
@@ -53,7 +59,7 @@ impl<D: Disk> ShardStore<D> {
     /// # Errors
     /// [`StoreError::DiskFull`] where there is no room (later again); [`StoreError::Failed`] is final.
     pub async fn destage_round(&self) -> Result<DestageOutcome, StoreError> {
-        self.shared.round(Reach::FullFiles).await
+        self.shared.round(Reach::Ripe).await
     }
 
     /// Destages everything that is synced by now.
@@ -97,10 +103,11 @@ impl<D: Disk> Shared<D> {
             self.destage(&round).await?;
             outcome.recycled_files = self.checkpoint(round.replay_from).await?;
         }
-        // Both checkpoints must have gone by before a file is free: where room is short, the second follows at once.
+        // Both checkpoints must have gone by before a file is free: where room is wanted soon, the second follows at
+        // once.
         let is_late = {
             let state = self.state.borrow();
-            state.ring.is_tight() && state.older_replay_from < state.replay_from.sequence
+            state.is_filling() && state.older_replay_from < state.replay_from.sequence
         };
         if is_late {
             let replay_from = self.state.borrow().replay_from;
@@ -173,13 +180,11 @@ impl<D: Disk> Shared<D> {
         let from = state.replay_from.sequence;
         let first_mark = state.marks.iter().copied().min();
         let synced = state.window.synced_below().min(first_mark.unwrap_or(FrameSequence(u64::MAX)));
-        // A journal that cannot go on destages even the file that it is writing.
-        let end = if reach == Reach::All || state.is_stalled {
-            synced
-        } else {
-            state.ring.last_in_full_files().map_or(from, FrameSequence::next).min(synced)
-        };
-        (from < end).then_some(end)
+        // A journal that cannot go on destages what there is.
+        let is_due = reach == Reach::All
+            || state.is_stalled
+            || state.tail.undestaged_bytes() >= state.options.destage_batch_bytes();
+        (is_due && from < synced).then_some(synced)
     }
 
     fn plan_round(&self, reach: Reach) -> Option<Round> {
@@ -188,7 +193,7 @@ impl<D: Disk> Shared<D> {
         let from = state.replay_from.sequence;
         let mut round =
             Round { from, below: from, bytes: 0, slots: BTreeSet::new(), replay_from: state.replay_from };
-        let bytes_max = state.options.destage_round_bytes;
+        let bytes_max = state.options.destage_batch_bytes();
         let mut is_lost = false;
         // Never up to a frame that is lost: it has no place where a replay could begin.
         while round.below < end && (round.bytes < bytes_max || is_lost) {
@@ -208,9 +213,13 @@ impl<D: Disk> Shared<D> {
     }
 
     async fn destage(&self, round: &Round) -> Result<(), StoreError> {
-        round.slots.iter().for_each(|&slot| self.take_producer_snapshot(slot));
-        let sequences = (round.from.0..round.below.0).map(FrameSequence);
-        let frames = self.load_missing(sequences).await.doing("reading the journal")?;
+        for (index, &slot) in round.slots.iter().enumerate() {
+            if index % STEPS_BETWEEN_YIELDS == STEPS_BETWEEN_YIELDS - 1 {
+                yield_now().await;
+            }
+            self.take_producer_snapshot(slot);
+        }
+        let frames = self.load_frames(round.from, round.below).await.doing("reading the journal")?;
         let concurrent_max = self.state.borrow().options.destage_concurrent_max;
         let parts = round.slots.iter().map(|&slot| self.destage_partition(slot, round.below, &frames));
         for_each_concurrent(parts, concurrent_max).await?;
@@ -240,7 +249,7 @@ impl<D: Disk> Shared<D> {
         &self,
         slot: PartitionSlot,
         below: FrameSequence,
-        frames: &BTreeMap<FrameSequence, Bytes>,
+        frames: &Frames,
     ) -> Result<(), StoreError> {
         let Some(segments) = self.segments(slot) else { return Ok(()) };
         let _turn = segments.turn.enter().await;
@@ -253,8 +262,7 @@ impl<D: Disk> Shared<D> {
                 partition.runs.from(end).take_while(|run| run.frame < below).copied().collect();
             let mut chunks = Vec::with_capacity(runs.len());
             for run in runs {
-                let frame = frames.get(&run.frame).or_else(|| state.tail.bytes(run.frame));
-                let bytes = frame.expect("in memory, or loaded").slice(run.range());
+                let bytes = frames.bytes(run.frame).slice(run.range());
                 chunks.extend(part_of_run(&run, &bytes, end));
             }
             chunks
@@ -289,15 +297,32 @@ impl<D: Disk> Shared<D> {
         self.state.borrow().partition(slot).map(|partition| Rc::clone(&partition.segments))
     }
 
+    /// What a checkpoint says of each partition. Their states are taken a few at a time: no state depends on another
+    /// partition's, and what changes one in between is an entry of the journal behind the place where a replay begins.
+    pub(super) async fn checkpoint_partitions(&self) -> Vec<PartitionState> {
+        let mut found = Vec::new();
+        let mut slot = 0;
+        loop {
+            {
+                let mut state = self.state.borrow_mut();
+                let rest = state.partitions.get_mut(slot..).unwrap_or_default();
+                if rest.is_empty() {
+                    return found;
+                }
+                for partition in rest.iter_mut().take(STEPS_BETWEEN_YIELDS).flatten() {
+                    partition.advance_producers();
+                    found.extend(partition.checkpoint());
+                }
+            }
+            slot += STEPS_BETWEEN_YIELDS;
+            yield_now().await;
+        }
+    }
+
     /// Writes a checkpoint, and frees what no checkpoint needs any more. Returns how many files that are.
     pub(super) async fn checkpoint(&self, replay_from: ReplayFrom) -> Result<usize, StoreError> {
-        let checkpoint = {
-            let mut state = self.state.borrow_mut();
-            for partition in state.partitions.iter_mut().flatten() {
-                partition.advance_producers();
-            }
-            state.next_checkpoint(replay_from)
-        };
+        let partitions = self.checkpoint_partitions().await;
+        let checkpoint = self.state.borrow().next_checkpoint(replay_from, partitions);
         if let Err(error) = slots::write(&self.disk, &checkpoint).await {
             if error.kind() == std::io::ErrorKind::StorageFull {
                 return Err(StoreError::DiskFull);

@@ -66,8 +66,7 @@ async fn settle<D: Disk>(
         StoreError::Io { what, source } => OpenError::Io { what, source },
         other => OpenError::Io { what: "destaging a shard".to_owned(), source: io::Error::other(other) },
     })?;
-    let state = store.shared.state.borrow();
-    Ok(state.next_checkpoint(state.replay_from).partitions)
+    Ok(store.shared.checkpoint_partitions().await)
 }
 
 async fn write_layout<D: Disk>(

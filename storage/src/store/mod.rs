@@ -38,6 +38,8 @@ mod crash_tests;
 #[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
+mod destage_tests;
+#[cfg(test)]
 mod layout_tests;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,6 @@
 //! Rebuilding what the store knows nothing of, after a restart: each partition's producers' state, forward from the
 //! snapshot of the checkpoint, through headers in segments and then in the journal.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use protocol::types::Offset;
 
@@ -102,20 +100,34 @@ impl<D: Disk> Shared<D> {
         file.read_at(position, length).await.map(Some)
     }
 
-    /// The frames of a round or replay by number, those in memory left out.
-    pub(super) async fn load_missing(
+    /// The frames of a round. Those that are in memory are held, too: newer ones may take their room meanwhile.
+    pub(super) async fn load_frames(
         &self,
-        sequences: impl Iterator<Item = FrameSequence>,
-    ) -> std::io::Result<BTreeMap<FrameSequence, Bytes>> {
-        let mut frames = BTreeMap::new();
-        for sequence in sequences {
-            if self.state.borrow().tail.bytes(sequence).is_none()
-                && let Some(bytes) = self.frame_bytes(sequence).await?
-            {
-                frames.insert(sequence, bytes);
-            }
+        from: FrameSequence,
+        below: FrameSequence,
+    ) -> std::io::Result<Frames> {
+        let mut frames = Vec::new();
+        for sequence in (from.0..below.0).map(FrameSequence) {
+            frames.push(self.frame_bytes(sequence).await?);
         }
-        Ok(frames)
+        Ok(Frames { first: from, frames })
+    }
+}
+
+/// The bytes of consecutive frames.
+pub(super) struct Frames {
+    first: FrameSequence,
+    /// None where no batch of a frame counts.
+    frames: Vec<Option<Bytes>>,
+}
+
+impl Frames {
+    /// # Panics
+    /// If the frame is not among them, or no batch of it counts.
+    pub(super) fn bytes(&self, sequence: FrameSequence) -> &Bytes {
+        let index = sequence.0.checked_sub(self.first.0).and_then(|index| usize::try_from(index).ok());
+        let frame = index.and_then(|index| self.frames.get(index)?.as_ref());
+        frame.expect("a round holds the frames of all its runs")
     }
 }
 

@@ -84,7 +84,7 @@ impl<D: Disk> Partition<D> {
     }
 
     /// What a checkpoint says of it; nothing where nothing ever happened.
-    fn checkpoint(&self) -> Option<PartitionState> {
+    pub(super) fn checkpoint(&self) -> Option<PartitionState> {
         let destaged = self.segments.log.end();
         let is_new = destaged == Offset(0) && self.log_start == Offset(0) && self.epochs.is_empty();
         (!is_new).then(|| PartitionState {
@@ -304,20 +304,25 @@ impl<D: Disk> State<D> {
         ends
     }
 
+    /// Whether room in the journal will be wanted soon.
+    pub(super) fn is_filling(&self) -> bool {
+        let (used, total) = self.ring.occupancy();
+        self.ring.is_tight() || used >= total / 4
+    }
+
     /// The checkpoint that follows the last one, with the replay beginning at `replay_from`.
-    pub(super) fn next_checkpoint(&self, replay_from: ReplayFrom) -> Checkpoint {
+    pub(super) fn next_checkpoint(
+        &self,
+        replay_from: ReplayFrom,
+        partitions: Vec<PartitionState>,
+    ) -> Checkpoint {
         Checkpoint {
             number: self.checkpoint_number + 1,
             shard: self.options.shard,
             shard_count: self.options.shard_count,
             replay_from,
             lives: lives_from(&self.lives, replay_from.sequence),
-            partitions: self
-                .partitions
-                .iter()
-                .flatten()
-                .filter_map(|partition| partition.checkpoint())
-                .collect(),
+            partitions,
         }
     }
 

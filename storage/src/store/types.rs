@@ -63,7 +63,8 @@ pub struct StoreOptions {
     pub accept_damage: bool,
     /// What destaging never uses of the disk, so that a full one can still be healed.
     pub reserve_bytes: u64,
-    /// A round of destaging takes about so many bytes of the journal.
+    /// A round of destaging waits for so many bytes in the journal, and takes about as many: what it holds in memory
+    /// beside the tail. Never more than a quarter of the journal, so that there is room to go on meanwhile.
     pub destage_round_bytes: u64,
     /// How many partitions' segments are written or synced at once.
     pub destage_concurrent_max: usize,
@@ -88,7 +89,7 @@ impl StoreOptions {
             sync_method: SyncMethod::Dsync,
             accept_damage: false,
             reserve_bytes: 64 << 20,
-            destage_round_bytes: 64 << 20,
+            destage_round_bytes: 128 << 20,
             destage_concurrent_max: 16,
             open_files_max: 4096,
         }
@@ -99,6 +100,12 @@ impl StoreOptions {
     pub fn append_bytes_max(&self) -> usize {
         let half_file = usize::try_from(self.journal_file_bytes / 2).unwrap_or(usize::MAX);
         half_file.min(APPEND_BYTES_MAX)
+    }
+
+    /// How much of the journal a round of destaging waits for and takes.
+    pub(crate) fn destage_batch_bytes(&self) -> u64 {
+        let files = u64::try_from(self.journal_files_max).unwrap_or(u64::MAX);
+        self.destage_round_bytes.min(self.journal_file_bytes.saturating_mul(files) / 4)
     }
 
     /// # Panics

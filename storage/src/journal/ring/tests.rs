@@ -26,9 +26,7 @@ fn frames_fill_a_file_and_then_the_next() {
     let mut ring = ring(&disk, 2, 2);
     assert_eq!(place(&mut ring, 0, 8192), Some((0, 0)));
     assert_eq!(place(&mut ring, 1, 4096), Some((0, 8192)));
-    assert_eq!(ring.last_in_full_files(), None);
     assert_eq!(place(&mut ring, 2, 8192), Some((1, 0)), "4,096 bytes are left in the first");
-    assert_eq!(ring.last_in_full_files(), Some(FrameSequence(1)));
     assert_eq!(ring.occupancy(), (FILE + 8192, 2 * FILE));
     assert_eq!(place(&mut ring, 3, 16384), None, "no file is free");
     assert!(ring.is_tight());
