@@ -39,12 +39,29 @@ pub const PRODUCER_CHUNK_ENTRIES: usize = 256;
 /// Bytes of a snapshot of one partition's producers: FlatBuffers' own limit.
 pub const PRODUCER_SNAPSHOT_BYTES_MAX: usize = i32::MAX as usize;
 
-/// Bytes of one producer in a snapshot: 24 for itself and 24 for each batch.
-const PRODUCER_SNAPSHOT_ENTRY_BYTES_MAX: usize = 24 + 24 * PRODUCER_BATCHES_KEPT;
+/// Transactions that are open in one partition at a time; past it no other begins.
+pub const TRANSACTIONS_OPEN_PER_PARTITION_MAX: usize = 100_000;
+
+/// Aborted transactions of one partition whose records are still there; past it no transaction begins.
+pub const TRANSACTIONS_ABORTED_PER_PARTITION_MAX: usize = 1_000_000;
+
+/// Transactions that one partition waits for the coordinator's word on.
+pub const VERIFICATIONS_PER_PARTITION_MAX: usize = 100_000;
+
+/// Bytes of one producer in a snapshot: 24 for itself, 16 for its coordinator and 24 for each batch.
+const PRODUCER_SNAPSHOT_ENTRY_BYTES_MAX: usize = 24 + 16 + 24 * PRODUCER_BATCHES_KEPT;
+
+/// Bytes of transactions in a snapshot: 16 for an open one, 32 for an aborted one.
+const PRODUCER_SNAPSHOT_TRANSACTIONS_BYTES_MAX: usize =
+    16 * TRANSACTIONS_OPEN_PER_PARTITION_MAX + 32 * TRANSACTIONS_ABORTED_PER_PARTITION_MAX;
 
 const _: () = assert!(PRODUCERS_PER_PARTITION_MAX < u32::MAX as usize);
+const _: () = assert!(TRANSACTIONS_OPEN_PER_PARTITION_MAX < PRODUCERS_PER_PARTITION_MAX);
 const _: () = assert!(
-    PRODUCERS_PER_PARTITION_MAX * PRODUCER_SNAPSHOT_ENTRY_BYTES_MAX + 1024 <= PRODUCER_SNAPSHOT_BYTES_MAX
+    PRODUCERS_PER_PARTITION_MAX * PRODUCER_SNAPSHOT_ENTRY_BYTES_MAX
+        + PRODUCER_SNAPSHOT_TRANSACTIONS_BYTES_MAX
+        + 1024
+        <= PRODUCER_SNAPSHOT_BYTES_MAX
 );
 
 /// Fetch sessions of one shard: an eviction looks at each of them.

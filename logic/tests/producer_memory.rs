@@ -37,6 +37,7 @@ fn batch(id: i64, base_sequence: i32) -> ProducerBatch {
         epoch: ProducerEpoch(0),
         base_sequence: Sequence(base_sequence),
         last_offset_delta: 0,
+        is_transactional: false,
     }
 }
 

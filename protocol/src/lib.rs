@@ -11,6 +11,8 @@
 //! | [`wire`] | bounded reading, writing without copies of record bytes |
 //! | [`error`] | Kafka's error codes |
 //! | [`generated`] | what flatc makes of `schemas/`: our own structured formats |
+//! | [`transaction_index`] | the aborted transactions of a segment, in Kafka's layout |
+//! | [`transaction_log`] | the records of `__transaction_state`, in Kafka's schemas |
 //! | [`types`] | offsets, epochs, ids |
 //! | [`limits`] | what is bounded, and by how much |
 //!
@@ -27,5 +29,7 @@ pub mod generated;
 pub mod limits;
 pub mod messages;
 pub mod records;
+pub mod transaction_index;
+pub mod transaction_log;
 pub mod types;
 pub mod wire;

@@ -91,6 +91,70 @@ impl ProducerId {
     pub const NONE: Self = Self(-1);
 }
 
+impl ProducerEpoch {
+    /// No epoch: of no producer, or of one that has not begun.
+    pub const NONE: Self = Self(-1);
+
+    /// The last epoch that a client is given: one more is kept for fencing it.
+    pub const LAST_GIVEN: Self = Self(i16::MAX - 1);
+
+    /// Whether the producer needs another id before its epoch can be raised for a client again.
+    #[must_use]
+    pub const fn is_exhausted(self) -> bool {
+        self.0 >= Self::LAST_GIVEN.0
+    }
+
+    /// The epoch after this one; there is none after the very last.
+    #[must_use]
+    pub const fn next(self) -> Option<Self> {
+        match self.0.checked_add(1) {
+            Some(next) => Some(Self(next)),
+            None => None,
+        }
+    }
+}
+
+/// The protocol that a transaction goes by: the levels of the feature `transaction.version`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TransactionVersion {
+    /// KIP-98: an epoch lasts from one initialisation to the next.
+    #[default]
+    V0,
+    /// The same, with coordinators' records in a form that can be extended.
+    V1,
+    /// KIP-890: each end of a transaction raises the epoch, and partitions join by being written to.
+    V2,
+}
+
+impl TransactionVersion {
+    /// The level.
+    #[must_use]
+    pub const fn level(self) -> i16 {
+        match self {
+            Self::V0 => 0,
+            Self::V1 => 1,
+            Self::V2 => 2,
+        }
+    }
+
+    /// The version of this level.
+    #[must_use]
+    pub const fn from_level(level: i16) -> Option<Self> {
+        match level {
+            0 => Some(Self::V0),
+            1 => Some(Self::V1),
+            2 => Some(Self::V2),
+            _ => None,
+        }
+    }
+
+    /// Whether the end of a transaction raises the producer's epoch.
+    #[must_use]
+    pub const fn bumps_epoch(self) -> bool {
+        matches!(self, Self::V2)
+    }
+}
+
 /// A topic's identity for its whole life: a topic deleted and made again under its name has another id (KIP-516).
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicId(pub [u8; 16]);

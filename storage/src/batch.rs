@@ -75,6 +75,11 @@ impl<'a> BatchView<'a> {
         self.0.first_chunk().expect("a batch is longer than its header")
     }
 
+    /// What follows the header.
+    pub(crate) fn body(self) -> &'a [u8] {
+        &self.0[BATCH_HEADER_BYTES..]
+    }
+
     pub(crate) fn length_bytes(self) -> usize {
         self.0.len()
     }

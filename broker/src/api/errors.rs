@@ -124,6 +124,11 @@ fn producer_error(error: &ProducerError) -> KafkaError {
     match error {
         ProducerError::OutOfOrderSequence { .. } => KafkaError::OutOfOrderSequenceNumber,
         ProducerError::StaleEpoch { .. } => KafkaError::InvalidProducerEpoch,
+        ProducerError::NotInTransaction { .. } | ProducerError::OutsideTransaction { .. } => {
+            KafkaError::InvalidTxnState
+        }
+        // Retried by every client: there will be room once open transactions have ended.
+        ProducerError::TooManyTransactions => KafkaError::ConcurrentTransactions,
     }
 }
 

@@ -300,9 +300,9 @@ impl RecoveryObserver for ProducerRecovery {
         }
     }
 
-    fn batch(&mut self, key: PartitionKey, header: &[u8; HEADER_BYTES]) {
+    fn batch(&mut self, key: PartitionKey, header: &[u8; HEADER_BYTES], body: &[u8]) {
         let header = BatchHeader::from_prefix(header).expect("a header has its length");
-        self.tables.entry(key).or_default().replay(self.now, header);
+        self.tables.entry(key).or_default().replay(self.now, header, body);
     }
 }
 

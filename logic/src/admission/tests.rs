@@ -147,6 +147,7 @@ fn an_idempotent_producer_says_all_or_nothing() {
         epoch: ProducerEpoch(1),
         base_sequence: Sequence(40),
         last_offset_delta: 2,
+        is_transactional: false,
     };
     assert_eq!(admitted.producer, Some(expected));
     for (id, epoch, sequence) in [(7, -1, 0), (7, 0, -1), (-2, 0, 0)] {

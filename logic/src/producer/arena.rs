@@ -50,6 +50,11 @@ impl Arena {
         (self.oldest != NO_ENTRY).then(|| self.get(self.oldest))
     }
 
+    /// The entry that was seen last.
+    pub(super) fn newest(&self) -> Option<&Entry> {
+        (self.newest != NO_ENTRY).then(|| self.get(self.newest))
+    }
+
     /// All entries, the one that was not seen for longest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
         let mut next = self.oldest;
@@ -187,7 +192,6 @@ impl Arena {
             let entry = self.get(place);
             assert_eq!(entry.older, older);
             assert_eq!(self.find(entry.producer_id), Some(place));
-            assert!(!entry.batches().is_empty());
             if older != NO_ENTRY {
                 assert!(self.get(older).seen_at <= entry.seen_at);
             }

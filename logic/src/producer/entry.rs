@@ -1,6 +1,7 @@
 //! What is kept of one producer: its epoch and its last batches, in a fixed number of bytes.
 //!
-//! Invariants: there is at least one batch; batches are in the order of their offsets, all of the one epoch.
+//! Invariants: batches are in the order of their offsets, all of the one epoch; there is at least one, but where the
+//! epoch came with a marker or with a batch without sequence numbers.
 
 use super::sequence::{sequence_after, sequence_before};
 use super::table::{AppendedAt, OriginalBatch, ProducerBatch};
@@ -9,6 +10,9 @@ use protocol::types::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 /// No neighbour in the list of entries.
 pub(super) const NO_ENTRY: u32 = u32::MAX;
+
+/// No transaction of the producer has ended here.
+pub(super) const NO_COORDINATOR: i32 = -1;
 
 /// One batch of a producer, as much as a repetition of it is recognised and answered by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +55,8 @@ pub(super) struct Entry {
     batch_count: u8,
     /// Whether it had batches that are no longer kept, or an older epoch: what a cut of the log can't bring back.
     pub(super) forgot: bool,
+    /// The epoch of the coordinator that last ended a transaction of it; [`NO_COORDINATOR`] for none.
+    pub(super) coordinator_epoch: i32,
     /// The first `batch_count` are kept, the oldest first.
     batches: [KeptBatch; PRODUCER_BATCHES_KEPT],
 }
@@ -68,6 +74,7 @@ impl Entry {
             epoch,
             batch_count: 0,
             forgot: false,
+            coordinator_epoch: NO_COORDINATOR,
             batches: [KeptBatch::default(); PRODUCER_BATCHES_KEPT],
         }
     }
@@ -78,7 +85,7 @@ impl Entry {
 
     /// The kept batch with exactly this range of sequence numbers, in this epoch.
     pub(super) fn original_of(&self, batch: &ProducerBatch) -> Option<OriginalBatch> {
-        if batch.epoch != self.epoch {
+        if batch.epoch != self.epoch || !batch.is_sequenced() {
             return None;
         }
         let last_sequence = batch.last_sequence();
@@ -91,18 +98,21 @@ impl Entry {
 
     /// The sequence number that the next batch of this epoch starts with.
     pub(super) fn next_sequence(&self) -> Sequence {
-        let last = self.batches().last().expect("an entry has at least one batch");
-        sequence_after(last.last_sequence, 1)
+        self.batches().last().map_or(Sequence(0), |last| sequence_after(last.last_sequence, 1))
     }
 
-    /// Adds a batch at the end; another epoch starts afresh.
-    pub(super) fn add(&mut self, epoch: ProducerEpoch, batch: KeptBatch) {
+    /// Another epoch starts afresh.
+    pub(super) fn note_epoch(&mut self, epoch: ProducerEpoch) {
         if epoch != self.epoch {
-            assert!(self.batch_count > 0);
             self.epoch = epoch;
             self.batch_count = 0;
             self.forgot = true;
         }
+    }
+
+    /// Adds a batch at the end.
+    pub(super) fn add(&mut self, epoch: ProducerEpoch, batch: KeptBatch) {
+        self.note_epoch(epoch);
         if let Some(last) = self.batches().last() {
             assert!(batch.base_offset() > last.last_offset);
         }

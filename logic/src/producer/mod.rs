@@ -11,19 +11,43 @@
 //! Memory: no allocation per producer. Entries of fixed size lie end to end in chunks, an index finds them by id, and a
 //! list through them is in the order in which they were last seen, so that expiry takes the oldest ones only.
 //!
-//! It must not know: replicas, disks, transactions (their producers pass through here like others).
+//! # Transactions
+//!
+//! The same table keeps the partition's share of transactions (KIP-98, KIP-890). For a transactional batch:
+//!
+//! 1. [`ProducerTable::verification`] says whether the coordinator has to be asked first, and gives a guard. Version 12 of
+//!    Produce asks it to add the partition, older ones to verify that it was added.
+//! 2. With the coordinator's yes, [`ProducerTable::check_verified`] with the guard, append, [`ProducerTable::record`].
+//!
+//! For a marker (WriteTxnMarkers): [`ProducerTable::check_marker`], append [`TransactionMarker::batch`] at one offset,
+//! [`ProducerTable::record_marker`]; answer the coordinator once it is committed.
+//!
+//! Consumers of committed records read up to [`ProducerTable::last_stable_offset`], which is asked for at each advance of
+//! the high watermark and wakes their fetches when it moves, and are told of [`ProducerTable::aborted`] from where they read
+//! to where the reply ends. [`ProducerTable::start_at`] follows the log's start. A compaction that drops an abort marker says so by
+//! [`ProducerTable::forget_marker`]: an entry without its marker would hide what its producer wrote later.
+//!
+//! It must not know: replicas, disks, who the coordinator is.
 
+mod aborted;
 mod arena;
 mod entry;
+mod marker;
 mod sequence;
 mod snapshot;
 mod table;
+mod transactions;
+mod verification;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transaction_tests;
 
+pub use marker::{CompletedTransaction, MarkerError, ProducerState, TransactionMarker};
 pub use sequence::{sequence_after, sequence_before};
 pub use snapshot::SnapshotError;
 pub use table::{
     AppendedAt, OriginalBatch, ProducerBatch, ProducerError, ProducerTable, Truncation, Verdict,
 };
+pub use verification::VerificationGuard;

@@ -1,14 +1,19 @@
 //! A partition's producers as bytes (`schemas/producer_snapshot.fbs`), for a checkpoint.
 //!
+//! Left out: transactions that are decided and whose marker may not be committed, and those that the coordinator is being
+//! asked for. A decision stands whatever becomes of a marker, and whoever asked has gone with the process.
+//!
 //! Whoever stores the bytes proves them by a checksum; here they are verified as FlatBuffers and checked for sense, so
 //! that no snapshot, however it came about, breaks an invariant of the table.
 
 use super::arena::Arena;
-use super::entry::{Entry, KeptBatch};
+use super::entry::{Entry, KeptBatch, NO_COORDINATOR};
 use super::table::ProducerTable;
+use super::transactions::Transactions;
 use crate::limits::{PRODUCER_BATCHES_KEPT, PRODUCER_SNAPSHOT_BYTES_MAX, PRODUCERS_PER_PARTITION_MAX};
 use flatbuffers::{FlatBufferBuilder, InvalidFlatbuffer, VerifierOptions};
 use protocol::generated::producer_snapshot as schema;
+use protocol::transaction_index::AbortedTransaction;
 use protocol::types::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 use thiserror::Error;
 
@@ -33,18 +38,33 @@ impl ProducerTable {
         assert!(at >= self.end);
         let mut producers = Vec::with_capacity(self.len());
         let mut batches = Vec::with_capacity(self.len());
+        let mut marked = Vec::new();
         for entry in self.entries.iter() {
             let count = u8::try_from(entry.batches().len()).expect("at most PRODUCER_BATCHES_KEPT");
             let (id, seen_at, epoch) = (entry.producer_id.get(), entry.seen_at.get(), entry.epoch.get());
             producers.push(schema::Producer::new(id, seen_at, epoch, count, entry.forgot));
             batches.extend(entry.batches().iter().map(encode_batch));
+            if entry.coordinator_epoch != NO_COORDINATOR {
+                marked.push(schema::Marked::new(id, entry.coordinator_epoch));
+            }
         }
-        let bytes_estimate = producers.len() * 24 + batches.len() * 24 + 64;
+        let encode_open =
+            |(first, id): (Offset, ProducerId)| schema::OpenTransaction::new(id.get(), first.get());
+        let open: Vec<_> = self.transactions.open().map(encode_open).collect();
+        let aborted: Vec<_> = self.transactions.aborted.iter().map(encode_aborted).collect();
+        let bytes_estimate = producers.len() * 24 + batches.len() * 24 + marked.len() * 16 + 128;
         let mut builder = FlatBufferBuilder::with_capacity(bytes_estimate);
         let producers = builder.create_vector(&producers);
         let batches = builder.create_vector(&batches);
-        let arguments =
-            schema::ProducerSnapshotArgs { at: at.get(), producers: Some(producers), batches: Some(batches) };
+        let arguments = schema::ProducerSnapshotArgs {
+            at: at.get(),
+            producers: Some(producers),
+            batches: Some(batches),
+            marked: (!marked.is_empty()).then(|| builder.create_vector(&marked)),
+            open: (!open.is_empty()).then(|| builder.create_vector(&open)),
+            aborted: (!aborted.is_empty()).then(|| builder.create_vector(&aborted)),
+            last_unkept: self.transactions.last_unkept.map_or(-1, Offset::get),
+        };
         let root = schema::ProducerSnapshot::create(&mut builder, &arguments);
         builder.finish_minimal(root);
         builder.finished_data().to_vec()
@@ -63,14 +83,80 @@ impl ProducerTable {
         let mut batches = snapshot.batches().iter();
         for producer in snapshot.producers() {
             let entry = decode_producer(producer, &mut batches, now)?;
-            let last = entry.batches().last().expect("an entry has at least one batch");
-            end = end.max(last.last_offset.plus(1));
+            if let Some(last) = entry.batches().last() {
+                end = end.max(last.last_offset.plus(1));
+            }
             check(entries.find(entry.producer_id).is_none(), "a producer twice")?;
             entries.insert(entry);
         }
         check(batches.next().is_none(), "batches of no producer")?;
         check(end <= at, "a batch past the end")?;
-        Ok((Self { entries, end: at }, at))
+        decode_marked(&snapshot, &mut entries)?;
+        let transactions = decode_transactions(&snapshot, &entries, at)?;
+        let is_known = |entry: &Entry| {
+            entry.coordinator_epoch != NO_COORDINATOR || transactions.is_open(entry.producer_id)
+        };
+        let is_sound = |entry: &Entry| !entry.batches().is_empty() || is_known(entry);
+        check(entries.iter().all(is_sound), "a producer that did nothing")?;
+        Ok((Self { entries, transactions, end: at }, at))
+    }
+}
+
+fn decode_marked(snapshot: &schema::ProducerSnapshot<'_>, entries: &mut Arena) -> Result<(), SnapshotError> {
+    for marked in snapshot.marked().into_iter().flatten() {
+        let place = entries.find(ProducerId(marked.producer()));
+        let place = place.ok_or(SnapshotError::Inconsistent { what: "a marker of no producer" })?;
+        check(marked.coordinator_epoch() >= 0, "a negative coordinator epoch")?;
+        entries.get_mut(place).coordinator_epoch = marked.coordinator_epoch();
+    }
+    Ok(())
+}
+
+fn decode_transactions(
+    snapshot: &schema::ProducerSnapshot<'_>,
+    entries: &Arena,
+    at: Offset,
+) -> Result<Transactions, SnapshotError> {
+    let mut transactions = Transactions::default();
+    let mut next = Offset(0);
+    for open in snapshot.open().into_iter().flatten() {
+        let (id, first) = (ProducerId(open.producer()), Offset(open.first_offset()));
+        check(entries.find(id).is_some(), "a transaction of no producer")?;
+        check(!transactions.is_open(id), "two open transactions of a producer")?;
+        check(first >= next, "open transactions out of order")?;
+        check(first < at, "a transaction past the end")?;
+        next = first.plus(1);
+        transactions.begin(id, first);
+    }
+    let (mut last_offset, mut last_stable) = (Offset(-1), Offset(0));
+    for aborted in snapshot.aborted().into_iter().flatten() {
+        let aborted = decode_aborted(aborted);
+        let is_ordered = aborted.last_offset > last_offset && aborted.last_stable_offset >= last_stable;
+        check(is_ordered, "aborted transactions out of order")?;
+        check(aborted.first_offset >= Offset(0), "an aborted transaction before the log")?;
+        check(aborted.first_offset < aborted.last_offset, "an aborted transaction without records")?;
+        check(aborted.last_offset < at, "an aborted transaction past the end")?;
+        check(aborted.last_stable_offset <= aborted.last_offset.plus(1), "a stable offset past its marker")?;
+        (last_offset, last_stable) = (aborted.last_offset, aborted.last_stable_offset);
+        transactions.aborted.add(aborted);
+    }
+    let last_unkept = Offset(snapshot.last_unkept());
+    check(last_unkept < at.max(Offset(0)), "a marker past the end")?;
+    transactions.last_unkept = (last_unkept >= Offset(0)).then_some(last_unkept);
+    Ok(transactions)
+}
+
+fn encode_aborted(aborted: &AbortedTransaction) -> schema::AbortedTransaction {
+    let (first, last) = (aborted.first_offset.get(), aborted.last_offset.get());
+    schema::AbortedTransaction::new(aborted.producer_id.get(), first, last, aborted.last_stable_offset.get())
+}
+
+fn decode_aborted(aborted: &schema::AbortedTransaction) -> AbortedTransaction {
+    AbortedTransaction {
+        producer_id: ProducerId(aborted.producer()),
+        first_offset: Offset(aborted.first_offset()),
+        last_offset: Offset(aborted.last_offset()),
+        last_stable_offset: Offset(aborted.last_stable_offset()),
     }
 }
 
@@ -87,7 +173,7 @@ fn decode_producer<'a>(
     check(producer.id() >= 0, "a negative producer id")?;
     check(producer.epoch() >= 0, "a negative producer epoch")?;
     let count = usize::from(producer.batch_count());
-    check((1..=PRODUCER_BATCHES_KEPT).contains(&count), "too few or too many batches of a producer")?;
+    check(count <= PRODUCER_BATCHES_KEPT, "too many batches of a producer")?;
     let epoch = ProducerEpoch(producer.epoch());
     // A clock that was set back must not make a producer immortal.
     let seen_at = Timestamp(producer.seen_at()).min(now);

@@ -21,7 +21,7 @@ fn header(batch: &ProducerBatch, at: AppendedAt) -> BatchHeader {
             epoch: batch.epoch,
             base_sequence: batch.base_sequence,
         },
-        transactional: false,
+        transactional: batch.is_transactional,
         control: false,
     });
     for _ in 0..=batch.last_offset_delta {
@@ -36,6 +36,7 @@ fn batch(id: i64, epoch: i16, base: i32, count: i32) -> ProducerBatch {
         epoch: ProducerEpoch(epoch),
         base_sequence: Sequence(base),
         last_offset_delta: count - 1,
+        is_transactional: false,
     }
 }
 
@@ -77,7 +78,7 @@ fn check(script: &str, expected: &str) {
             },
             "replay" => {
                 let at = AppendedAt { base_offset: end, timestamp: now };
-                table.replay(now, &header(&offered(), at));
+                table.replay(now, &header(&offered(), at), &[]);
                 end = end.plus(numbers[3]);
             }
             "expire" => {
@@ -336,8 +337,8 @@ fn a_replay_skips_what_the_snapshot_has() {
     let at = |offset| AppendedAt { base_offset: Offset(offset), timestamp: Timestamp(0) };
     table.record(Timestamp(0), &batch(7, 0, 0, 5), at(0));
     let mut table = reloaded(&table, Offset(9), Timestamp(0));
-    table.replay(Timestamp(0), &header(&batch(7, 0, 0, 5), at(0)));
-    table.replay(Timestamp(0), &header(&batch(7, 0, 5, 1), at(9)));
+    table.replay(Timestamp(0), &header(&batch(7, 0, 0, 5), at(0)), &[]);
+    table.replay(Timestamp(0), &header(&batch(7, 0, 5, 1), at(9)), &[]);
     let expected = ProducerError::OutOfOrderSequence {
         producer_id: ProducerId(7),
         expected: Sequence(6),
@@ -542,7 +543,7 @@ impl Pair {
             self.table = ProducerTable::default();
             for (base_offset, old) in &self.model.log {
                 let at = AppendedAt { base_offset: *base_offset, timestamp: Timestamp(base_offset.get()) };
-                self.table.replay(Timestamp(self.now), &header(old, at));
+                self.table.replay(Timestamp(self.now), &header(old, at), &[]);
                 self.model.seen_at.insert(old.producer_id.get(), self.now);
             }
         }

@@ -434,6 +434,463 @@ pub mod iolite {
             }
         }
 
+        // struct Marked, aligned to 8
+        #[repr(transparent)]
+        #[derive(Clone, Copy, PartialEq)]
+        pub struct Marked(pub [u8; 16]);
+        impl Default for Marked {
+            fn default() -> Self {
+                Self([0; 16])
+            }
+        }
+        impl ::core::fmt::Debug for Marked {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                f.debug_struct("Marked")
+                    .field("producer", &self.producer())
+                    .field("coordinator_epoch", &self.coordinator_epoch())
+                    .finish()
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for Marked {}
+        impl<'a> ::flatbuffers::Follow<'a> for Marked {
+            type Inner = &'a Marked;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { <&'a Marked>::follow(buf, loc) }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for &'a Marked {
+            type Inner = &'a Marked;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { ::flatbuffers::follow_cast_ref::<Marked>(buf, loc) }
+            }
+        }
+        impl<'b> ::flatbuffers::Push for Marked {
+            type Output = Marked;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                let src = unsafe {
+                    ::core::slice::from_raw_parts(
+                        self as *const Marked as *const u8,
+                        <Self as ::flatbuffers::Push>::size(),
+                    )
+                };
+                dst.copy_from_slice(src);
+            }
+            #[inline]
+            fn alignment() -> ::flatbuffers::PushAlignment {
+                ::flatbuffers::PushAlignment::new(8)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for Marked {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.in_buffer::<Self>(pos)
+            }
+        }
+
+        impl<'a> Marked {
+            #[allow(clippy::too_many_arguments)]
+            pub fn new(producer: i64, coordinator_epoch: i32) -> Self {
+                let mut s = Self([0; 16]);
+                s.set_producer(producer);
+                s.set_coordinator_epoch(coordinator_epoch);
+                s
+            }
+
+            pub fn producer(&self) -> i64 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[0..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_producer(&mut self, x: i64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[0..].as_mut_ptr(),
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn coordinator_epoch(&self) -> i32 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<i32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[8..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<i32 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_coordinator_epoch(&mut self, x: i32) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[8..].as_mut_ptr(),
+                        ::core::mem::size_of::<<i32 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+        }
+
+        // struct OpenTransaction, aligned to 8
+        #[repr(transparent)]
+        #[derive(Clone, Copy, PartialEq)]
+        pub struct OpenTransaction(pub [u8; 16]);
+        impl Default for OpenTransaction {
+            fn default() -> Self {
+                Self([0; 16])
+            }
+        }
+        impl ::core::fmt::Debug for OpenTransaction {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                f.debug_struct("OpenTransaction")
+                    .field("producer", &self.producer())
+                    .field("first_offset", &self.first_offset())
+                    .finish()
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for OpenTransaction {}
+        impl<'a> ::flatbuffers::Follow<'a> for OpenTransaction {
+            type Inner = &'a OpenTransaction;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { <&'a OpenTransaction>::follow(buf, loc) }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for &'a OpenTransaction {
+            type Inner = &'a OpenTransaction;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { ::flatbuffers::follow_cast_ref::<OpenTransaction>(buf, loc) }
+            }
+        }
+        impl<'b> ::flatbuffers::Push for OpenTransaction {
+            type Output = OpenTransaction;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                let src = unsafe {
+                    ::core::slice::from_raw_parts(
+                        self as *const OpenTransaction as *const u8,
+                        <Self as ::flatbuffers::Push>::size(),
+                    )
+                };
+                dst.copy_from_slice(src);
+            }
+            #[inline]
+            fn alignment() -> ::flatbuffers::PushAlignment {
+                ::flatbuffers::PushAlignment::new(8)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for OpenTransaction {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.in_buffer::<Self>(pos)
+            }
+        }
+
+        impl<'a> OpenTransaction {
+            #[allow(clippy::too_many_arguments)]
+            pub fn new(producer: i64, first_offset: i64) -> Self {
+                let mut s = Self([0; 16]);
+                s.set_producer(producer);
+                s.set_first_offset(first_offset);
+                s
+            }
+
+            pub fn producer(&self) -> i64 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[0..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_producer(&mut self, x: i64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[0..].as_mut_ptr(),
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn first_offset(&self) -> i64 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[8..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_first_offset(&mut self, x: i64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[8..].as_mut_ptr(),
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+        }
+
+        // struct AbortedTransaction, aligned to 8
+        #[repr(transparent)]
+        #[derive(Clone, Copy, PartialEq)]
+        pub struct AbortedTransaction(pub [u8; 32]);
+        impl Default for AbortedTransaction {
+            fn default() -> Self {
+                Self([0; 32])
+            }
+        }
+        impl ::core::fmt::Debug for AbortedTransaction {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                f.debug_struct("AbortedTransaction")
+                    .field("producer", &self.producer())
+                    .field("first_offset", &self.first_offset())
+                    .field("last_offset", &self.last_offset())
+                    .field("last_stable_offset", &self.last_stable_offset())
+                    .finish()
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for AbortedTransaction {}
+        impl<'a> ::flatbuffers::Follow<'a> for AbortedTransaction {
+            type Inner = &'a AbortedTransaction;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { <&'a AbortedTransaction>::follow(buf, loc) }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for &'a AbortedTransaction {
+            type Inner = &'a AbortedTransaction;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { ::flatbuffers::follow_cast_ref::<AbortedTransaction>(buf, loc) }
+            }
+        }
+        impl<'b> ::flatbuffers::Push for AbortedTransaction {
+            type Output = AbortedTransaction;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                let src = unsafe {
+                    ::core::slice::from_raw_parts(
+                        self as *const AbortedTransaction as *const u8,
+                        <Self as ::flatbuffers::Push>::size(),
+                    )
+                };
+                dst.copy_from_slice(src);
+            }
+            #[inline]
+            fn alignment() -> ::flatbuffers::PushAlignment {
+                ::flatbuffers::PushAlignment::new(8)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for AbortedTransaction {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.in_buffer::<Self>(pos)
+            }
+        }
+
+        impl<'a> AbortedTransaction {
+            #[allow(clippy::too_many_arguments)]
+            pub fn new(producer: i64, first_offset: i64, last_offset: i64, last_stable_offset: i64) -> Self {
+                let mut s = Self([0; 32]);
+                s.set_producer(producer);
+                s.set_first_offset(first_offset);
+                s.set_last_offset(last_offset);
+                s.set_last_stable_offset(last_stable_offset);
+                s
+            }
+
+            pub fn producer(&self) -> i64 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[0..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_producer(&mut self, x: i64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[0..].as_mut_ptr(),
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn first_offset(&self) -> i64 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[8..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_first_offset(&mut self, x: i64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[8..].as_mut_ptr(),
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn last_offset(&self) -> i64 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[16..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_last_offset(&mut self, x: i64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[16..].as_mut_ptr(),
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn last_stable_offset(&self) -> i64 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[24..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_last_stable_offset(&mut self, x: i64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[24..].as_mut_ptr(),
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+        }
+
         pub enum ProducerSnapshotOffset {}
         #[derive(Copy, Clone, PartialEq)]
 
@@ -453,6 +910,10 @@ pub mod iolite {
             pub const VT_AT: ::flatbuffers::VOffsetT = 4;
             pub const VT_PRODUCERS: ::flatbuffers::VOffsetT = 6;
             pub const VT_BATCHES: ::flatbuffers::VOffsetT = 8;
+            pub const VT_MARKED: ::flatbuffers::VOffsetT = 10;
+            pub const VT_OPEN: ::flatbuffers::VOffsetT = 12;
+            pub const VT_ABORTED: ::flatbuffers::VOffsetT = 14;
+            pub const VT_LAST_UNKEPT: ::flatbuffers::VOffsetT = 16;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -464,7 +925,17 @@ pub mod iolite {
                 args: &'args ProducerSnapshotArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<ProducerSnapshot<'bldr>> {
                 let mut builder = ProducerSnapshotBuilder::new(_fbb);
+                builder.add_last_unkept(args.last_unkept);
                 builder.add_at(args.at);
+                if let Some(x) = args.aborted {
+                    builder.add_aborted(x);
+                }
+                if let Some(x) = args.open {
+                    builder.add_open(x);
+                }
+                if let Some(x) = args.marked {
+                    builder.add_marked(x);
+                }
                 if let Some(x) = args.batches {
                     builder.add_batches(x);
                 }
@@ -509,6 +980,51 @@ pub mod iolite {
                         .unwrap()
                 }
             }
+            #[inline]
+            pub fn marked(&self) -> Option<::flatbuffers::Vector<'a, Marked>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, Marked>>>(
+                        ProducerSnapshot::VT_MARKED,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn open(&self) -> Option<::flatbuffers::Vector<'a, OpenTransaction>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, OpenTransaction>>>(
+                            ProducerSnapshot::VT_OPEN,
+                            None,
+                        )
+                }
+            }
+            #[inline]
+            pub fn aborted(&self) -> Option<::flatbuffers::Vector<'a, AbortedTransaction>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, AbortedTransaction>>>(
+                            ProducerSnapshot::VT_ABORTED,
+                            None,
+                        )
+                }
+            }
+            #[inline]
+            pub fn last_unkept(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i64>(ProducerSnapshot::VT_LAST_UNKEPT, Some(-1)).unwrap() }
+            }
         }
 
         impl ::flatbuffers::Verifiable for ProducerSnapshot<'_> {
@@ -518,18 +1034,14 @@ pub mod iolite {
                 pos: usize,
             ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
                 v.visit_table(pos)?
-                    .visit_field::<i64>("at", Self::VT_AT, false)?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Producer>>>(
-                        "producers",
-                        Self::VT_PRODUCERS,
-                        true,
-                    )?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Batch>>>(
-                        "batches",
-                        Self::VT_BATCHES,
-                        true,
-                    )?
-                    .finish();
+     .visit_field::<i64>("at", Self::VT_AT, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Producer>>>("producers", Self::VT_PRODUCERS, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Batch>>>("batches", Self::VT_BATCHES, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Marked>>>("marked", Self::VT_MARKED, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, OpenTransaction>>>("open", Self::VT_OPEN, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, AbortedTransaction>>>("aborted", Self::VT_ABORTED, false)?
+     .visit_field::<i64>("last_unkept", Self::VT_LAST_UNKEPT, false)?
+     .finish();
                 Ok(())
             }
         }
@@ -537,6 +1049,10 @@ pub mod iolite {
             pub at: i64,
             pub producers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Producer>>>,
             pub batches: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Batch>>>,
+            pub marked: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Marked>>>,
+            pub open: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, OpenTransaction>>>,
+            pub aborted: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, AbortedTransaction>>>,
+            pub last_unkept: i64,
         }
         impl<'a> Default for ProducerSnapshotArgs<'a> {
             #[inline]
@@ -545,6 +1061,10 @@ pub mod iolite {
                     at: 0,
                     producers: None, // required field
                     batches: None,   // required field
+                    marked: None,
+                    open: None,
+                    aborted: None,
+                    last_unkept: -1,
                 }
             }
         }
@@ -577,6 +1097,33 @@ pub mod iolite {
                     .push_slot_always::<::flatbuffers::WIPOffset<_>>(ProducerSnapshot::VT_BATCHES, batches);
             }
             #[inline]
+            pub fn add_marked(
+                &mut self,
+                marked: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, Marked>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(ProducerSnapshot::VT_MARKED, marked);
+            }
+            #[inline]
+            pub fn add_open(
+                &mut self,
+                open: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, OpenTransaction>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ProducerSnapshot::VT_OPEN, open);
+            }
+            #[inline]
+            pub fn add_aborted(
+                &mut self,
+                aborted: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, AbortedTransaction>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(ProducerSnapshot::VT_ABORTED, aborted);
+            }
+            #[inline]
+            pub fn add_last_unkept(&mut self, last_unkept: i64) {
+                self.fbb_.push_slot::<i64>(ProducerSnapshot::VT_LAST_UNKEPT, last_unkept, -1);
+            }
+            #[inline]
             pub fn new(
                 _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
             ) -> ProducerSnapshotBuilder<'a, 'b, A> {
@@ -598,6 +1145,10 @@ pub mod iolite {
                 ds.field("at", &self.at());
                 ds.field("producers", &self.producers());
                 ds.field("batches", &self.batches());
+                ds.field("marked", &self.marked());
+                ds.field("open", &self.open());
+                ds.field("aborted", &self.aborted());
+                ds.field("last_unkept", &self.last_unkept());
                 ds.finish()
             }
         }

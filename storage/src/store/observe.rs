@@ -1,5 +1,5 @@
 //! Rebuilding what the store knows nothing of, after a restart: each partition's producers' state, forward from the
-//! snapshot of the checkpoint, through headers in segments and then in the journal.
+//! snapshot of the checkpoint, through the batches in segments and then in the journal.
 
 use bytes::Bytes;
 use protocol::types::Offset;
@@ -51,7 +51,7 @@ impl<D: Disk> Shared<D> {
             }
             for batch in read.chunks.iter().flat_map(|chunk| batches(chunk)) {
                 if batch.base_offset() >= from {
-                    observer.batch(key, batch.header());
+                    observer.batch(key, batch.header(), batch.body());
                 }
             }
             from = read.next;
@@ -74,7 +74,7 @@ impl<D: Disk> Shared<D> {
                 for run in partition.runs.in_frame(sequence) {
                     for batch in batches(&bytes.slice(run.range())) {
                         if counts(run, batch.base_offset()) {
-                            observer.batch(partition.key, batch.header());
+                            observer.batch(partition.key, batch.header(), batch.body());
                         }
                     }
                 }

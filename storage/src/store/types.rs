@@ -267,14 +267,14 @@ pub struct Recovered {
 pub trait RecoveryObserver {
     /// The state as it was at an offset: batches from there on follow.
     fn producer_snapshot(&mut self, key: PartitionKey, at: Offset, snapshot: &[u8]);
-    /// The header of a batch in the log.
-    fn batch(&mut self, key: PartitionKey, header: &[u8; BATCH_HEADER_BYTES]);
+    /// A batch in the log: its header, and what follows it, which is as it was sent unless the log is damaged.
+    fn batch(&mut self, key: PartitionKey, header: &[u8; BATCH_HEADER_BYTES], body: &[u8]);
 }
 
 /// An observer of nothing.
 impl RecoveryObserver for () {
     fn producer_snapshot(&mut self, _key: PartitionKey, _at: Offset, _snapshot: &[u8]) {}
-    fn batch(&mut self, _key: PartitionKey, _header: &[u8; BATCH_HEADER_BYTES]) {}
+    fn batch(&mut self, _key: PartitionKey, _header: &[u8; BATCH_HEADER_BYTES], _body: &[u8]) {}
 }
 
 /// Hears what becomes of appends. Called on the shard's thread, from the journal's pump; it may append and read

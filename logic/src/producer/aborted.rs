@@ -1,0 +1,77 @@
+//! The aborted transactions of one partition: what a consumer of committed records is told to leave out.
+//!
+//! In the order of their markers, as in Kafka's transaction index. An entry stays as long as a record of its transaction
+//! may be read: [`AbortedIndex::forget_below`] follows the log's start. Records that follow an entry's last stable offset
+//! are of transactions that began later, which is where a search ends.
+
+use protocol::transaction_index::AbortedTransaction;
+use protocol::types::Offset;
+use std::collections::VecDeque;
+
+/// The aborted transactions that are still known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AbortedIndex {
+    entries: VecDeque<AbortedTransaction>,
+}
+
+impl AbortedIndex {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &AbortedTransaction> {
+        self.entries.iter()
+    }
+
+    pub(super) fn add(&mut self, aborted: AbortedTransaction) {
+        assert!(aborted.first_offset < aborted.last_offset);
+        assert!(aborted.last_stable_offset <= aborted.last_offset.plus(1));
+        if let Some(last) = self.entries.back() {
+            assert!(last.last_offset < aborted.last_offset);
+            // What is decided stays decided.
+            assert!(last.last_stable_offset <= aborted.last_stable_offset);
+        }
+        self.entries.push_back(aborted);
+    }
+
+    /// Those with a record in `from..limit`.
+    pub(super) fn overlapping(&self, from: Offset, limit: Offset) -> Vec<AbortedTransaction> {
+        let start = self.entries.partition_point(|entry| entry.last_offset < from);
+        let mut found = Vec::new();
+        for entry in self.entries.range(start..) {
+            if entry.first_offset < limit {
+                found.push(*entry);
+            }
+            if entry.last_stable_offset >= limit {
+                break;
+            }
+        }
+        found
+    }
+
+    /// Those whose marker is in `from..limit`, a segment.
+    pub(super) fn ended_in(&self, from: Offset, limit: Offset) -> impl Iterator<Item = &AbortedTransaction> {
+        let start = self.entries.partition_point(|entry| entry.last_offset < from);
+        self.entries.range(start..).take_while(move |entry| entry.last_offset < limit)
+    }
+
+    /// The log starts at `log_start` now.
+    pub(super) fn forget_below(&mut self, log_start: Offset) {
+        let count = self.entries.partition_point(|entry| entry.last_offset < log_start);
+        self.entries.drain(..count);
+        if self.entries.capacity() > 1_024 && self.entries.len() < self.entries.capacity() / 4 {
+            self.entries.shrink_to(self.entries.len() * 2);
+        }
+    }
+
+    /// The marker at this offset was removed, and all records of its transaction were before.
+    pub(super) fn forget_marker(&mut self, marker: Offset) {
+        if let Ok(place) = self.entries.binary_search_by_key(&marker, |entry| entry.last_offset) {
+            self.entries.remove(place);
+        }
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<AbortedTransaction>()
+    }
+}

@@ -1,0 +1,787 @@
+//! What a partition promises of transactions: as scripts, and against a naive model that goes through the log.
+
+use super::*;
+use proptest::prelude::*;
+use protocol::batch::{BatchHeader, HEADER_BYTES};
+use protocol::records::{BatchBuilder, BatchOptions, ControlKind, ProducerStamp};
+use protocol::types::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TransactionVersion};
+use std::collections::BTreeMap;
+
+fn batch(id: i64, epoch: i16, base: i32, count: i32, is_transactional: bool) -> ProducerBatch {
+    ProducerBatch {
+        producer_id: ProducerId(id),
+        epoch: ProducerEpoch(epoch),
+        base_sequence: Sequence(base),
+        last_offset_delta: count - 1,
+        is_transactional,
+    }
+}
+
+fn marker(id: i64, epoch: i16, coordinator_epoch: i32, kind: ControlKind, level: i16) -> TransactionMarker {
+    TransactionMarker {
+        producer_id: ProducerId(id),
+        epoch: ProducerEpoch(epoch),
+        kind,
+        coordinator_epoch,
+        version: TransactionVersion::from_level(level).expect("a level"),
+    }
+}
+
+/// The bytes of a batch as the log has them.
+fn bytes_of(batch: &ProducerBatch) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(BatchOptions {
+        producer: ProducerStamp {
+            id: batch.producer_id,
+            epoch: batch.epoch,
+            base_sequence: batch.base_sequence,
+        },
+        transactional: batch.is_transactional,
+        ..BatchOptions::default()
+    });
+    for _ in 0..=batch.last_offset_delta {
+        builder.append(Timestamp(0), None, None, &[]);
+    }
+    builder.build()
+}
+
+/// A partition: its table, and the log from which the table can be made again.
+#[derive(Default)]
+struct Partition {
+    table: ProducerTable,
+    log: Vec<Vec<u8>>,
+    end: i64,
+    now: i64,
+    guards: BTreeMap<i64, VerificationGuard>,
+}
+
+impl Partition {
+    fn append(&mut self, mut bytes: Vec<u8>) -> Offset {
+        let base_offset = Offset(self.end);
+        let header = BatchHeader::from_prefix_mut(&mut bytes).expect("a header");
+        header.set_position(base_offset, protocol::types::LeaderEpoch(0));
+        self.end = header.next_offset().get();
+        self.log.push(bytes);
+        base_offset
+    }
+
+    fn write(
+        &mut self,
+        batch: &ProducerBatch,
+        guard: Option<VerificationGuard>,
+    ) -> Result<Verdict, ProducerError> {
+        let verdict = self.table.check_verified(batch, guard)?;
+        if verdict == Verdict::New {
+            let base_offset = self.append(bytes_of(batch));
+            let now = Timestamp(self.now);
+            self.table.record(now, batch, AppendedAt { base_offset, timestamp: Timestamp(0) });
+        }
+        Ok(verdict)
+    }
+
+    fn end_transaction(
+        &mut self,
+        marker: &TransactionMarker,
+    ) -> Result<Option<CompletedTransaction>, MarkerError> {
+        self.table.check_marker(marker)?;
+        let offset = self.append(marker.batch(Timestamp(self.now)));
+        Ok(self.table.record_marker(Timestamp(self.now), marker, offset))
+    }
+
+    /// The table of the log from its start.
+    fn replayed(&self) -> ProducerTable {
+        let mut table = ProducerTable::default();
+        for bytes in &self.log {
+            let header = BatchHeader::from_prefix(bytes).expect("a header");
+            table.replay(Timestamp(self.now), header, &bytes[HEADER_BYTES..]);
+        }
+        table
+    }
+
+    fn cut(&mut self, end: i64) -> Truncation {
+        let base_of = |bytes: &Vec<u8>| BatchHeader::from_prefix(bytes).expect("a header").base_offset();
+        self.log.retain(|bytes| base_of(bytes).get() < end);
+        self.end = self.end.min(end);
+        let outcome = self.table.truncate(Offset(self.end));
+        if outcome == Truncation::Rebuild {
+            self.table = self.replayed();
+        }
+        outcome
+    }
+
+    fn reload(&mut self) {
+        let bytes = self.table.encode_snapshot(Offset(self.end));
+        self.table = ProducerTable::decode_snapshot(&bytes, Timestamp(self.now)).expect("its own").0;
+        assert_eq!(self.table.encode_snapshot(Offset(self.end)), bytes);
+    }
+
+    /// One line of a script; what it prints.
+    fn run(&mut self, line: &str) -> Option<String> {
+        let (command, numbers) = line.split_once(' ').unwrap_or((line, ""));
+        let numbers: Vec<i64> = numbers.split(' ').filter_map(|word| word.parse().ok()).collect();
+        let small = |place: usize| i32::try_from(numbers[place]).expect("a small number");
+        let epoch = || i16::try_from(numbers[1]).expect("a small number");
+        let batch_of = |is_transactional| batch(numbers[0], epoch(), small(2), small(3), is_transactional);
+        Some(match command {
+            "ask" | "ask2" => {
+                let asked = batch(numbers[0], epoch(), small(2), 1, true);
+                match self.table.verification(Timestamp(self.now), &asked, command == "ask2") {
+                    Ok(Some(guard)) => {
+                        self.guards.insert(numbers[0], guard);
+                        return None;
+                    }
+                    Ok(None) => "known".to_owned(),
+                    Err(error) => error.to_string(),
+                }
+            }
+            "write" | "bare" | "plain" => {
+                let guard = self.guards.get(&numbers[0]).copied().filter(|_| command == "write");
+                match self.write(&batch_of(command != "plain"), guard) {
+                    Ok(Verdict::New) => format!("to {}", self.end),
+                    Ok(Verdict::Duplicate(original)) => format!("duplicate of {}", original.base_offset),
+                    Err(error) => error.to_string(),
+                }
+            }
+            "commit" | "abort" => {
+                let kind = if command == "abort" { ControlKind::Abort } else { ControlKind::Commit };
+                let level = i16::try_from(numbers.get(3).copied().unwrap_or(0)).expect("a level");
+                match self.end_transaction(&marker(numbers[0], epoch(), small(2), kind, level)) {
+                    Ok(Some(done)) => format!("ended {} to {}", done.first_offset, done.last_offset),
+                    Ok(None) => "ended nothing".to_owned(),
+                    Err(error) => error.to_string(),
+                }
+            }
+            "stable" => format!("stable {}", self.table.last_stable_offset(Offset(numbers[0]))),
+            "aborted" => {
+                let found = self.table.aborted(Offset(numbers[0]), Offset(numbers[1]));
+                let told = found.iter().map(|one| {
+                    format!(
+                        "{}:{}-{}<{}",
+                        one.producer_id, one.first_offset, one.last_offset, one.last_stable_offset
+                    )
+                });
+                format!("aborted [{}]", told.collect::<Vec<_>>().join(" "))
+            }
+            "cut" => format!("{:?}", self.cut(numbers[0])),
+            "start" => {
+                self.table.start_at(Offset(numbers[0]));
+                return None;
+            }
+            "at" => {
+                self.now = numbers[0];
+                return None;
+            }
+            "expire" => format!("{} left", {
+                let _ = self.table.expire(Timestamp(self.now), numbers[0], usize::MAX);
+                self.table.len()
+            }),
+            "reload" => {
+                self.reload();
+                return None;
+            }
+            "rebuild" => {
+                self.table = self.replayed();
+                return None;
+            }
+            other => panic!("not a command: {other}"),
+        })
+    }
+}
+
+/// Runs a script, one command a line, and compares what it prints.
+///
+/// ```text
+///  ask ID EPOCH SEQUENCE            the coordinator is asked (ask2: by a client of KIP-890) and says yes
+///  write ID EPOCH SEQUENCE COUNT    a transactional batch with the guard of the last ask; bare: without
+///  plain ID EPOCH SEQUENCE COUNT    a batch outside of transactions
+///  commit ID EPOCH COORDINATOR [VERSION]   a marker; abort
+///  stable HIGH_WATERMARK   aborted FROM LIMIT   cut OFFSET   start OFFSET   at MS   expire MS   reload   rebuild
+/// ```
+#[track_caller]
+fn check(script: &str, expected: &str) {
+    let mut partition = Partition::default();
+    let mut printed = Vec::new();
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        printed.extend(partition.run(line));
+        partition.table.entries.assert_invariants();
+    }
+    let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    assert_eq!(printed, expected);
+}
+
+#[test]
+fn a_transaction_holds_the_stable_offset_until_its_marker_is_committed() {
+    check(
+        "plain 1 0 0 3
+         stable 3
+         ask 7 0 0
+         write 7 0 0 2
+         bare 7 0 2 1
+         plain 1 0 3 1
+         stable 7
+         commit 7 0 5
+         stable 7
+         stable 8",
+        "to 3
+         stable 3
+         to 5
+         to 6
+         to 7
+         stable 3
+         ended 3 to 7
+         stable 3
+         stable 8",
+    );
+}
+
+#[test]
+fn the_earliest_of_several_holds_it() {
+    check(
+        "ask 7 0 0
+         write 7 0 0 1
+         ask 8 0 0
+         write 8 0 0 1
+         commit 7 0 1
+         stable 3
+         abort 8 0 1
+         stable 3
+         stable 4",
+        "to 1
+         to 2
+         ended 0 to 2
+         stable 1
+         ended 1 to 3
+         stable 1
+         stable 4",
+    );
+}
+
+#[test]
+fn an_unverified_batch_is_refused_and_one_of_an_open_transaction_is_known() {
+    check(
+        "bare 7 0 0 1
+         write 7 0 0 1
+         ask 7 0 0
+         bare 7 0 0 1
+         write 7 0 0 1
+         ask 7 0 1
+         bare 7 0 1 1
+         commit 7 0 1
+         bare 7 0 2 1",
+        "no transaction of producer 7 is open here
+         no transaction of producer 7 is open here
+         no transaction of producer 7 is open here
+         to 1
+         known
+         to 2
+         ended 0 to 2
+         no transaction of producer 7 is open here",
+    );
+}
+
+/// The coordinator's yes is on its way when the transaction is aborted: it must open nothing.
+#[test]
+fn a_marker_takes_the_guard_back() {
+    check(
+        "ask 7 0 0
+         abort 7 0 1
+         write 7 0 0 1
+         ask 7 0 0
+         write 7 0 0 1",
+        "ended nothing
+         no transaction of producer 7 is open here
+         to 2",
+    );
+}
+
+/// The next transaction is asked for in the epoch that the marker of the one before brings.
+#[test]
+fn a_marker_leaves_the_guard_of_the_transaction_that_follows() {
+    check(
+        "ask2 7 0 0
+         write 7 0 0 1
+         ask2 7 1 0
+         commit 7 1 1 2
+         write 7 1 0 1
+         stable 3",
+        "to 1
+         ended 0 to 1
+         to 3
+         stable 2",
+    );
+}
+
+#[test]
+fn a_repeated_batch_is_recognised_after_the_transactions_end() {
+    check(
+        "ask 7 0 0
+         write 7 0 0 2
+         commit 7 0 1
+         bare 7 0 0 2
+         ask 7 0 2
+         write 7 0 2 1",
+        "to 2
+         ended 0 to 2
+         duplicate of 0
+         to 4",
+    );
+}
+
+#[test]
+fn a_batch_outside_of_the_open_transaction_is_refused() {
+    check(
+        "ask 7 0 0
+         write 7 0 0 1
+         plain 7 0 1 1
+         commit 7 0 1
+         plain 7 0 1 1",
+        "to 1
+         producer 7 writes outside of its open transaction
+         ended 0 to 1
+         to 3",
+    );
+}
+
+#[test]
+fn markers_of_old_producers_and_old_coordinators_are_refused() {
+    check(
+        "ask 7 3 0
+         write 7 3 0 1
+         abort 7 2 5
+         abort 7 3 5
+         abort 7 3 4
+         abort 7 4 6
+         abort 7 3 7",
+        "to 1
+         a marker with epoch 2 of producer 7, which is at 3
+         ended 0 to 1
+         a marker of coordinator epoch 4 for producer 7, which 5 has written for
+         ended nothing
+         a marker with epoch 3 of producer 7, which is at 4",
+    );
+}
+
+/// KIP-890: a marker that comes late can't end the transaction that follows.
+#[test]
+fn with_epochs_bumped_a_late_marker_ends_nothing() {
+    check(
+        "ask2 7 0 0
+         write 7 0 0 1
+         commit 7 0 1 2
+         commit 7 1 1 2
+         commit 7 1 1 2
+         ask2 7 1 0
+         write 7 1 0 1
+         commit 7 1 1 2
+         abort 7 2 1 2",
+        "to 1
+         a marker with epoch 0 of producer 7, which is at 0
+         ended 0 to 1
+         ended nothing
+         to 4
+         a marker with epoch 1 of producer 7, which is at 1
+         ended 3 to 4",
+    );
+}
+
+#[test]
+fn a_bumped_epoch_begins_at_zero_and_fences_the_old_one() {
+    check(
+        "ask2 7 0 0
+         write 7 0 0 3
+         commit 7 1 1 2
+         ask2 7 0 3
+         ask2 7 1 3
+         write 7 1 3 1
+         ask2 7 1 0
+         write 7 1 0 1
+         bare 7 0 3 1",
+        "to 3
+         ended 0 to 3
+         epoch 0 of producer 7 is fenced by 1
+         sequence 3 of producer 7 is out of order, 0 is next
+         to 5
+         epoch 0 of producer 7 is fenced by 1",
+    );
+}
+
+/// A batch that failed its verification is tried again: what follows it must wait, or it would never fit.
+#[test]
+fn nothing_overtakes_a_batch_that_waits_for_its_verification() {
+    check(
+        "ask 7 0 0
+         ask 7 0 5
+         write 7 0 5 1
+         write 7 0 0 5
+         bare 7 0 5 1",
+        "sequence 5 of producer 7 is out of order, 0 is next
+         to 5
+         to 6",
+    );
+}
+
+#[test]
+fn an_unknown_producer_of_kip_890_begins_at_zero() {
+    check(
+        "ask2 7 4 9
+         write 7 4 9 1
+         ask 8 4 9
+         write 8 4 9 1",
+        "sequence 9 of producer 7 is out of order, 0 is next
+         to 1",
+    );
+}
+
+#[test]
+fn a_group_coordinators_batches_have_no_sequence() {
+    check(
+        "ask 7 0 -1
+         write 7 0 -1 2
+         bare 7 0 -1 2
+         stable 4
+         reload
+         bare 7 0 -1 1
+         commit 7 0 1
+         ask 7 1 -1
+         write 7 1 -1 1
+         bare 7 0 -1 1
+         stable 7
+         cut 6
+         stable 6",
+        "to 2
+         to 4
+         stable 0
+         to 5
+         ended 0 to 5
+         to 7
+         epoch 0 of producer 7 is fenced by 1
+         stable 6
+         Rebuild
+         stable 6",
+    );
+}
+
+#[test]
+fn aborted_transactions_are_listed_where_they_overlap() {
+    check(
+        "ask 7 0 0
+         write 7 0 0 2
+         ask 8 0 0
+         write 8 0 0 2
+         abort 8 0 1
+         abort 7 0 1
+         ask 8 0 2
+         write 8 0 2 1
+         abort 8 0 1
+         aborted 0 1
+         aborted 0 3
+         aborted 0 9
+         aborted 5 6
+         aborted 6 7
+         aborted 8 9
+         aborted 9 20",
+        "to 2
+         to 4
+         ended 2 to 4
+         ended 0 to 5
+         to 7
+         ended 6 to 7
+         aborted [7:0-5<6]
+         aborted [8:2-4<0 7:0-5<6]
+         aborted [8:2-4<0 7:0-5<6 8:6-7<8]
+         aborted [7:0-5<6]
+         aborted [8:6-7<8]
+         aborted []
+         aborted []",
+    );
+}
+
+#[test]
+fn the_logs_start_takes_aborted_transactions_along() {
+    check(
+        "ask 7 0 0
+         write 7 0 0 1
+         abort 7 0 1
+         ask 7 0 1
+         write 7 0 1 1
+         abort 7 0 1
+         start 2
+         aborted 0 9
+         ask 7 0 2
+         write 7 0 2 3
+         start 6
+         stable 7",
+        "to 1
+         ended 0 to 1
+         to 3
+         ended 2 to 3
+         aborted [7:2-3<4]
+         to 7
+         stable 6",
+    );
+}
+
+#[test]
+fn open_and_aborted_transactions_survive_a_restart() {
+    let script = |restart: &str| {
+        format!(
+            "ask 7 0 0
+             write 7 0 0 1
+             abort 7 0 3
+             ask 8 0 0
+             write 8 0 0 2
+             {restart}
+             stable 4
+             bare 8 0 2 1
+             abort 7 0 2
+             commit 8 0 3
+             stable 6
+             aborted 0 9"
+        )
+    };
+    let expected = "to 1
+         ended 0 to 1
+         to 4
+         stable 2
+         to 5
+         a marker of coordinator epoch 2 for producer 7, which 3 has written for
+         ended 2 to 5
+         stable 6
+         aborted [7:0-1<2]";
+    check(&script("reload"), expected);
+    check(&script("rebuild"), expected);
+}
+
+#[test]
+fn a_producer_with_an_open_transaction_does_not_expire() {
+    check(
+        "ask 7 0 0
+         write 7 0 0 1
+         plain 8 0 0 1
+         at 100
+         expire 10
+         commit 7 0 1
+         at 200
+         expire 10",
+        "to 1
+         to 2
+         1 left
+         ended 0 to 2
+         0 left",
+    );
+}
+
+#[test]
+fn a_cut_takes_an_open_transaction_back_and_below_a_marker_asks_for_a_rebuild() {
+    check(
+        "ask 7 0 0
+         write 7 0 0 2
+         ask 8 0 0
+         write 8 0 0 2
+         cut 2
+         stable 2
+         abort 7 0 1
+         aborted 0 9
+         cut 2
+         aborted 0 9
+         stable 2
+         bare 7 0 2 1",
+        "to 2
+         to 4
+         Exact
+         stable 0
+         ended 0 to 2
+         aborted [7:0-2<3]
+         Rebuild
+         aborted []
+         stable 0
+         to 3",
+    );
+}
+
+#[test]
+fn a_compacted_away_marker_is_forgotten() {
+    let mut partition = Partition::default();
+    for line in ["ask 7 0 0", "write 7 0 0 1", "abort 7 0 1"] {
+        partition.run(line);
+    }
+    assert_eq!(partition.table.aborted_ended_in(Offset(0), Offset(1)).count(), 0);
+    assert_eq!(partition.table.aborted_ended_in(Offset(1), Offset(2)).count(), 1);
+    partition.table.forget_marker(Offset(1));
+    assert_eq!(partition.run("aborted 0 9"), Some("aborted []".to_owned()));
+}
+
+#[test]
+fn an_empty_control_batch_means_nothing() {
+    let mut partition = Partition::default();
+    partition.run("ask 7 0 0");
+    partition.run("write 7 0 0 1");
+    let mut bytes = marker(7, 0, 1, ControlKind::Commit, 0).batch(Timestamp(0));
+    let header = BatchHeader::from_prefix_mut(&mut bytes).expect("a header");
+    header.set_position(Offset(1), protocol::types::LeaderEpoch(0));
+    partition.table.replay(Timestamp(0), header, &[]);
+    assert_eq!(partition.table.open_transaction_count(), 1);
+}
+
+#[test]
+fn each_producer_is_described() {
+    let mut partition = Partition::default();
+    for line in ["ask 7 2 0", "write 7 2 0 3", "plain 8 0 5 1", "commit 9 1 4"] {
+        partition.run(line);
+    }
+    let told: Vec<_> = partition.table.states().collect();
+    let state =
+        |id: i64, epoch: i16, last: i32, timestamp: i64, coordinator_epoch, open_from| ProducerState {
+            producer_id: ProducerId(id),
+            epoch: ProducerEpoch(epoch),
+            last_sequence: Sequence(last),
+            last_timestamp: Timestamp(timestamp),
+            coordinator_epoch,
+            open_from,
+        };
+    let expected =
+        [state(7, 2, 2, 0, -1, Some(Offset(0))), state(8, 0, 5, 0, -1, None), state(9, 1, -1, -1, 4, None)];
+    assert_eq!(told, expected);
+}
+
+/// A transaction as someone finds it who goes through the whole log.
+struct Found {
+    id: i64,
+    first: i64,
+    end: Option<(i64, ControlKind)>,
+}
+
+/// The last stable offset and the aborted transactions, by definition.
+fn transactions_of(log: &[Vec<u8>]) -> Vec<Found> {
+    let mut found: Vec<Found> = Vec::new();
+    for bytes in log {
+        let header = BatchHeader::from_prefix(bytes).expect("a header");
+        let id = header.producer_id().get();
+        let open = found.iter_mut().find(|one| one.id == id && one.end.is_none());
+        let base = header.base_offset().get();
+        if header.is_control() {
+            // Key: version, kind.
+            let kind = if bytes[HEADER_BYTES + 8] == 1 { ControlKind::Commit } else { ControlKind::Abort };
+            if let Some(open) = open {
+                open.end = Some((base, kind));
+            }
+        } else if header.is_transactional() && open.is_none() {
+            found.push(Found { id, first: base, end: None });
+        }
+    }
+    found
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Write { id: i64, count: i32 },
+    Plain { id: i64 },
+    End { id: i64, abort: bool, bump: bool },
+    Cut { back: i64 },
+    Reload,
+    Rebuild,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let id = 0..4_i64;
+    prop_oneof![
+        6 => (id.clone(), 1..3_i32).prop_map(|(id, count)| Step::Write { id, count }),
+        1 => id.clone().prop_map(|id| Step::Plain { id }),
+        4 => (id, any::<bool>(), any::<bool>()).prop_map(|(id, abort, bump)| Step::End { id, abort, bump }),
+        1 => (0..6_i64).prop_map(|back| Step::Cut { back }),
+        1 => Just(Step::Reload),
+        1 => Just(Step::Rebuild),
+    ]
+}
+
+impl Partition {
+    fn next_of(&self, id: i64) -> (i16, i32) {
+        self.table
+            .find(ProducerId(id))
+            .map_or((0, 0), |entry| (entry.epoch.get(), entry.next_sequence().get()))
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Write { id, count } => {
+                let (epoch, base) = self.next_of(id);
+                let next = batch(id, epoch, base, count, true);
+                let guard = self.table.verification(Timestamp(0), &next, false).expect("room");
+                assert_eq!(self.write(&next, guard), Ok(Verdict::New));
+            }
+            Step::Plain { id } => {
+                let (epoch, base) = self.next_of(id);
+                let is_open = self.table.transactions.is_open(ProducerId(id));
+                let outcome = self.write(&batch(id, epoch, base, 1, false), None);
+                assert_eq!(outcome.is_err(), is_open);
+            }
+            Step::End { id, abort, bump } => {
+                let (epoch, _) = self.next_of(id);
+                let kind = if abort { ControlKind::Abort } else { ControlKind::Commit };
+                let (epoch, level) = if bump { (epoch + 1, 2) } else { (epoch, 0) };
+                self.end_transaction(&marker(id, epoch, 0, kind, level)).expect("in order");
+            }
+            Step::Cut { back } => {
+                // A cut falls between batches.
+                let target = (self.end - back).max(0);
+                let bases = self.log.iter().map(|bytes| BatchHeader::from_prefix(bytes).expect("a header"));
+                let end = bases.map(|header| header.next_offset().get()).filter(|end| *end <= target).max();
+                let _ = self.cut(end.unwrap_or(0));
+            }
+            Step::Reload => self.reload(),
+            Step::Rebuild => self.table = self.replayed(),
+        }
+    }
+
+    fn compare(&mut self) {
+        let found = transactions_of(&self.log);
+        let open = found.iter().filter(|one| one.end.is_none());
+        let stable = open.map(|one| one.first).min().unwrap_or(self.end);
+        assert_eq!(self.table.last_stable_offset(Offset(self.end)), Offset(stable));
+        for from in 0..=self.end {
+            for limit in from..=self.end {
+                let mut expected: Vec<(i64, i64)> = found
+                    .iter()
+                    .filter_map(|one| match one.end {
+                        Some((marker, ControlKind::Abort)) => Some((marker, one.first)),
+                        _ => None,
+                    })
+                    .filter(|(marker, first)| *marker >= from && *first < limit)
+                    .collect();
+                expected.sort_unstable();
+                let told = self.table.aborted(Offset(from), Offset(limit));
+                let told: Vec<_> =
+                    told.iter().map(|one| (one.last_offset.get(), one.first_offset.get())).collect();
+                assert_eq!(told, expected, "in {from}..{limit}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_table_knows_what_a_walk_through_the_log_finds(steps in prop::collection::vec(step(), 1..60)) {
+        let mut partition = Partition::default();
+        for step in &steps {
+            partition.step(step);
+            partition.table.entries.assert_invariants();
+            partition.compare();
+        }
+    }
+
+    #[test]
+    fn no_bytes_break_the_decoder(flips in prop::collection::vec((0..600_usize, any::<u8>()), 1..5)) {
+        let mut partition = Partition::default();
+        for line in ["ask 7 0 0", "write 7 0 0 1", "abort 7 0 1", "ask 8 0 0", "write 8 0 0 1", "plain 9 0 0 1"] {
+            partition.run(line);
+        }
+        let mut bytes = partition.table.encode_snapshot(Offset(partition.end));
+        for (place, value) in flips {
+            let length = bytes.len();
+            bytes[place % length] = value;
+        }
+        if let Ok((decoded, at)) = ProducerTable::decode_snapshot(&bytes, Timestamp(0)) {
+            decoded.entries.assert_invariants();
+            prop_assert!(ProducerTable::decode_snapshot(&decoded.encode_snapshot(at), Timestamp(0)).is_ok());
+        }
+    }
+}
