@@ -91,6 +91,12 @@ pub const PRODUCER_IDS_LEFT_MIN: i64 = 250;
 pub const PRODUCERS_EXPIRED_PER_STEP_MAX: usize = 256;
 /// Messages of the control thread that wait for a shard.
 pub const MAILBOX_MESSAGES_MAX: usize = 64;
+/// How much is read ahead for a consumer that catches up, at a time.
+pub const READ_AHEAD_CHUNK_BYTES: usize = 1024 * 1024;
+/// Reads for consumers that catch up that are under way at a time.
+pub const CATCH_UP_READS_MAX: usize = 4;
+/// Pieces of logs that are kept for consumers that catch up; their bytes have a budget besides.
+pub const READ_AHEAD_PIECES_MAX: usize = 256;
 /// What a stored batch may decompress to when it is looked into.
 pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Connections of the admin port at a time.

@@ -239,6 +239,7 @@ fn shard_config(config: &BrokerConfig, index: u16, shard_count: u16, budget: &Me
         partitions_described_max: config.max_request_partition_size_limit,
         data_directory: std::path::absolute(&config.log_dirs).unwrap_or_else(|_| config.log_dirs.clone()),
         fetch_bytes_max: config.fetch_max_bytes,
+        read_ahead_bytes: usize::try_from(budget.read_ahead_bytes).unwrap_or(usize::MAX),
         fetch_sessions_max: usize::try_from(config.max_incremental_fetch_session_cache_slots)
             .unwrap_or(usize::MAX)
             .div_ceil(usize::from(shard_count)),

@@ -48,6 +48,7 @@ metrics! {
         BytesFetched = "fetched_bytes_total", "Bytes of record batches given to consumers.";
         TailHits = "tail_cache_hits_total", "Reads served from memory alone.";
         TailMisses = "tail_cache_misses_total", "Reads that went to the device.";
+        ReadAheadHits = "read_ahead_hits_total", "Reads served from what was read ahead, or for another consumer.";
         JournalFrames = "journal_frames_total", "Frames written to the journal.";
         JournalBytes = "journal_written_bytes_total", "Bytes written to the journal, padding included.";
         JournalSyncs = "journal_syncs_total", "Writes or syncs that made frames durable.";

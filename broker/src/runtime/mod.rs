@@ -10,7 +10,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub use mesh::{Mesh, MeshJoin, MeshReceiver};
-pub use queues::{Queue, Queues, spawn, spawn_into};
+pub use queues::{Queue, Queues, run_in, spawn, spawn_into};
 pub use wait::{Signal, Wait, either, join_all};
 
 use glommio::{LocalExecutorBuilder, Placement};
@@ -49,6 +49,11 @@ where
 /// Waits for a time.
 pub async fn sleep(duration: Duration) {
     glommio::timer::sleep(duration).await;
+}
+
+/// Runs what takes long without waiting, on a thread beside the shard's.
+pub async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    glommio::executor().spawn_blocking(work).await
 }
 
 /// Lets other tasks run where this one has had its share of the core.

@@ -79,6 +79,14 @@ pub fn spawn_into(queue: Queue, future: impl Future<Output = ()> + 'static) {
         .detach();
 }
 
+/// Runs a future in a queue of this shard and waits for it; it ends early where the wait does.
+pub async fn run_in<T: 'static>(queue: Queue, future: impl Future<Output = T> + 'static) -> T {
+    let queues = QUEUES.with(Cell::get).expect("the queues are installed when the shard starts");
+    glommio::spawn_local_into(watched(queue.activity(), future), queues.handle(queue))
+        .expect("the shard's queues live as long as it")
+        .await
+}
+
 /// Spawns a task into the queue of the task that calls.
 pub fn spawn(future: impl Future<Output = ()> + 'static) {
     glommio::spawn_local(watched(Activity::Requests, future)).detach();

@@ -5,6 +5,7 @@
 
 mod background;
 mod calls;
+mod catch_up;
 mod figures;
 mod inbox;
 pub mod messages;
@@ -39,6 +40,7 @@ use crate::net::frames::Scratch;
 use crate::quorum::{QuorumError, QuorumHandle};
 use crate::runtime::{Mesh, Signal, sleep};
 use calls::Calls;
+use catch_up::CatchUp;
 use messages::{Answer, Message, ProduceItem, ProduceOutcome, ProduceTerms, Question};
 use partition::{Partition, Partitions};
 use produce::{Listener, ProduceCall};
@@ -68,6 +70,8 @@ pub struct ShardConfig {
     pub data_directory: std::path::PathBuf,
     /// The most that a fetch answers with.
     pub fetch_bytes_max: usize,
+    /// Memory for what is read ahead.
+    pub read_ahead_bytes: usize,
     /// Fetch sessions that it keeps.
     pub fetch_sessions_max: usize,
     /// The largest request.
@@ -106,6 +110,8 @@ pub struct Shard {
     pub budget: Rc<Budget>,
     /// Where its connections receive into.
     pub scratch: Rc<Scratch>,
+    /// What its consumers that catch up share.
+    catch_up: CatchUp,
     /// The fetch sessions of its connections.
     pub sessions: RefCell<SessionCache>,
     /// Writes its responses.

@@ -1,6 +1,7 @@
 //! Finding offsets: by position, by time, by the largest time. Looks into batches, compressed ones included, within a
-//! bound; runs in the asker's task, so that producers don't wait for it.
+//! bound, and away from the shard's thread, since decompressing one may take longer than a producer should wait.
 
+use bytes::Bytes;
 use protocol::batch::BatchIter;
 use protocol::records::RecordIter;
 use protocol::types::{LeaderEpoch, Offset, Timestamp};
@@ -9,6 +10,7 @@ use super::Store;
 use super::messages::{FindOffset, FoundOffset, OffsetTarget, PartitionError};
 use super::partition::Partition;
 use crate::limits::DECOMPRESSED_BATCH_BYTES_MAX;
+use crate::runtime::run_blocking;
 
 impl Partition {
     /// Finds an offset.
@@ -23,11 +25,11 @@ impl Partition {
             OffsetTarget::Latest => Ok(self.at(latest)),
             OffsetTarget::AtTime(wanted) => {
                 let batch = store.batch_at_time(self.slot, wanted, latest).await?;
-                self.find_record(batch.as_deref(), |timestamp, _| timestamp >= wanted)
+                self.find_record(batch, move |timestamp, _| timestamp >= wanted).await
             }
             OffsetTarget::MaxTimestamp => {
                 let batch = store.batch_of_max_timestamp(self.slot, latest).await?;
-                self.find_record(batch.as_deref(), |timestamp, max| timestamp == max)
+                self.find_record(batch, |timestamp, max| timestamp == max).await
             }
         }
     }
@@ -42,29 +44,39 @@ impl Partition {
     }
 
     /// The first record of a batch that fits; `fits` is asked with its timestamp and the largest of the batch.
-    fn find_record(
+    async fn find_record(
         &self,
-        batch: Option<&[u8]>,
-        fits: impl Fn(Timestamp, Timestamp) -> bool,
+        batch: Option<Bytes>,
+        fits: impl Fn(Timestamp, Timestamp) -> bool + Send + 'static,
     ) -> Result<FoundOffset, PartitionError> {
         let nothing = FoundOffset { offset: None, timestamp: None, epoch: LeaderEpoch::UNKNOWN };
-        let Some(bytes) = batch else { return Ok(nothing) };
-        let broken = |error: &dyn std::fmt::Display| PartitionError::Batch(error.to_string());
-        let batch =
-            BatchIter::new(bytes).next().ok_or(PartitionError::Unknown)?.map_err(|error| broken(&error))?;
-        let body = batch.records(DECOMPRESSED_BATCH_BYTES_MAX).map_err(|error| broken(&error))?;
-        let max = batch.header().max_timestamp();
-        for record in RecordIter::new(&body, batch.header()) {
-            let record = record.map_err(|error| broken(&error))?;
-            if record.offset >= self.replica().log_start() && fits(record.timestamp, max) {
-                let epoch = batch.header().leader_epoch();
-                return Ok(FoundOffset {
-                    offset: Some(record.offset),
-                    timestamp: Some(record.timestamp),
-                    epoch,
-                });
-            }
-        }
-        Ok(nothing)
+        let Some(batch) = batch else { return Ok(nothing) };
+        let log_start = self.replica().log_start();
+        let found = run_blocking(move || first_record(&batch, log_start, fits)).await?;
+        Ok(found.unwrap_or(nothing))
     }
+}
+
+/// The first record of a batch that fits and has not been deleted.
+fn first_record(
+    batch: &[u8],
+    log_start: Offset,
+    fits: impl Fn(Timestamp, Timestamp) -> bool,
+) -> Result<Option<FoundOffset>, PartitionError> {
+    let broken = |error: &dyn std::fmt::Display| PartitionError::Batch(error.to_string());
+    let batch =
+        BatchIter::new(batch).next().ok_or(PartitionError::Unknown)?.map_err(|error| broken(&error))?;
+    let body = batch.records(DECOMPRESSED_BATCH_BYTES_MAX).map_err(|error| broken(&error))?;
+    let max = batch.header().max_timestamp();
+    for record in RecordIter::new(&body, batch.header()) {
+        let record = record.map_err(|error| broken(&error))?;
+        if record.offset >= log_start && fits(record.timestamp, max) {
+            return Ok(Some(FoundOffset {
+                offset: Some(record.offset),
+                timestamp: Some(record.timestamp),
+                epoch: batch.header().leader_epoch(),
+            }));
+        }
+    }
+    Ok(None)
 }

@@ -16,12 +16,13 @@ use logic::replica::{Acks, Advance, Appended, FetchCheck, Replica, Waiters};
 use protocol::api::ApiKey;
 use protocol::types::{Offset, PartitionKey, Timestamp};
 use rustc_hash::FxHashMap;
-use storage::store::{Admission, BatchAppend, PartitionSlot, ReadBatches, ReadClass};
+use storage::store::{Admission, BatchAppend, PartitionSlot, ReadBatches};
 
-use super::Store;
+use super::catch_up::Place;
 use super::messages::{PartitionError, ProduceItem, ProduceTerms, ReadDone, ReadItem};
 use super::prepare::{Prepared, prepare};
 use super::produce::{Pending, ProduceCall, ProduceRefusal, Produced};
+use super::{Shard, Store};
 use crate::metrics::{self, Count, Stage};
 use crate::runtime::Signal;
 
@@ -228,12 +229,13 @@ impl Partition {
     ///
     /// # Errors
     /// The replica refuses, or the log can't be read.
-    pub async fn read(&self, store: &Store, item: ReadItem) -> Result<ReadDone, PartitionError> {
-        let (from, limit, mut done) = self.check_read(item)?;
-        if done.diverging.is_some() || from >= limit || item.bytes_max == 0 {
-            return Ok(done);
+    pub async fn read(&self, shard: &Rc<Shard>, item: ReadItem) -> Result<ReadDone, PartitionError> {
+        if let Some(outcome) = self.read_now(&shard.store, item) {
+            return outcome;
         }
-        fill(&mut done, store.read(self.slot, from, limit, item.bytes_max, ReadClass::Tail).await?);
+        let (from, limit, mut done) = self.check_read(item)?;
+        let place = Place { key: self.key, slot: self.slot, from, limit };
+        fill(&mut done, shard.catch_up(place, item.bytes_max).await?);
         Ok(done)
     }
 

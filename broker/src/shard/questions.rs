@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use protocol::types::{Offset, PartitionKey, Timestamp};
 
-use super::Shard;
-use super::messages::{Answer, DeleteRecords, PartitionError, Question, ReadItem, ReadOutcome};
+use super::messages::{
+    Answer, DeleteRecords, FindOffset, FoundOffset, OffsetTarget, PartitionError, Question, ReadItem,
+    ReadOutcome,
+};
 use super::partition::Partition;
+use super::{Shard, Store};
 use crate::limits::WATCH_SECONDS_MAX;
-use crate::runtime::{Wait, join_all, sleep};
+use crate::runtime::{Queue, Wait, join_all, run_in, sleep};
 
 impl Shard {
     /// Answers a question about this shard's partitions.
@@ -27,7 +30,7 @@ impl Shard {
                 let mut found = Vec::with_capacity(items.len());
                 for item in items {
                     found.push(match self.partitions.get(item.key) {
-                        Some(partition) => partition.find_offset(&self.store, item).await,
+                        Some(partition) => find_offset(partition, self.store.clone(), item).await,
                         None => Err(PartitionError::Unknown),
                     });
                 }
@@ -78,12 +81,12 @@ impl Shard {
         Some(outcomes)
     }
 
-    async fn read_all(&self, items: Vec<ReadItem>, bytes_max: usize) -> Vec<ReadOutcome> {
+    async fn read_all(self: &Rc<Self>, items: Vec<ReadItem>, bytes_max: usize) -> Vec<ReadOutcome> {
         let mut share = Share::new(bytes_max);
         let mut outcomes = Vec::with_capacity(items.len());
         for item in items {
             let outcome = match self.partitions.get(item.key) {
-                Some(partition) => partition.read(&self.store, share.limit(item)).await,
+                Some(partition) => partition.read(self, share.limit(item)).await,
                 None => Err(PartitionError::Unknown),
             };
             outcomes.push(share.take(item.bytes_max, outcome));
@@ -111,6 +114,20 @@ impl Shard {
             timer.as_mut().poll(context)
         })
         .await;
+    }
+}
+
+/// Finds an offset; a search through the log runs behind what producers wait for.
+async fn find_offset(
+    partition: Rc<Partition>,
+    store: Store,
+    item: FindOffset,
+) -> Result<FoundOffset, PartitionError> {
+    match item.target {
+        OffsetTarget::Earliest | OffsetTarget::Latest => partition.find_offset(&store, item).await,
+        OffsetTarget::MaxTimestamp | OffsetTarget::AtTime(_) => {
+            run_in(Queue::CatchUp, async move { partition.find_offset(&store, item).await }).await
+        }
     }
 }
 

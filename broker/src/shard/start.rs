@@ -24,6 +24,7 @@ use storage::store::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::calls::Calls;
+use super::catch_up::CatchUp;
 use super::messages::Message;
 use super::partition::{Partition, Partitions};
 use super::producer_ids::ProducerIds;
@@ -140,6 +141,7 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
         shard_count: config.shard_count,
         seed: rand::random(),
     });
+    let catch_up = CatchUp::new(config.read_ahead_bytes);
     let shard = Rc::new(Shard {
         config,
         broker_id,
@@ -148,6 +150,7 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
         connections: Connections::default(),
         budget,
         scratch: Scratch::new(),
+        catch_up,
         sessions: RefCell::new(sessions),
         writer: RefCell::new(Writer::new()),
         quorum,

@@ -8,7 +8,7 @@ use protocol::types::{LeaderEpoch, Offset, Timestamp};
 
 use super::errors::{StoreError, StoreFailure, While};
 use super::state::Partition;
-use super::types::{PartitionSlot, PartitionSpec, ReadClass, Retained};
+use super::types::{PartitionSlot, PartitionSpec, Retained};
 use super::{ShardStore, Shared};
 use crate::batch::BatchView;
 use crate::disk::Disk;
@@ -147,7 +147,7 @@ impl<D: Disk> ShardStore<D> {
             return Ok(offset);
         }
         let end = self.sealed_end(slot).ok_or(StoreError::Gone)?;
-        let read = self.read(slot, offset, end, 1, ReadClass::CatchUp).await.map_err(|error| {
+        let read = self.read(slot, offset, end, 1).await.map_err(|error| {
             let failure = StoreFailure { what: "truncating".to_owned(), reason: error.to_string() };
             self.shared.fail(failure.clone());
             StoreError::Failed(failure)

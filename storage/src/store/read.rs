@@ -7,7 +7,7 @@ use protocol::types::{Offset, Timestamp};
 
 use super::errors::ReadError;
 use super::state::State;
-use super::types::{PartitionSlot, ReadClass};
+use super::types::PartitionSlot;
 use super::{ShardStore, Shared};
 use crate::batch::BatchView;
 use crate::disk::{Disk, DiskFile};
@@ -46,7 +46,6 @@ impl<D: Disk> ShardStore<D> {
         from: Offset,
         limit: Offset,
         bytes_max: usize,
-        _class: ReadClass,
     ) -> Result<ReadBatches, ReadError> {
         let wanted = Wanted { from, limit, bytes_max, at_least_one: true };
         // What is looked for may move to the segments while it is looked for in the journal: then it is there.
@@ -145,7 +144,7 @@ impl<D: Disk> ShardStore<D> {
         test: impl Fn(BatchView<'_>) -> bool,
     ) -> Result<Option<Bytes>, ReadError> {
         loop {
-            let read = self.read(slot, from, limit, SCAN_READ_BYTES, ReadClass::CatchUp).await?;
+            let read = self.read(slot, from, limit, SCAN_READ_BYTES).await?;
             for chunk in &read.chunks {
                 if let Some(batch) = find_batch(chunk, limit, &test) {
                     return Ok(Some(batch));
@@ -156,6 +155,33 @@ impl<D: Disk> ShardStore<D> {
             }
             from = read.next;
         }
+    }
+}
+
+impl ReadBatches {
+    /// What `read` would have answered for less, where that begins in these batches; empty where it does not.
+    #[must_use]
+    pub fn part(&self, from: Offset, limit: Offset, bytes_max: usize) -> Self {
+        let mut part = Self { next: from, ..Self::default() };
+        for chunk in &self.chunks {
+            let left = bytes_max.saturating_sub(part.bytes);
+            let is_first = part.bytes == 0;
+            let wanted = Wanted { from: part.next, limit, bytes_max: left, at_least_one: is_first };
+            let (range, next) = select(chunk, wanted);
+            if range.is_empty() {
+                if is_first {
+                    continue;
+                }
+                break;
+            }
+            let is_whole = range.end == chunk.len();
+            part.next = next;
+            push(&mut part, chunk.slice(range));
+            if !is_whole {
+                break;
+            }
+        }
+        part
     }
 }
 

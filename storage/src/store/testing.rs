@@ -148,7 +148,7 @@ pub(crate) async fn read_all<D: Disk>(
     let mut from = store.log_start(slot).expect("a partition");
     let end = store.sealed_end(slot).expect("a partition");
     while from < end {
-        let read = store.read(slot, from, end, bytes_max, ReadClass::CatchUp).await.expect("readable");
+        let read = store.read(slot, from, end, bytes_max).await.expect("readable");
         assert!(read.next > from, "a read makes progress");
         all.extend(contents(&read));
         from = read.next;

@@ -145,15 +145,6 @@ pub struct BatchAppend {
     pub log_append_time: Option<Timestamp>,
 }
 
-/// For whom a read is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadClass {
-    /// A consumer near the end of the log.
-    Tail,
-    /// A consumer that catches up: reads ahead, keeps nothing.
-    CatchUp,
-}
-
 /// Whether a produced batch may come in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Admission {

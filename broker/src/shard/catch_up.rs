@@ -1,0 +1,218 @@
+//! Reads of what has left memory, for consumers that catch up.
+//!
+//! They run in a queue of their own and share a few turns, so that they can't hold up producers. Whoever
+//! reads a piece of a log to its end is read ahead for: the next piece is on its way while this one goes out. Pieces are
+//! kept, least recently used first to go, so that several consumers at about the same place cost one read. Nothing of
+//! this touches the tail's memory. Offsets never change what they hold, so a kept piece is never wrong; what may be read
+//! of it is for the replica to say, each time.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use protocol::types::{Offset, PartitionKey};
+use storage::store::{PartitionSlot, ReadBatches, ReadError};
+
+use super::{Shard, Store};
+use crate::limits::{CATCH_UP_READS_MAX, READ_AHEAD_CHUNK_BYTES, READ_AHEAD_PIECES_MAX};
+use crate::metrics::{self, Count};
+use crate::runtime::{Queue, Signal, run_in, spawn_into};
+
+/// A place in a shard's logs.
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// The partition.
+    pub key: PartitionKey,
+    /// Its place in the store.
+    pub slot: PartitionSlot,
+    /// Where to read from.
+    pub from: Offset,
+    /// Where to stop at the latest.
+    pub limit: Offset,
+}
+
+/// What consumers that catch up share.
+pub struct CatchUp {
+    pieces: RefCell<Pieces>,
+    /// Reads under way.
+    reading: Cell<usize>,
+    /// A read has ended.
+    turn: Signal,
+    /// A piece that was on its way has come, or has not.
+    arrived: Signal,
+}
+
+impl CatchUp {
+    /// Nothing is kept; at most `bytes_max` will be.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
+        Self {
+            pieces: RefCell::new(Pieces::new(bytes_max)),
+            reading: Cell::new(0),
+            turn: Signal::default(),
+            arrived: Signal::default(),
+        }
+    }
+
+    /// Waits for a turn to read.
+    async fn turn(&self) -> Turn<'_> {
+        loop {
+            let next = self.turn.next();
+            if self.reading.get() < CATCH_UP_READS_MAX {
+                self.reading.update(|count| count + 1);
+                return Turn { catch_up: self };
+            }
+            next.wait().await;
+        }
+    }
+}
+
+/// The right to read, given back when it is dropped.
+struct Turn<'a> {
+    catch_up: &'a CatchUp,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.catch_up.reading.update(|count| count - 1);
+        self.catch_up.turn.raise();
+    }
+}
+
+impl Shard {
+    /// Reads what is not in the tail's memory: from a piece that is kept, or from the disk.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn catch_up(self: &Rc<Self>, place: Place, bytes_max: usize) -> Result<ReadBatches, ReadError> {
+        loop {
+            let arrived = self.catch_up.arrived.next();
+            let found = self.catch_up.pieces.borrow_mut().find(place, bytes_max);
+            match found {
+                Found::Kept { part, is_last } => {
+                    metrics::add(Count::ReadAheadHits, 1);
+                    if is_last {
+                        self.read_ahead(Place { from: part.next, ..place });
+                    }
+                    return Ok(part);
+                }
+                Found::OnItsWay => arrived.wait().await,
+                Found::Nothing => break,
+            }
+        }
+        let wanted = bytes_max.min(READ_AHEAD_CHUNK_BYTES);
+        let read = self.read_in_turn(place, wanted).await?;
+        if read.bytes >= wanted / 2 {
+            self.read_ahead(Place { from: read.next, ..place });
+        }
+        self.catch_up.pieces.borrow_mut().keep(place.key, place.from, read.clone());
+        Ok(read)
+    }
+
+    /// Reads from the disk, when its turn has come.
+    async fn read_in_turn(&self, place: Place, bytes_max: usize) -> Result<ReadBatches, ReadError> {
+        let _turn = self.catch_up.turn().await;
+        let store: Store = self.store.clone();
+        let Place { slot, from, limit, .. } = place;
+        run_in(Queue::CatchUp, async move { store.read(slot, from, limit, bytes_max).await }).await
+    }
+
+    /// Begins to read a piece that will be wanted next, unless it is there, on its way, or in memory anyhow.
+    fn read_ahead(self: &Rc<Self>, place: Place) {
+        let Place { key, slot, from, limit } = place;
+        let in_memory = from >= limit || self.store.read_cached(slot, from, limit, 1).is_some();
+        if in_memory || !self.catch_up.pieces.borrow_mut().expect(key, from) {
+            return;
+        }
+        let shard = Rc::clone(self);
+        spawn_into(Queue::CatchUp, async move {
+            // What fails is asked for again by who needs it, and told then.
+            let read = shard.read_in_turn(place, READ_AHEAD_CHUNK_BYTES).await.ok();
+            shard.catch_up.pieces.borrow_mut().settle(key, from, read);
+            shard.catch_up.arrived.raise();
+        });
+    }
+}
+
+/// Pieces of logs, the most recently used at the back.
+struct Pieces {
+    kept: VecDeque<Piece>,
+    bytes: usize,
+    bytes_max: usize,
+    /// Beginnings of pieces that are being read.
+    expected: Vec<(PartitionKey, Offset)>,
+}
+
+struct Piece {
+    key: PartitionKey,
+    from: Offset,
+    read: ReadBatches,
+}
+
+enum Found {
+    /// The batches that are wanted, and whether they are the last of what is kept there.
+    Kept {
+        part: ReadBatches,
+        is_last: bool,
+    },
+    /// They are being read.
+    OnItsWay,
+    Nothing,
+}
+
+impl Pieces {
+    fn new(bytes_max: usize) -> Self {
+        Self { kept: VecDeque::new(), bytes: 0, bytes_max, expected: Vec::new() }
+    }
+
+    fn find(&mut self, place: Place, bytes_max: usize) -> Found {
+        let holds = |piece: &Piece| {
+            piece.key == place.key && piece.from <= place.from && place.from < piece.read.next
+        };
+        if let Some(index) = self.kept.iter().position(holds) {
+            let piece = self.kept.remove(index).expect("it was just found");
+            let part = piece.read.part(place.from, place.limit, bytes_max);
+            let is_last = part.next == piece.read.next;
+            self.kept.push_back(piece);
+            if part.bytes > 0 {
+                return Found::Kept { part, is_last };
+            }
+        }
+        if self.expected.contains(&(place.key, place.from)) { Found::OnItsWay } else { Found::Nothing }
+    }
+
+    /// Whether a piece is to be read: it is neither there nor on its way. It is on its way from here on.
+    fn expect(&mut self, key: PartitionKey, from: Offset) -> bool {
+        let is_kept =
+            self.kept.iter().any(|piece| piece.key == key && piece.from <= from && from < piece.read.next);
+        let is_new = !is_kept && !self.expected.contains(&(key, from));
+        if is_new {
+            self.expected.push((key, from));
+        }
+        is_new
+    }
+
+    /// What was expected has come, or has not.
+    fn settle(&mut self, key: PartitionKey, from: Offset, read: Option<ReadBatches>) {
+        self.expected.retain(|expected| *expected != (key, from));
+        if let Some(read) = read {
+            self.keep(key, from, read);
+        }
+    }
+
+    /// Keeps a piece, in the place of those that were not used for longest.
+    fn keep(&mut self, key: PartitionKey, from: Offset, read: ReadBatches) {
+        if read.bytes == 0 || read.bytes > self.bytes_max {
+            return;
+        }
+        self.bytes += read.bytes;
+        self.kept.push_back(Piece { key, from, read });
+        while self.bytes > self.bytes_max || self.kept.len() > READ_AHEAD_PIECES_MAX {
+            let oldest = self.kept.pop_front().expect("one piece alone is within the bounds");
+            self.bytes -= oldest.read.bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! What is kept of what was read, and what of it is found again.
+
+use bytes::Bytes;
+use protocol::records::{BatchBuilder, BatchOptions};
+use protocol::types::{PartitionIndex, Timestamp, TopicId};
+
+use super::*;
+
+/// Batches of one record each, from one offset to another.
+fn batches(from: i64, to: i64) -> ReadBatches {
+    let mut bytes = Vec::new();
+    for offset in from..to {
+        let options = BatchOptions { base_offset: Offset(offset), ..BatchOptions::default() };
+        let mut builder = BatchBuilder::new(options);
+        builder.append(Timestamp(0), None, Some(b"a value"), &[]);
+        bytes.extend_from_slice(&builder.build());
+    }
+    ReadBatches { bytes: bytes.len(), chunks: vec![Bytes::from(bytes)], next: Offset(to) }
+}
+
+fn batch_bytes() -> usize {
+    batches(0, 1).bytes
+}
+
+fn key(partition: i32) -> PartitionKey {
+    PartitionKey { topic_id: TopicId([1; 16]), partition: PartitionIndex(partition) }
+}
+
+fn place(partition: i32, from: i64, limit: i64) -> Place {
+    Place { key: key(partition), slot: PartitionSlot(0), from: Offset(from), limit: Offset(limit) }
+}
+
+/// What is found, as offset to go on at and whether it was the last; none where nothing is.
+fn found(pieces: &mut Pieces, place: Place, bytes_max: usize) -> Option<(i64, bool)> {
+    match pieces.find(place, bytes_max) {
+        Found::Kept { part, is_last } => Some((part.next.get(), is_last)),
+        Found::OnItsWay | Found::Nothing => None,
+    }
+}
+
+#[test]
+fn a_piece_is_found_from_any_of_its_batches_within_limit_and_size() {
+    let mut pieces = Pieces::new(1 << 20);
+    pieces.keep(key(0), Offset(10), batches(10, 20));
+    assert_eq!(found(&mut pieces, place(0, 10, 100), usize::MAX), Some((20, true)));
+    assert_eq!(found(&mut pieces, place(0, 14, 100), usize::MAX), Some((20, true)));
+    assert_eq!(found(&mut pieces, place(0, 14, 16), usize::MAX), Some((16, false)));
+    assert_eq!(found(&mut pieces, place(0, 14, 100), 2 * batch_bytes()), Some((16, false)));
+    assert_eq!(found(&mut pieces, place(0, 14, 100), 1), Some((15, false)), "one batch at least");
+    assert_eq!(found(&mut pieces, place(0, 20, 100), usize::MAX), None);
+    assert_eq!(found(&mut pieces, place(0, 9, 100), usize::MAX), None);
+    assert_eq!(found(&mut pieces, place(1, 10, 100), usize::MAX), None);
+}
+
+#[test]
+fn what_was_not_used_for_longest_makes_room() {
+    let mut pieces = Pieces::new(20 * batch_bytes());
+    pieces.keep(key(0), Offset(0), batches(0, 10));
+    pieces.keep(key(1), Offset(0), batches(0, 10));
+    assert!(found(&mut pieces, place(0, 0, 10), usize::MAX).is_some());
+    pieces.keep(key(2), Offset(0), batches(0, 5));
+    assert!(found(&mut pieces, place(1, 0, 10), usize::MAX).is_none());
+    assert!(found(&mut pieces, place(0, 0, 10), usize::MAX).is_some());
+    assert!(found(&mut pieces, place(2, 0, 10), usize::MAX).is_some());
+    assert_eq!(pieces.bytes, 15 * batch_bytes());
+    pieces.keep(key(3), Offset(0), batches(0, 21));
+    assert!(found(&mut pieces, place(3, 0, 10), usize::MAX).is_none(), "larger than all room");
+}
+
+#[test]
+fn a_piece_is_read_once() {
+    let mut pieces = Pieces::new(1 << 20);
+    assert!(pieces.expect(key(0), Offset(10)));
+    assert!(!pieces.expect(key(0), Offset(10)), "it is on its way");
+    assert!(matches!(pieces.find(place(0, 10, 20), 1), Found::OnItsWay));
+    pieces.settle(key(0), Offset(10), Some(batches(10, 12)));
+    assert!(!pieces.expect(key(0), Offset(11)), "it is there");
+    assert!(pieces.expect(key(0), Offset(12)));
+    pieces.settle(key(0), Offset(12), None);
+    assert!(matches!(pieces.find(place(0, 12, 20), 1), Found::Nothing), "it did not come");
+}
