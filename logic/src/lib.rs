@@ -7,6 +7,7 @@
 pub mod admission;
 pub mod config;
 pub mod fetch;
+pub mod group;
 pub mod limits;
 pub mod metadata;
 pub mod producer;

@@ -72,3 +72,33 @@ pub const FETCH_SESSION_SHARDS_MAX: u16 = 4_096;
 
 /// The longest that a fetch waits, whatever the client says.
 pub const FETCH_WAIT_MS_MAX: i64 = 10 * 60 * 1_000;
+
+/// Bytes of a group's id, a member's, a topic's name or an offset's metadata: what a string of Kafka's records holds.
+pub const GROUP_TEXT_BYTES_MAX: usize = 32_767;
+
+/// Bytes of the client's id or the static member's name that go into a new member's id.
+pub const GROUP_CLIENT_ID_BYTES_IN_MEMBER_ID_MAX: usize = 256;
+
+/// Ids that one group has given out and with which nobody has joined yet.
+pub const GROUP_EXPECTED_MEMBERS_MAX: usize = 10_000;
+
+/// How long a member that has joined for the first time may wait for the others: it sends no heartbeats meanwhile.
+pub const GROUP_NEW_MEMBER_JOIN_TIMEOUT_MS: i32 = 5 * 60 * 1_000;
+
+/// Expired offsets that one turn removes; the next turn follows soon.
+pub const GROUP_EXPIRED_OFFSETS_PER_TURN_MAX: usize = 10_000;
+
+/// How soon the next turn follows.
+pub const GROUP_EXPIRY_TURN_DELAY_MS: i32 = 1_000;
+
+/// Memory of a group, besides names, members and offsets. An estimate.
+pub const GROUP_BYTES: usize = 512;
+
+/// Memory of a member, besides its names, subscriptions and assignment. An estimate.
+pub const GROUP_MEMBER_BYTES: usize = 512;
+
+/// Memory of a committed offset, besides its metadata. An estimate.
+pub const GROUP_OFFSET_BYTES: usize = 128;
+
+const _: () = assert!(TOPIC_NAME_BYTES_MAX <= GROUP_TEXT_BYTES_MAX);
+const _: () = assert!(GROUP_CLIENT_ID_BYTES_IN_MEMBER_ID_MAX + 37 <= GROUP_TEXT_BYTES_MAX);

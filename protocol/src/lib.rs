@@ -8,6 +8,7 @@
 //! | [`batch`] | the 61-byte header of a record batch, walking and checking batches |
 //! | [`records`] | the records in a batch, and building batches |
 //! | [`compression`] | gzip, snappy, lz4, zstd, bounded |
+//! | [`coordinator`] | the records of `__consumer_offsets`, in Kafka's schemas |
 //! | [`wire`] | bounded reading, writing without copies of record bytes |
 //! | [`error`] | Kafka's error codes |
 //! | [`generated`] | what flatc makes of `schemas/`: our own structured formats |
@@ -23,6 +24,7 @@ pub mod api;
 mod arbitrary;
 pub mod batch;
 pub mod compression;
+pub mod coordinator;
 pub mod error;
 pub mod frame;
 pub mod generated;

@@ -1,0 +1,294 @@
+//! The coordinator: which groups there are, who deals with which request, and when somebody has to be woken.
+
+use super::classic::ClassicGroup;
+use super::offsets::{Committed, Offsets, Place};
+use super::reply::{Effects, JoinRefused, Reply};
+use super::request::{GroupFilter, Join, Request, Ticket};
+use super::settings::GroupSettings;
+use super::timers::{Timer, Timers};
+use super::turn::Turn;
+use super::{GroupError, ListedGroup, Name};
+use crate::limits::{GROUP_BYTES, GROUP_TEXT_BYTES_MAX};
+use protocol::types::{ProducerId, Timestamp};
+use std::collections::BTreeMap;
+
+/// The groups of one partition of `__consumer_offsets`. The module's head says how it is driven.
+#[derive(Debug)]
+pub struct Coordinator {
+    pub(super) settings: GroupSettings,
+    pub(super) groups: BTreeMap<Name, Entry>,
+    pub(super) timers: Timers,
+    /// Offsets that count when their transaction commits.
+    pub(super) pending: BTreeMap<ProducerId, BTreeMap<Place, Committed>>,
+    /// How many offsets have been committed so far: what gives each its order.
+    pub(super) order: u64,
+    pub(super) memory_bytes: usize,
+    has_started: bool,
+}
+
+/// A group with its offsets.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) group: ClassicGroup,
+    pub(super) offsets: Offsets,
+}
+
+impl Entry {
+    pub(super) fn new(group: ClassicGroup) -> Self {
+        Self { group, offsets: Offsets::default() }
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        GROUP_BYTES + self.group.memory_bytes() + self.offsets.memory_bytes()
+    }
+}
+
+impl Coordinator {
+    /// A coordinator without groups, to be filled by a replay.
+    #[must_use]
+    pub fn new(settings: GroupSettings) -> Self {
+        Self {
+            settings,
+            groups: BTreeMap::new(),
+            timers: Timers::default(),
+            pending: BTreeMap::new(),
+            order: 0,
+            memory_bytes: 0,
+            has_started: false,
+        }
+    }
+
+    /// How many groups there are.
+    #[must_use]
+    pub fn group_count(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Memory held, about.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
+    /// When [`Coordinator::on_time`] is to be called.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.timers.next()
+    }
+
+    /// The settings have changed; what is under way goes on with the old ones.
+    pub fn update_settings(&mut self, settings: GroupSettings) {
+        self.settings = settings;
+    }
+
+    /// The replay is over: members have from now on to be heard of, and requests may come.
+    pub fn start(&mut self, now: Timestamp) -> Effects {
+        assert!(!self.has_started, "a coordinator starts once");
+        self.has_started = true;
+        self.arm_retention(now, self.settings.offsets_retention_check_interval_ms);
+        let mut effects = Effects::default();
+        let ids: Vec<Name> = self.groups.keys().cloned().collect();
+        for id in ids {
+            self.with_group(now, &mut effects, &id, |entry, turn| entry.group.start(turn));
+        }
+        effects
+    }
+
+    /// Deals with a request.
+    pub fn handle(&mut self, now: Timestamp, ticket: Ticket, request: Request) -> Effects {
+        assert!(self.has_started, "requests come after the replay");
+        let mut effects = Effects::default();
+        let cx = &mut effects;
+        match request {
+            Request::Join(join) => self.join(now, cx, ticket, &join),
+            Request::Sync(sync) => match check_group_id(&sync.group) {
+                Ok(()) if self.groups.contains_key(&sync.group) => {
+                    self.with_group(now, cx, &sync.group, |entry, turn| {
+                        entry.group.sync(turn, ticket, &sync)
+                    });
+                }
+                outcome => {
+                    let error = outcome.err().unwrap_or(GroupError::UnknownMember);
+                    cx.answer(ticket, Reply::Sync(Err(error)));
+                }
+            },
+            Request::Heartbeat(beat) => {
+                let outcome = check_group_id(&beat.group).and_then(|()| {
+                    self.with_group(now, cx, &beat.group, |entry, turn| entry.group.heartbeat(turn, &beat))
+                        .unwrap_or(Err(GroupError::UnknownMember))
+                });
+                cx.answer(ticket, Reply::Heartbeat(outcome));
+            }
+            Request::Leave(leave) => {
+                let outcome = check_group_id(&leave.group).map(|()| {
+                    self.with_group(now, cx, &leave.group, |entry, turn| {
+                        entry.group.leave(turn, &leave.members)
+                    })
+                    .unwrap_or_else(|| vec![Err(GroupError::UnknownMember); leave.members.len()])
+                });
+                cx.answer_committed(ticket, Reply::Leave(outcome));
+            }
+            Request::Commit(commit) => self.commit(now, cx, ticket, &commit),
+            Request::CommitInTransaction(commit) => self.commit_in_transaction(now, cx, ticket, &commit),
+            Request::FetchOffsets(fetch) => self.fetch_offsets(cx, ticket, &fetch),
+            Request::DeleteOffsets(delete) => self.delete_offsets(cx, ticket, &delete),
+            Request::List(filter) => cx.answer_committed(ticket, Reply::List(self.list(&filter))),
+            Request::Describe { group } => {
+                let entry = self.groups.get(&group).ok_or(GroupError::GroupNotFound);
+                let described = entry.map(|entry| Box::new(entry.group.describe()));
+                cx.answer_committed(ticket, Reply::Describe(described));
+            }
+            Request::Delete { group } => {
+                let outcome = self.delete_group(now, cx, &group);
+                cx.answer_committed(ticket, Reply::Delete(outcome));
+            }
+            Request::TopicsDeleted { topics } => {
+                self.delete_topics(cx, &topics);
+                cx.answer_committed(ticket, Reply::Done);
+            }
+        }
+        effects
+    }
+
+    /// The time that [`Coordinator::deadline`] said has come.
+    pub fn on_time(&mut self, now: Timestamp) -> Effects {
+        let mut effects = Effects::default();
+        while let Some(timer) = self.timers.pop_due(now) {
+            let cx = &mut effects;
+            match timer {
+                Timer::Session { group, member } => {
+                    self.with_group(now, cx, &group, |entry, turn| {
+                        entry.group.on_session_timer(turn, &member)
+                    });
+                }
+                Timer::Join { group } => {
+                    self.with_group(now, cx, &group, |entry, turn| entry.group.on_join_timer(turn));
+                }
+                Timer::Sync { group } => {
+                    self.with_group(now, cx, &group, |entry, turn| entry.group.on_sync_timer(turn));
+                }
+                Timer::Retention => {
+                    let next_ms = self.expire_offsets(now, cx);
+                    self.arm_retention(now, next_ms);
+                }
+            }
+        }
+        effects
+    }
+
+    /// The coordinator ends: all who wait are told so.
+    pub fn resign(&mut self, now: Timestamp) -> Effects {
+        let mut effects = Effects::default();
+        let ids: Vec<Name> = self.groups.keys().cloned().collect();
+        for id in ids {
+            self.drop_group(now, &mut effects, &id, &GroupError::NotCoordinator);
+        }
+        assert!(effects.records.is_empty(), "who resigns writes nothing");
+        effects
+    }
+
+    /// Lets a group deal with something; none if there is no such group.
+    pub(super) fn with_group<R>(
+        &mut self,
+        now: Timestamp,
+        effects: &mut Effects,
+        id: &str,
+        deal: impl FnOnce(&mut Entry, &mut Turn<'_>) -> R,
+    ) -> Option<R> {
+        let entry = self.groups.get_mut(id)?;
+        let mut turn = Turn { now, settings: &self.settings, timers: &mut self.timers, effects };
+        self.memory_bytes -= entry.memory_bytes();
+        let result = deal(entry, &mut turn);
+        self.memory_bytes += entry.memory_bytes();
+        Some(result)
+    }
+
+    /// The group, which is made if there is none.
+    pub(super) fn make_group(&mut self, now: Option<Timestamp>, id: &Name) {
+        if !self.groups.contains_key(id) {
+            self.put_group(id, Entry::new(ClassicGroup::new(now, id.clone())));
+        }
+    }
+
+    pub(super) fn put_group(&mut self, id: &Name, entry: Entry) {
+        self.memory_bytes += entry.memory_bytes();
+        if let Some(before) = self.groups.insert(id.clone(), entry) {
+            self.memory_bytes -= before.memory_bytes();
+        }
+    }
+
+    /// Takes a group out; whoever waits for it is refused with `error`.
+    pub(super) fn drop_group(&mut self, now: Timestamp, effects: &mut Effects, id: &str, error: &GroupError) {
+        self.with_group(now, effects, id, |entry, turn| entry.group.dissolve(turn, error));
+        if let Some(entry) = self.groups.remove(id) {
+            self.memory_bytes -= entry.memory_bytes();
+        }
+    }
+
+    pub(super) fn is_out_of_memory(&self) -> bool {
+        self.memory_bytes >= self.settings.memory_bytes_max
+    }
+
+    fn arm_retention(&mut self, now: Timestamp, delay_ms: i64) {
+        let at = Timestamp(now.get().saturating_add(delay_ms.max(1)));
+        self.timers.arm(at, Timer::Retention);
+    }
+
+    fn join(&mut self, now: Timestamp, effects: &mut Effects, ticket: Ticket, join: &Join) {
+        if let Err(error) = self.check_join(join) {
+            let refused = JoinRefused { member_id: join.member_id.clone(), error };
+            effects.answer(ticket, Reply::Join(Err(refused)));
+            return;
+        }
+        let is_new_group = !self.groups.contains_key(&join.group);
+        self.make_group(Some(now), &join.group);
+        self.with_group(now, effects, &join.group, |entry, turn| {
+            if is_new_group {
+                entry.group.append_record(turn);
+            }
+            entry.group.join(turn, ticket, join);
+        });
+    }
+
+    /// Whether a join can be right at all, before a group is made for it.
+    fn check_join(&self, join: &Join) -> Result<(), GroupError> {
+        check_group_id(&join.group)?;
+        let timeouts = self.settings.session_timeout_ms_min..=self.settings.session_timeout_ms_max;
+        if !timeouts.contains(&join.session_timeout_ms) {
+            return Err(GroupError::InvalidSessionTimeout);
+        }
+        let instance_id = join.instance_id.as_deref().unwrap_or("-");
+        let texts = [&*join.member_id, instance_id, &join.client_id, &join.client_host, &join.protocol_type];
+        let names = join.protocols.iter().map(|protocol| &*protocol.name);
+        if texts.into_iter().chain(names).any(|text| text.len() > GROUP_TEXT_BYTES_MAX) {
+            return Err(GroupError::InvalidRequest("a name is longer than 32767 bytes"));
+        }
+        if instance_id.is_empty() {
+            return Err(GroupError::InvalidRequest("a static member's name is not empty"));
+        }
+        if !self.groups.contains_key(&join.group) {
+            if !join.member_id.is_empty() {
+                return Err(GroupError::UnknownMember);
+            }
+            if join.protocol_type.is_empty() || join.protocols.is_empty() {
+                return Err(GroupError::InconsistentProtocol);
+            }
+        }
+        let is_known = !join.member_id.is_empty();
+        if !is_known && self.is_out_of_memory() { Err(GroupError::OutOfMemory) } else { Ok(()) }
+    }
+
+    fn list(&self, filter: &GroupFilter) -> Vec<ListedGroup> {
+        let passes = |wanted: &[Name], is: &str| {
+            wanted.is_empty() || wanted.iter().any(|name| name.trim().eq_ignore_ascii_case(is))
+        };
+        let all = self.groups.values().map(|entry| entry.group.list());
+        all.filter(|group| passes(&filter.states, group.state) && passes(&filter.types, group.kind)).collect()
+    }
+}
+
+/// Whether a group may be called so.
+pub(super) fn check_group_id(group: &str) -> Result<(), GroupError> {
+    let is_valid = !group.is_empty() && group.len() <= GROUP_TEXT_BYTES_MAX;
+    if is_valid { Ok(()) } else { Err(GroupError::InvalidGroupId) }
+}

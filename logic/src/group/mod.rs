@@ -1,0 +1,73 @@
+//! The coordinator of consumer groups: one [`Coordinator`] for each partition of `__consumer_offsets`.
+//!
+//! A group belongs to the partition that [`partition_of_group`] says. The shard that leads the partition owns its
+//! coordinator and drives it; whoever has a request for the group brings it there. All decisions are made here, from
+//! what comes in; the log remembers them.
+//!
+//! # What to call, and when
+//!
+//! | call | when | then |
+//! | --- | --- | --- |
+//! | [`Coordinator::new`] | the shard becomes the partition's leader | read the partition from its start to its end: |
+//! | [`Coordinator::replay`] | for each record of it that is no control record, in order | a refusal is logged and passed over |
+//! | [`Coordinator::end_transaction`] | for each transaction marker, while replaying and later | |
+//! | [`Coordinator::start`] | once, at the end of the log; only then requests | as after each call |
+//! | [`Coordinator::handle`] | a request has come | see below |
+//! | [`Coordinator::on_time`] | [`Coordinator::deadline`] is not later than now | see below |
+//! | [`Coordinator::resign`] | the shard leads the partition no longer, or an append was refused | answers only; drop it |
+//!
+//! Requests before `start` has returned are the caller's to refuse (the coordinator is loading).
+//!
+//! # What to do with the effects
+//!
+//! 1. Append [`Effects::records`] in order, before the next call, in one batch where they fit into one; a
+//!    transactional batch of the producer where [`Effects::transaction`] names one. The state has changed already, so
+//!    ask first whether the partition takes appends (leader, room on the disk, enough in-sync replicas): a request that
+//!    comes while it doesn't is not handed in. Should the append be refused nevertheless, call `resign`, drop the
+//!    coordinator, and build another from the log.
+//! 2. Send each of [`Effects::answers`]: at once, or for [`When::Committed`] when the high watermark has reached the
+//!    end of the log as it is after step 1. That holds for answers without records too: they tell of state that may
+//!    not be committed yet.
+//! 3. Arm a timer for [`Coordinator::deadline`], which may have moved either way.
+//!
+//! Every ticket is answered exactly once: by the call that it came with, by a later one, or by `resign`.
+//!
+//! Times never go backwards between calls. Bytes in requests must not be slices of a connection's frames, for they are
+//! kept. Which Kafka error an error is, and which versions know it, is the caller's: a commit that is refused with
+//! [`GroupError::GroupNotFound`] is ILLEGAL_GENERATION before version 9, and a description refused so is a group in
+//! state Dead before version 6.
+//!
+//! It must not know: logs, connections, Kafka's error codes, which topics exist.
+
+mod classic;
+mod commits;
+mod coordinator;
+mod error;
+mod offsets;
+mod partition;
+mod replay;
+mod reply;
+mod request;
+mod settings;
+mod timers;
+mod turn;
+
+#[cfg(test)]
+mod tests;
+
+pub use coordinator::Coordinator;
+pub use error::GroupError;
+pub use partition::partition_of_group;
+pub use replay::ReplayError;
+pub use reply::{
+    Answer, DescribedGroup, DescribedMember, Effects, FetchedPartition, FetchedTopic, JoinRefused, Joined,
+    JoinedMember, ListedGroup, Record, Reply, Synced, When,
+};
+pub use request::{
+    Commit, CommitPartition, CommitTopic, DeleteOffsets, FetchOffsets, GroupFilter, Heartbeat, Join, Leave,
+    MemberName, Protocol, Request, Sync, Ticket, TopicPartitions, TransactionalCommit,
+};
+pub use settings::GroupSettings;
+
+/// A name or an id: shared, not copied, and free to cross to other cores.
+pub type Name = std::sync::Arc<str>;

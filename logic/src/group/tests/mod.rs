@@ -1,0 +1,7 @@
+mod classic;
+mod errors;
+mod model;
+mod offsets;
+mod script;
+
+use super::*;
