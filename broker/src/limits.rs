@@ -32,10 +32,10 @@ pub const FRAME_PROGRESS_SHORT_BYTES_MIN: u64 = 64 * 1024;
 pub const REPLY_BYTES_PER_CONNECTION_MAX: usize = 16 * 1024 * 1024;
 /// Less room than this is not worth a read, unless less is wanted.
 pub const REPLY_ROOM_BYTES_MIN: usize = 1024 * 1024;
+/// One reply has one part in so many of the memory of replies at most, and less where more than so many wait.
+pub const REPLY_ROOM_PART: usize = 4;
 /// How long a client may leave its replies unread while others wait for their memory, in seconds.
 pub const REPLY_UNREAD_SECONDS_MAX: u64 = 5;
-/// When clients that don't read are closed, one part in so many of the memory of replies is set free at a time.
-pub const REPLY_UNREAD_PART: usize = 4;
 
 const _: () = assert!(FRAME_PEEK_BYTES < FRAME_LARGE_BYTES);
 const _: () = assert!(FRAME_LARGE_BYTES <= SCRATCH_BYTES);

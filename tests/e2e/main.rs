@@ -9,6 +9,7 @@ mod house;
 mod interop;
 mod kcat;
 mod kill;
+mod memory;
 mod moving;
 mod oracle;
 mod suite;

@@ -1,12 +1,11 @@
 //! Connections move to the shard of their data while they are in use, and nobody notices.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::thread;
 
-use e2e::DEADLINE;
 use e2e::batch::{self, Batch};
 use e2e::broker::{Broker, Options, Target};
+use e2e::figures::figure;
 use e2e::wire::{self, Connection, decode_response, encode_request, topic_name};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -34,7 +33,7 @@ fn connections_move_to_their_data_and_lose_nothing() {
             });
         }
     });
-    let moved = counted(&broker, "connections_moved_total");
+    let moved = figure(&broker, "connections_moved_total");
     println!("{moved} of {} connections moved", 2 * PARTITIONS);
     assert!(moved > 0, "no connection has moved");
 }
@@ -93,22 +92,4 @@ fn produce(partition: i32, number: i32) -> ProduceRequest {
 
 fn value(number: i32) -> Vec<u8> {
     format!("record {number}").into_bytes()
-}
-
-/// A counter of `/metrics`, summed up over the shards.
-fn counted(broker: &Broker, name: &str) -> u64 {
-    let mut stream = TcpStream::connect(broker.admin().expect("there is an admin port")).expect("it listens");
-    stream.set_read_timeout(Some(DEADLINE)).expect("a socket takes a timeout");
-    stream
-        .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        .expect("the request is sent");
-    let mut page = String::new();
-    stream.read_to_string(&mut page).expect("a page of text");
-    let of_name = |line: &&str| line.split(['{', ' ']).next().is_some_and(|series| series.ends_with(name));
-    let values: Vec<f64> =
-        page.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
-    assert!(!values.is_empty(), "{name} is told");
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of a few")]
-    let sum = values.iter().sum::<f64>() as u64;
-    sum
 }

@@ -7,6 +7,7 @@
 pub mod batch;
 pub mod broker;
 pub mod driver;
+pub mod figures;
 pub mod ledger;
 pub mod process;
 pub mod records;

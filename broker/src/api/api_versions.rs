@@ -5,6 +5,7 @@ use protocol::error::KafkaError;
 use protocol::messages::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
 
 use super::OFFERED;
+use super::errors::told;
 use super::reply::Reply;
 
 /// The version of the answer to a version that the broker doesn't know (KIP-511).
@@ -34,7 +35,7 @@ pub fn handle_unknown_version(reply: Reply) {
 
 fn response(error: KafkaError, offered: &[ApiKey]) -> ApiVersionsResponse<'static> {
     ApiVersionsResponse {
-        error_code: error.into(),
+        error_code: told(ApiKey::ApiVersions, error),
         api_keys: offered
             .iter()
             .map(|api| ApiVersion {

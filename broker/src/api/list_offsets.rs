@@ -2,14 +2,15 @@
 
 use std::rc::Rc;
 
+use logic::metadata::Image;
+use protocol::api::ApiKey;
 use protocol::error::KafkaError;
 use protocol::messages::list_offsets::{
-    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
-    ListOffsetsTopicResponse,
+    ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
 use protocol::types::{LeaderEpoch, Offset, PartitionKey, Timestamp};
 
-use super::errors::partition_error;
+use super::errors::{partition_error, told};
 use super::reply::Reply;
 use super::scatter::scatter;
 use crate::shard::Shard;
@@ -26,45 +27,57 @@ enum Asked {
     Invalid,
 }
 
+/// What is known of one partition: what the answer says, or that it is being looked for.
+enum Line {
+    Known(Result<FoundOffset, KafkaError>),
+    Asked,
+}
+
+/// Where there is no offset to tell.
+const NOWHERE: FoundOffset = FoundOffset { offset: None, timestamp: None, epoch: LeaderEpoch::UNKNOWN };
+
 /// Answers.
 pub async fn handle(shard: &Rc<Shard>, request: &ListOffsetsRequest<'_>, reply: Reply) {
-    let image = shard.image();
-    let version = reply.version();
-    let mut responses: Vec<ListOffsetsTopicResponse<'_>> = Vec::with_capacity(request.topics.len());
-    let mut items = Vec::new();
-    for topic in &request.topics {
-        let found = image.topic(topic.name);
-        let partitions = topic.partitions.iter().map(|partition| {
-            let known = found.filter(|found| found.partition(partition.partition_index).is_some());
-            let Some(known) = known else { return line(partition, KafkaError::UnknownTopicOrPartition) };
-            let key = PartitionKey { topic_id: known.id, partition: partition.partition_index };
-            match asked(partition.timestamp, version) {
-                Asked::Find(target) => {
-                    items.push((key, FindOffset { key, epoch: partition.current_leader_epoch, target }));
-                    line(partition, KafkaError::UnknownServerError)
-                }
-                Asked::Tiered => line(partition, KafkaError::None),
-                Asked::Invalid => line(partition, KafkaError::UnsupportedVersion),
-            }
-        });
-        responses.push(ListOffsetsTopicResponse { name: topic.name, partitions: partitions.collect() });
-    }
+    let (lines, items) = sort_out(&shard.image(), request, reply.version());
     let found = scatter(shard, items, Question::FindOffsets, |answer| match answer {
         Answer::Offsets(found) => found,
         _ => unreachable!("a search is answered by offsets"),
     })
     .await;
-    let waiting = responses
-        .iter_mut()
-        .flat_map(|topic| &mut topic.partitions)
-        .filter(|line| line.error_code == KafkaError::UnknownServerError.into());
-    for (line, found) in waiting.zip(found) {
-        match found {
-            Ok(found) => fill(line, found, version),
-            Err(error) => line.error_code = partition_error(&error).into(),
+    let mut found = found.into_iter().map(|found| found.map_err(|error| partition_error(&error)));
+    let outcomes = lines.into_iter().map(|line| match line {
+        Line::Known(outcome) => outcome,
+        Line::Asked => found.next().expect("each search has an answer"),
+    });
+    let response = response(request, outcomes.collect(), reply.version());
+    reply.send(&response);
+}
+
+/// A line for each partition in the request's order, and what is to be looked for.
+fn sort_out(
+    image: &Image,
+    request: &ListOffsetsRequest<'_>,
+    version: i16,
+) -> (Vec<Line>, Vec<(PartitionKey, FindOffset)>) {
+    let (mut lines, mut items) = (Vec::new(), Vec::new());
+    for topic in &request.topics {
+        let found = image.topic(topic.name);
+        for partition in &topic.partitions {
+            let index = partition.partition_index;
+            let known = found.filter(|found| found.partition(index).is_some());
+            lines.push(match (known, asked(partition.timestamp, version)) {
+                (None, _) => Line::Known(Err(KafkaError::UnknownTopicOrPartition)),
+                (Some(_), Asked::Tiered) => Line::Known(Ok(NOWHERE)),
+                (Some(_), Asked::Invalid) => Line::Known(Err(KafkaError::UnsupportedVersion)),
+                (Some(topic), Asked::Find(target)) => {
+                    let key = PartitionKey { topic_id: topic.id, partition: index };
+                    items.push((key, FindOffset { key, epoch: partition.current_leader_epoch, target }));
+                    Line::Asked
+                }
+            });
         }
     }
-    reply.send(&ListOffsetsResponse { throttle_time_ms: 0, topics: responses });
+    (lines, items)
 }
 
 /// -1 latest, -2 earliest, -3 largest timestamp (from version 7), -4 earliest here (8), -5 latest tiered (9), -6 earliest
@@ -80,21 +93,67 @@ fn asked(timestamp: Timestamp, version: i16) -> Asked {
     }
 }
 
-fn line(partition: &ListOffsetsPartition, error: KafkaError) -> ListOffsetsPartitionResponse {
-    ListOffsetsPartitionResponse {
-        partition_index: partition.partition_index,
-        error_code: error.into(),
-        timestamp: Timestamp(-1),
-        offset: Offset(-1),
-        leader_epoch: LeaderEpoch::UNKNOWN,
-    }
+/// The outcomes stand in the order of the request's partitions.
+fn response<'a>(
+    request: &ListOffsetsRequest<'a>,
+    outcomes: Vec<Result<FoundOffset, KafkaError>>,
+    version: i16,
+) -> ListOffsetsResponse<'a> {
+    let mut outcomes = outcomes.into_iter();
+    let mut line = |partition_index| {
+        let outcome = outcomes.next().expect("each partition has an outcome");
+        let found = outcome.unwrap_or(NOWHERE);
+        ListOffsetsPartitionResponse {
+            partition_index,
+            error_code: told(ApiKey::ListOffsets, outcome.err().unwrap_or(KafkaError::None)),
+            timestamp: found.timestamp.unwrap_or(Timestamp(-1)),
+            offset: found.offset.unwrap_or(Offset(-1)),
+            leader_epoch: if version >= LEADER_EPOCH_VERSION_MIN {
+                found.epoch
+            } else {
+                LeaderEpoch::UNKNOWN
+            },
+        }
+    };
+    let topics = request.topics.iter().map(|topic| ListOffsetsTopicResponse {
+        name: topic.name,
+        partitions: topic.partitions.iter().map(|asked| line(asked.partition_index)).collect(),
+    });
+    ListOffsetsResponse { throttle_time_ms: 0, topics: topics.collect() }
 }
 
-fn fill(line: &mut ListOffsetsPartitionResponse, found: FoundOffset, version: i16) {
-    line.error_code = KafkaError::None.into();
-    line.offset = found.offset.unwrap_or(Offset(-1));
-    line.timestamp = found.timestamp.unwrap_or(Timestamp(-1));
-    if version >= LEADER_EPOCH_VERSION_MIN {
-        line.leader_epoch = found.epoch;
+#[cfg(test)]
+mod tests {
+    use protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
+    use protocol::types::PartitionIndex;
+
+    use super::*;
+    use crate::api::testing::in_every_version;
+
+    fn request() -> ListOffsetsRequest<'static> {
+        let partition = |index| ListOffsetsPartition {
+            partition_index: PartitionIndex(index),
+            timestamp: Timestamp(-1),
+            ..ListOffsetsPartition::default()
+        };
+        let topics = vec![ListOffsetsTopic { name: "orders", partitions: vec![partition(0), partition(1)] }];
+        ListOffsetsRequest { topics, ..ListOffsetsRequest::default() }
+    }
+
+    #[test]
+    fn the_answer_goes_into_every_version_and_errors_are_not_taken_for_open_lines() {
+        let found = FoundOffset { offset: Some(Offset(5)), timestamp: None, epoch: LeaderEpoch(3) };
+        let outcomes = || vec![Err(KafkaError::UnknownServerError), Ok(found)];
+        in_every_version!(
+            ListOffsetsResponse<'_>,
+            |version| response(&request(), outcomes(), version),
+            |version, read| {
+                let [refused, answered] = read.topics[0].partitions.as_slice() else { panic!("two lines") };
+                assert_eq!(refused.error_code, KafkaError::UnknownServerError.into());
+                assert_eq!(answered.offset, Offset(5));
+                let epoch = if version >= LEADER_EPOCH_VERSION_MIN { 3 } else { -1 };
+                assert_eq!(answered.leader_epoch, LeaderEpoch(epoch));
+            }
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use logic::metadata::{Command, Image, NewTopic, Response, Topic, TopicShape};
 use protocol::api::ApiKey;
-use protocol::error::KafkaError;
+use protocol::error::{ErrorCode, KafkaError};
 use protocol::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
     MetadataResponsePartition, MetadataResponseTopic,
@@ -64,7 +64,7 @@ fn refused<'a>(request: &MetadataRequest<'a>, version: i16) -> Option<MetadataRe
         controller_id: BrokerId(-1),
         topics: asked.iter().map(topic).collect(),
         cluster_authorized_operations: operations::NOT_ASKED,
-        error_code: KafkaError::None.into(),
+        error_code: ErrorCode::NONE,
     })
 }
 
@@ -86,7 +86,7 @@ fn response<'a>(
             request.include_cluster_authorized_operations,
             operations::CLUSTER,
         ),
-        error_code: KafkaError::None.into(),
+        error_code: ErrorCode::NONE,
     }
 }
 
@@ -160,7 +160,7 @@ async fn create_missing<'a>(shard: &Rc<Shard>, name: &'a str) -> Entry<'a> {
 fn topic<'a>(entry: &'a Entry<'a>, topic_authorized_operations: i32) -> MetadataResponseTopic<'a> {
     match entry {
         Entry::Found(topic) => MetadataResponseTopic {
-            error_code: KafkaError::None.into(),
+            error_code: ErrorCode::NONE,
             name: Some(&topic.name),
             topic_id: topic.id,
             is_internal: false,
@@ -183,8 +183,8 @@ fn partitions(topic: &Topic) -> Vec<MetadataResponsePartition> {
         .zip(&topic.partitions)
         .map(|(index, partition)| MetadataResponsePartition {
             error_code: match partition.leader {
-                Some(_) => KafkaError::None.into(),
-                None => KafkaError::LeaderNotAvailable.into(),
+                Some(_) => ErrorCode::NONE,
+                None => told(ApiKey::Metadata, KafkaError::LeaderNotAvailable),
             },
             partition_index: i32::into(index),
             leader_id: partition.leader.unwrap_or(BrokerId(-1)),

@@ -40,7 +40,7 @@ metrics! {
         ConnectionsClosed = "connections_closed_total", "Connections closed, whoever closed them.";
         ConnectionsRefused = "connections_refused_total", "Connections closed at once because of max.connections.";
         ConnectionsMoved = "connections_moved_total", "Connections that left for the shard of their data.";
-        RequestsForwarded = "requests_forwarded_total", "Requests that needed another shard.";
+        Forwarded = "forwarded_total", "Questions and batches of requests that went to another shard.";
         BatchesAppended = "appended_batches_total", "Record batches appended.";
         RecordsAppended = "appended_records_total", "Records appended.";
         BytesAppended = "appended_bytes_total", "Bytes of record batches appended.";
@@ -51,7 +51,6 @@ metrics! {
         ReadAheadHits = "read_ahead_hits_total", "Reads served from what was read ahead, or for another consumer.";
         JournalFrames = "journal_frames_total", "Frames written to the journal.";
         JournalBytes = "journal_written_bytes_total", "Bytes written to the journal, padding included.";
-        JournalSyncs = "journal_syncs_total", "Writes or syncs that made frames durable.";
         BytesDestaged = "destaged_bytes_total", "Bytes moved from the journal to segments.";
         SegmentsDeleted = "deleted_segments_total", "Segments that retention deleted.";
     }

@@ -21,8 +21,8 @@ use super::replies::{Departure, Replies, Ticket};
 use super::stream::MovedSocket;
 use crate::limits::{
     FRAME_PROGRESS_BYTES_MIN, FRAME_PROGRESS_SECONDS, FRAME_PROGRESS_SHORT_BYTES_MIN,
-    FRAME_PROGRESS_SHORT_SECONDS, REPLY_UNREAD_PART, REPLY_UNREAD_SECONDS_MAX,
-    REQUESTS_OPEN_PER_CONNECTION_MAX, SLICES_PER_WRITE_MAX,
+    FRAME_PROGRESS_SHORT_SECONDS, REPLY_UNREAD_SECONDS_MAX, REQUESTS_OPEN_PER_CONNECTION_MAX,
+    SLICES_PER_WRITE_MAX,
 };
 use crate::metrics::{self, Count};
 
@@ -71,6 +71,8 @@ pub struct Patience {
     pub idle_max: Duration,
     /// Others wait for the memory that half a request holds.
     pub is_request_memory_short: bool,
+    /// Others wait for the memory of replies that nobody takes.
+    pub is_reply_memory_short: bool,
 }
 
 /// Takes frames of a connection. `serve` returns once the next frame may be taken, which may be before the reply.
@@ -141,8 +143,8 @@ impl Connection {
         self.stream.borrow().shut_down();
     }
 
-    /// Whether the sweep should close it: nothing has gone in or out for long (a client that does not read its replies
-    /// among them), or a frame has begun and hardly goes on. Call it at every sweep: it compares with the last one.
+    /// Whether the sweep should close it: nothing has gone in or out for long, a frame has begun and hardly goes on, or
+    /// replies are left unread while others wait for their memory. Call it at every sweep: it compares with the last one.
     pub fn is_overdue(&self, now: Instant, patience: &Patience) -> bool {
         let (received, sent) = (self.received_bytes.get(), self.sent_bytes.get());
         let mut seen = self.seen.get();
@@ -152,14 +154,10 @@ impl Connection {
             seen.sent.at = now;
         }
         let is_slow = seen.is_receiving_slowly(now, self.intake.get(), received, patience);
+        let unread_max = Duration::from_secs(REPLY_UNREAD_SECONDS_MAX);
+        let is_deaf = patience.is_reply_memory_short && now.duration_since(seen.sent.at) > unread_max;
         self.seen.set(seen);
-        is_slow || now.duration_since(seen.moved.at) > patience.idle_max
-    }
-
-    /// For how long its client has left replies unread, as of the last sweep.
-    #[must_use]
-    pub fn unread_for(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.seen.get().sent.at)
+        is_slow || is_deaf || now.duration_since(seen.moved.at) > patience.idle_max
     }
 
     /// A request begins to wait for something to happen.
@@ -337,10 +335,13 @@ impl Connections {
         self.open.borrow().iter().filter(|connection| connection.strong_count() > 0).count()
     }
 
-    /// Closes what is overdue and forgets what has ended. Where replies wait for memory, closes those clients too that have
-    /// left theirs unread for longest. Returns how many it closed.
+    /// Closes what is overdue and forgets what has ended; returns how many it closed.
     pub fn sweep(&self, now: Instant, idle_max: Duration, budget: &Budget) -> usize {
-        let patience = Patience { idle_max, is_request_memory_short: budget.is_short() };
+        let patience = Patience {
+            idle_max,
+            is_request_memory_short: budget.is_short(),
+            is_reply_memory_short: budget.replies.is_short(),
+        };
         let mut closed = 0;
         self.open.borrow_mut().retain(|connection| {
             let Some(connection) = connection.upgrade() else { return false };
@@ -350,33 +351,6 @@ impl Connections {
             }
             true
         });
-        if budget.replies.is_short() {
-            closed += self.close_unread(now, budget.replies.limit_bytes() / REPLY_UNREAD_PART);
-        }
-        closed
-    }
-
-    /// Closes the connections whose replies were left unread for longest, until they held `wanted_bytes`.
-    fn close_unread(&self, now: Instant, wanted_bytes: usize) -> usize {
-        let open = self.open.borrow();
-        let unread_max = Duration::from_secs(REPLY_UNREAD_SECONDS_MAX);
-        let mut unread: Vec<(Duration, Rc<Connection>)> = open
-            .iter()
-            .filter_map(std::rc::Weak::upgrade)
-            .map(|connection| (connection.unread_for(now), connection))
-            .filter(|(unread_for, connection)| *unread_for > unread_max && !connection.replies.is_closed())
-            .collect();
-        unread.sort_unstable_by_key(|(unread_for, _)| std::cmp::Reverse(*unread_for));
-        let mut freed_bytes = 0;
-        let mut closed = 0;
-        for (_, connection) in unread {
-            if freed_bytes >= wanted_bytes {
-                break;
-            }
-            freed_bytes += connection.replies.unsent_bytes();
-            connection.close();
-            closed += 1;
-        }
         closed
     }
 

@@ -13,7 +13,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use crate::limits::REPLY_ROOM_BYTES_MIN;
+use crate::limits::{REPLY_ROOM_BYTES_MIN, REPLY_ROOM_PART};
 
 /// A budget of bytes for the replies of a shard.
 pub struct ReplyBudget {
@@ -91,7 +91,13 @@ impl ReplyBudget {
         let used_bytes = self.used_bytes.get();
         let left_bytes = ceiling_bytes.saturating_sub(used_bytes);
         let enough = left_bytes >= wanted_bytes.min(REPLY_ROOM_BYTES_MIN);
-        (enough || used_bytes == 0).then(|| self.charge(wanted_bytes.min(left_bytes)))
+        (enough || used_bytes == 0).then(|| self.charge(wanted_bytes.min(left_bytes).min(self.most_bytes())))
+    }
+
+    /// What one reply gets at most: the more wait, the less, so that many who take nothing hold little each.
+    fn most_bytes(&self) -> usize {
+        let waiting = self.waiting.borrow().len();
+        (self.limit_bytes / REPLY_ROOM_PART.max(waiting)).max(REPLY_ROOM_BYTES_MIN)
     }
 
     fn wake_next(&self) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub use mesh::{Mesh, MeshJoin, MeshReceiver};
 pub use queues::{Queue, Queues, run_in, spawn, spawn_into};
-pub use wait::{Signal, Wait, either, join_all};
+pub use wait::{Signal, Tally, Wait, either, join_all};
 
 use glommio::{LocalExecutorBuilder, Placement};
 

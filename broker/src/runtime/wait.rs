@@ -88,6 +88,34 @@ impl Places {
     }
 }
 
+/// How many of something there are on this core right now.
+#[derive(Default)]
+pub struct Tally(Cell<usize>);
+
+/// One of those that a [`Tally`] counts, while it lives.
+pub struct Tallied<'a>(&'a Tally);
+
+impl Tally {
+    /// One more, until it is dropped.
+    #[must_use]
+    pub fn one_more(&self) -> Tallied<'_> {
+        self.0.set(self.0.get() + 1);
+        Tallied(self)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.get()
+    }
+}
+
+impl Drop for Tallied<'_> {
+    fn drop(&mut self) {
+        self.0.0.set(self.0.0.get() - 1);
+    }
+}
+
 /// Runs both until one ends; `true` where it was the first.
 pub async fn either(first: impl Future<Output = ()>, second: impl Future<Output = ()>) -> bool {
     let (mut first, mut second) = (pin!(first), pin!(second));

@@ -7,9 +7,9 @@ use protocol::types::Offset;
 
 use super::messages::ProduceOutcome;
 use super::produce::ProduceRefusal;
-use super::{Shard, figures};
+use super::{Shard, figures, producer_memory};
 use crate::limits::{DESTAGE_PAUSE_MILLISECONDS, PRODUCERS_EXPIRED_PER_STEP_MAX, SWEEP_MILLISECONDS};
-use crate::metrics::{Activity, note};
+use crate::metrics::{self, Activity, Count, note};
 use crate::runtime::{Queue, either, sleep, spawn_into, yield_if_needed};
 
 /// Starts all of it.
@@ -19,6 +19,7 @@ pub fn start(shard: &Rc<Shard>) {
     spawn_into(Queue::Background, destage(Rc::clone(shard)));
     spawn_into(Queue::Background, retain(Rc::clone(shard)));
     spawn_into(Queue::Background, expire_producers(Rc::clone(shard)));
+    spawn_into(Queue::Latency, producer_memory::keep_within_limit(Rc::clone(shard)));
 }
 
 /// Waits for a time; false once the shard stops.
@@ -48,8 +49,11 @@ async fn destage(shard: Rc<Shard>) {
     loop {
         note(Activity::Destage);
         let wait = match shard.store.destage_round().await {
-            Ok(outcome) if outcome.has_more => Duration::ZERO,
-            Ok(_) => Duration::from_millis(DESTAGE_PAUSE_MILLISECONDS),
+            Ok(outcome) => {
+                metrics::add(Count::BytesDestaged, outcome.destaged_bytes);
+                let pause = if outcome.has_more { 0 } else { DESTAGE_PAUSE_MILLISECONDS };
+                Duration::from_millis(pause)
+            }
             Err(error) => {
                 tracing::warn!(%error, "records stay in the journal for now");
                 Duration::from_secs(1)
@@ -79,6 +83,7 @@ async fn retain(shard: Rc<Shard>) {
         match shard.store.retain(shard.now(), committed).await {
             Ok(moved) => {
                 for retained in moved {
+                    metrics::add(Count::SegmentsDeleted, retained.segments as u64);
                     let Some(partition) = shard.partitions.at(retained.slot) else { continue };
                     partition.advance(|replica| replica.on_log_start(retained.log_start));
                 }

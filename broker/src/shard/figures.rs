@@ -21,6 +21,8 @@ pub async fn publish(shard: Rc<Shard>) {
         metrics::set(Gauge::RequestBytesMax, shard.config.requests_bytes as u64);
         metrics::set(Gauge::ReplyBytes, shard.budget.replies.used_bytes() as u64);
         metrics::set(Gauge::ReplyBytesMax, shard.config.replies_bytes as u64);
+        metrics::set(Gauge::FetchesParked, shard.fetches_parked.count() as u64);
+        metrics::set(Gauge::ProducerIds, shard.producer_memory.count() as u64);
         metrics::set_condition(Condition::DiskFull, matches!(shard.store.admit(0), Admission::Full));
         before = now;
     }

@@ -14,6 +14,7 @@ mod partition;
 pub mod prepare;
 pub mod produce;
 mod producer_ids;
+mod producer_memory;
 pub mod questions;
 mod serving;
 pub mod start;
@@ -34,17 +35,19 @@ use storage::store::{Admission, ShardStore};
 use tokio::sync::watch;
 
 use crate::limits::HOLD_BACK_MAX;
+use crate::metrics::{self, Count};
 use crate::net::budget::Budget;
 use crate::net::connection::Connections;
 use crate::net::frames::Scratch;
 use crate::quorum::{QuorumError, QuorumHandle};
-use crate::runtime::{Mesh, Signal, sleep};
+use crate::runtime::{Mesh, Signal, Tally, sleep};
 use calls::Calls;
 use catch_up::CatchUp;
 use messages::{Answer, Message, ProduceItem, ProduceOutcome, ProduceTerms, Question};
 use partition::{Partition, Partitions};
 use produce::{Listener, ProduceCall};
 use producer_ids::ProducerIds;
+use producer_memory::ProducerMemory;
 pub use topics::partition_specs;
 
 /// The store as the broker runs it.
@@ -108,6 +111,10 @@ pub struct Shard {
     pub connections: Connections,
     /// The memory of its requests.
     pub budget: Rc<Budget>,
+    /// What is known of idempotent producers, in all of its partitions.
+    pub producer_memory: Rc<ProducerMemory>,
+    /// Fetches that wait for records of its partitions.
+    pub fetches_parked: Tally,
     /// Where its connections receive into.
     pub scratch: Rc<Scratch>,
     /// What its consumers that catch up share.
@@ -181,6 +188,7 @@ impl Shard {
         if shard == self.config.index {
             return self.answer(question).await;
         }
+        metrics::add(Count::Forwarded, 1);
         let asked = self.calls.open();
         self.mesh.send(shard, Message::Ask { call: asked.call(), question });
         asked.answer().await
@@ -197,6 +205,7 @@ impl Shard {
         if owner == self.config.index {
             return self.produce_here(call, terms, items);
         }
+        metrics::add(Count::Forwarded, 1);
         let name = self.calls.name();
         self.produces.borrow_mut().insert(name, Rc::clone(call));
         self.mesh.send(owner, Message::Produce { call: name, terms, items });

@@ -22,6 +22,7 @@ use super::catch_up::Place;
 use super::messages::{PartitionError, ProduceItem, ProduceTerms, ReadDone, ReadItem};
 use super::prepare::{Prepared, prepare};
 use super::produce::{Pending, ProduceCall, ProduceRefusal, Produced};
+use super::producer_memory::{Held, ProducerMemory};
 use super::{Shard, Store};
 use crate::metrics::{self, Count, Stage};
 use crate::runtime::Signal;
@@ -46,6 +47,7 @@ pub struct Partition {
 struct State {
     replica: Replica,
     producers: ProducerTable,
+    producer_memory: Rc<ProducerMemory>,
     /// Replies to acks=1.
     waiting_acked: Waiters<Pending>,
     /// Replies to acks=all.
@@ -55,6 +57,7 @@ struct State {
 impl Partition {
     /// A partition over a recovered or a new log.
     #[must_use]
+    #[allow(clippy::too_many_arguments, reason = "each is a fact of its own, and there are two callers")]
     pub fn new(
         key: PartitionKey,
         topic_name: Arc<str>,
@@ -62,10 +65,13 @@ impl Partition {
         config: TopicConfig,
         replica: Replica,
         producers: ProducerTable,
+        producer_memory: &Rc<ProducerMemory>,
     ) -> Rc<Self> {
+        producer_memory.note(Held::default(), Held::by(&producers));
         let state = State {
             replica,
             producers,
+            producer_memory: Rc::clone(producer_memory),
             waiting_acked: Waiters::default(),
             waiting_committed: Waiters::default(),
         };
@@ -106,7 +112,7 @@ impl Partition {
 
     /// Changes the producers' table.
     pub fn change_producers<T>(&self, change: impl FnOnce(&mut ProducerTable) -> T) -> T {
-        change(&mut self.state.borrow_mut().producers)
+        self.state.borrow_mut().change_producers(change)
     }
 
     /// Appends a batch: `None` where its outcome comes later, through [`Partition::pop_due`].
@@ -260,7 +266,20 @@ fn fill(done: &mut ReadDone, batches: ReadBatches) {
     done.chunks = batches.chunks;
 }
 
+impl Drop for State {
+    fn drop(&mut self) {
+        self.producer_memory.note(Held::by(&self.producers), Held::default());
+    }
+}
+
 impl State {
+    fn change_producers<T>(&mut self, change: impl FnOnce(&mut ProducerTable) -> T) -> T {
+        let before = Held::by(&self.producers);
+        let changed = change(&mut self.producers);
+        self.producer_memory.note(before, Held::by(&self.producers));
+        changed
+    }
+
     /// Whether the batch repeats one that was appended: which.
     fn check_sequence(&self, prepared: &Prepared) -> Result<Option<OriginalBatch>, ProduceRefusal> {
         let Some(batch) = &prepared.producer else { return Ok(None) };
@@ -293,7 +312,7 @@ impl State {
         metrics::add(Count::RecordsAppended, u64::from(prepared.record_count));
         if let Some(batch) = &prepared.producer {
             let at = AppendedAt { base_offset: appended.base_offset, timestamp: prepared.timestamp_max };
-            self.producers.record(now, batch, at);
+            self.change_producers(|table| table.record(now, batch, at));
         }
         Ok(appended)
     }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use logic::fetch::Share;
 use protocol::types::{Offset, PartitionKey, Timestamp};
 
 use super::messages::{
@@ -73,10 +74,10 @@ impl Shard {
         let mut outcomes = Vec::with_capacity(items.len());
         for item in items {
             let outcome = match self.partitions.get(item.key) {
-                Some(partition) => partition.read_now(&self.store, share.limit(*item))?,
+                Some(partition) => partition.read_now(&self.store, limited(&share, *item))?,
                 None => Err(PartitionError::Unknown),
             };
-            outcomes.push(share.take(item.bytes_max, outcome));
+            outcomes.push(take(&mut share, item.bytes_max, outcome));
         }
         Some(outcomes)
     }
@@ -86,10 +87,10 @@ impl Shard {
         let mut outcomes = Vec::with_capacity(items.len());
         for item in items {
             let outcome = match self.partitions.get(item.key) {
-                Some(partition) => partition.read(self, share.limit(item)).await,
+                Some(partition) => partition.read(self, limited(&share, item)).await,
                 None => Err(PartitionError::Unknown),
             };
-            outcomes.push(share.take(item.bytes_max, outcome));
+            outcomes.push(take(&mut share, item.bytes_max, outcome));
         }
         outcomes
     }
@@ -105,6 +106,7 @@ impl Shard {
         if moved {
             return;
         }
+        let _parked = self.fetches_parked.one_more();
         let left = u64::try_from(deadline.get() - self.now().get()).unwrap_or(0);
         let mut timer = pin!(sleep(Duration::from_millis(left.min(WATCH_SECONDS_MAX * 1_000))));
         poll_fn(|context| {
@@ -131,34 +133,18 @@ async fn find_offset(
     }
 }
 
-/// The bytes that the partitions of one read share.
-pub struct Share {
-    left: usize,
-    /// Nothing was read yet: the first batch comes whole, however large it is.
-    empty: bool,
+/// The read of a partition with as much as is left for it.
+fn limited(share: &Share, item: ReadItem) -> ReadItem {
+    ReadItem { bytes_max: share.limit(item.bytes_max), ..item }
 }
 
-impl Share {
-    /// All of `bytes_max` is left.
-    #[must_use]
-    pub fn new(bytes_max: usize) -> Self {
-        Self { left: bytes_max, empty: true }
+/// Takes what was read into a share, or drops it where it is too much.
+pub fn take(share: &mut Share, bytes_max: usize, mut outcome: ReadOutcome) -> ReadOutcome {
+    if let Ok(done) = &mut outcome
+        && !share.take(bytes_max, done.bytes)
+    {
+        done.chunks.clear();
+        done.bytes = 0;
     }
-
-    fn limit(&self, item: ReadItem) -> ReadItem {
-        ReadItem { bytes_max: item.bytes_max.min(self.left), ..item }
-    }
-
-    /// Takes what was read, or drops it where it is too much: more than is left, or than `bytes_max`.
-    pub fn take(&mut self, bytes_max: usize, mut outcome: ReadOutcome) -> ReadOutcome {
-        if let Ok(done) = &mut outcome {
-            if !self.empty && done.bytes > bytes_max.min(self.left) {
-                done.chunks.clear();
-                done.bytes = 0;
-            }
-            self.left = self.left.saturating_sub(done.bytes);
-            self.empty &= done.bytes == 0;
-        }
-        outcome
-    }
+    outcome
 }

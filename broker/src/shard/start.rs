@@ -28,6 +28,7 @@ use super::catch_up::CatchUp;
 use super::messages::Message;
 use super::partition::{Partition, Partitions};
 use super::producer_ids::ProducerIds;
+use super::producer_memory::ProducerMemory;
 use super::topics::{partition_specs, topic_config};
 use super::{Shard, ShardConfig, background, inbox, serving, wall_clock};
 use crate::api::Api;
@@ -40,7 +41,7 @@ use crate::net::connection::Connections;
 use crate::net::frames::Scratch;
 use crate::net::listener::BoundSocket;
 use crate::quorum::QuorumHandle;
-use crate::runtime::{MeshJoin, MeshReceiver, Queue, Signal, spawn_into};
+use crate::runtime::{MeshJoin, MeshReceiver, Queue, Signal, Tally, spawn_into};
 
 /// What a shard needs to start.
 pub struct StartOrder {
@@ -133,6 +134,7 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
         frame_bytes_max: config.request_bytes_max,
         replies_bytes: config.replies_bytes,
     });
+    let producer_memory = ProducerMemory::new(config.producers_bytes);
     let sessions = SessionCache::new(SessionOptions {
         slots_max: config.fetch_sessions_max,
         partitions_max: FETCH_SESSION_PARTITIONS_MAX,
@@ -149,6 +151,8 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
         partitions: Partitions::default(),
         connections: Connections::default(),
         budget,
+        producer_memory,
+        fetches_parked: Tally::default(),
         scratch: Scratch::new(),
         catch_up,
         sessions: RefCell::new(sessions),
@@ -231,7 +235,8 @@ impl Shard {
             let config = topic_config(image, topic, self.broker_id, &self.settings);
             let table = producers.tables.remove(&found.key).unwrap_or_default();
             let name = Arc::clone(&topic.name);
-            let partition = Partition::new(found.key, name, found.slot, config, replica, table);
+            let partition =
+                Partition::new(found.key, name, found.slot, config, replica, table, &self.producer_memory);
             self.partitions.insert(Rc::clone(&partition));
             led.push((partition, state.clone()));
         }

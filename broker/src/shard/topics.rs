@@ -66,8 +66,15 @@ impl Shard {
             epochs: logic::replica::EpochHistory::default(),
         };
         let replica = Replica::new(self.broker_id, recovered);
-        let partition =
-            Partition::new(key, Arc::clone(&topic.name), slot, config, replica, ProducerTable::default());
+        let partition = Partition::new(
+            key,
+            Arc::clone(&topic.name),
+            slot,
+            config,
+            replica,
+            ProducerTable::default(),
+            &self.producer_memory,
+        );
         self.partitions.insert(Rc::clone(&partition));
         let state = topic.partition(key.partition).expect("the change names partitions of the topic");
         self.lead_all(&[(partition, state.clone())]).await

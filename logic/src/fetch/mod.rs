@@ -1,9 +1,9 @@
-//! Fetching, decided without reading: incremental sessions (KIP-227), what to read, and whether to answer or to wait.
+//! Fetching, decided without reading: incremental sessions (KIP-227), how bytes are shared out, how long to wait.
 //!
 //! A fetch goes through here three times:
 //!
 //! 1. [`SessionCache::open`] finds or makes its session, or says that there is none and the request stands for itself.
-//! 2. [`plan`] shares the bytes out over its partitions, in order; [`decide`] says whether what there is suffices.
+//! 2. [`Share`] shares the bytes out over its partitions, in order; [`FetchBounds`] say how many, and how many suffice.
 //! 3. [`SessionCache::answer`] says partition by partition which outcome is news to the client and which can be left out.
 //!
 //! Fairness: partitions are served in the order of the session, and one that was answered with records goes to the end of
@@ -12,15 +12,15 @@
 //! It must not know: logs, replicas, Kafka's error codes, metadata. Topics are what the client calls them, by name or id.
 
 mod cache;
-mod plan;
 mod session;
+mod share;
 
 #[cfg(test)]
 mod tests;
 
 pub use cache::{MovedSession, Opened, SessionCache, SessionError, SessionOptions, SessionRequest};
-pub use plan::{Candidate, Decision, FetchBounds, FetchWait, PlannedRead, decide, plan};
 pub use session::{
     FetchSession, PartitionHandle, PartitionOutcome, PartitionRequest, SessionPartition, SessionTopic,
     TopicKey,
 };
+pub use share::{FetchBounds, Share};

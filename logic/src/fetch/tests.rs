@@ -1,4 +1,4 @@
-//! What sessions and plans promise: scripts, and a client whose view must never differ from a full fetch's.
+//! What sessions and shares promise: scripts, and a client whose view must never differ from a full fetch's.
 
 use super::*;
 use proptest::prelude::*;
@@ -484,34 +484,29 @@ fn a_session_moves_to_another_shard_and_goes_on_there() {
     assert_eq!(second.partition_count(), 1);
 }
 
+/// Partitions with so many bytes in one batch each, and what the client takes of each: what comes into the answer.
+fn shared(bytes_max: usize, partitions: &[(usize, usize)]) -> Vec<usize> {
+    let mut share = Share::new(bytes_max);
+    let brought = |&(batch, bytes_max): &(usize, usize)| if share.take(bytes_max, batch) { batch } else { 0 };
+    partitions.iter().map(brought).collect()
+}
+
 #[test]
 fn bytes_are_shared_out_in_order_and_the_first_batch_always_fits() {
-    let shared = |bytes_max, candidates: &[(u64, i32)]| {
-        let candidates =
-            candidates.iter().map(|&(available_bytes, bytes_max)| Candidate { available_bytes, bytes_max });
-        let mut reads = Vec::new();
-        plan(bytes_max, candidates, &mut reads);
-        reads.iter().map(|read| (read.bytes_max, read.at_least_one_batch)).collect::<Vec<_>>()
-    };
-    assert_eq!(shared(1_000, &[(300, 800), (0, 800), (5_000, 800)]), [(300, true), (0, false), (700, false)]);
-    assert_eq!(shared(1_000, &[(0, 800), (5_000, 800), (9, 9)]), [(0, false), (800, true), (9, false)]);
-    assert_eq!(shared(0, &[(10, 800), (10, 800)]), [(0, true), (0, false)]);
-    assert_eq!(shared(10, &[(10, -1), (10, 800)]), [(0, true), (10, false)]);
+    assert_eq!(shared(1_000, &[(300, 800), (0, 800), (700, 800)]), [300, 0, 700]);
+    assert_eq!(shared(1_000, &[(300, 800), (0, 800), (701, 800)]), [300, 0, 0]);
+    assert_eq!(shared(1_000, &[(0, 800), (5_000, 800), (9, 9)]), [0, 5_000, 0]);
+    assert_eq!(shared(1_000, &[(9, 9), (10, 9), (11, 11)]), [9, 0, 11]);
+    assert_eq!(shared(0, &[(10, 800), (10, 800)]), [10, 0]);
     assert_eq!(shared(10, &[]), []);
 }
 
 #[test]
-fn a_fetch_waits_for_enough_bytes_unless_there_is_something_to_tell() {
-    let bounds = FetchBounds::new(500, 100, 1_000, u64::MAX);
-    assert_eq!(decide(Timestamp(10), &bounds, 100, false), Decision::Answer);
-    assert_eq!(decide(Timestamp(10), &bounds, 0, true), Decision::Answer);
-    assert_eq!(decide(Timestamp(10), &FetchBounds { wait_ms_max: 0, ..bounds }, 0, false), Decision::Answer);
-    let Decision::Wait(mut wait) = decide(Timestamp(10), &bounds, 40, false) else { panic!("it waits") };
-    assert!(!wait.is_expired(Timestamp(509)));
-    assert!(wait.is_expired(Timestamp(510)));
-    assert!(!wait.on_readable(59));
-    assert!(wait.on_readable(1));
-    assert!(wait.on_readable(1));
+fn a_partition_may_read_what_is_left_and_the_client_takes() {
+    let mut share = Share::new(1_000);
+    assert_eq!((share.limit(800), share.limit(2_000)), (800, 1_000));
+    assert!(share.take(800, 300));
+    assert_eq!(share.limit(800), 700);
 }
 
 #[test]
@@ -697,23 +692,18 @@ proptest! {
     }
 
     #[test]
-    fn a_plan_never_promises_more_than_allowed(
-        bytes_max in 0..5_000_u64,
-        candidates in prop::collection::vec((0..3_000_u64, -10..3_000_i32), 0..20),
+    fn no_answer_is_larger_than_allowed_but_for_one_batch(
+        bytes_max in 0..5_000_usize,
+        partitions in prop::collection::vec((0..3_000_usize, 0..3_000_usize), 0..20),
     ) {
-        let candidates: Vec<_> = candidates
-            .iter()
-            .map(|&(available_bytes, bytes_max)| Candidate { available_bytes, bytes_max })
-            .collect();
-        let mut reads = Vec::new();
-        plan(bytes_max, candidates.iter().copied(), &mut reads);
-        prop_assert_eq!(reads.len(), candidates.len());
-        prop_assert!(reads.iter().map(|read| read.bytes_max).sum::<u64>() <= bytes_max);
-        let first = candidates.iter().position(|candidate| candidate.available_bytes > 0);
-        for (place, (read, candidate)) in reads.iter().zip(&candidates).enumerate() {
-            prop_assert_eq!(read.at_least_one_batch, first == Some(place));
-            prop_assert!(read.bytes_max <= candidate.available_bytes);
-            prop_assert!(read.bytes_max <= u64::from(candidate.bytes_max.max(0).unsigned_abs()));
+        let taken = shared(bytes_max, &partitions);
+        let first = taken.iter().position(|bytes| *bytes > 0);
+        prop_assert_eq!(first, partitions.iter().position(|(batch, _)| *batch > 0), "every answer moves on");
+        let Some(first) = first else { return Ok(()) };
+        let rest = &taken[first + 1..];
+        prop_assert!(rest.iter().sum::<usize>() <= bytes_max.saturating_sub(taken[first]));
+        for (bytes, (_, bytes_max)) in rest.iter().zip(&partitions[first + 1..]) {
+            prop_assert!(bytes <= bytes_max);
         }
     }
 }

@@ -124,7 +124,10 @@ impl Arena {
 
     /// Bytes on the heap, the allocator's own not counted.
     pub(super) fn memory_bytes(&self) -> usize {
-        let entries: usize = self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<Entry>()).sum();
+        // All chunks but the first have their whole size from the beginning.
+        let first = self.chunks.first().map_or(0, Vec::capacity);
+        let others = self.chunks.len().saturating_sub(1) * PRODUCER_CHUNK_ENTRIES;
+        let entries = (first + others) * size_of::<Entry>();
         // A hash table of std has a place and a control byte for 8/7 of its capacity, rounded up to a power of two.
         let index_places = match self.places.capacity() {
             0 => 0,

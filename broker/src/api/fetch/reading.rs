@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
+use logic::fetch::{FetchBounds, Share};
 use protocol::messages::fetch::FetchRequest;
 use protocol::types::{Offset, PartitionKey, Timestamp};
 use smallvec::SmallVec;
@@ -15,15 +16,14 @@ use crate::net::replies::Ticket;
 use crate::net::reply_budget::Room;
 use crate::shard::Shard;
 use crate::shard::messages::{Answer, Question, ReadItem};
-use crate::shard::questions::Share;
+use crate::shard::questions::take;
 
 /// What a fetch reads, and how long it waits for how much. It reads no more than the room that it is given, and holds
 /// nothing while it waits for records.
 pub struct Reading {
     /// The partitions, in the order in which they share the bytes.
     pub lines: Vec<Line>,
-    bytes_min: usize,
-    bytes_max: usize,
+    bounds: FetchBounds,
     /// What it would like to read at a time.
     wanted_bytes: usize,
     /// The shards that it reads from.
@@ -34,16 +34,15 @@ pub struct Reading {
 impl Reading {
     /// The reading that a request asks for.
     pub fn new(request: &FetchRequest<'_>, lines: Vec<Line>, shard: &Shard) -> Self {
-        let bytes = |wanted: i32| usize::try_from(wanted).unwrap_or(0);
-        let bytes_max = bytes(request.max_bytes).min(shard.config.fetch_bytes_max);
+        let (wait, least, most) = (request.max_wait_ms, request.min_bytes, request.max_bytes);
+        let bounds = FetchBounds::new(wait, least, most, shard.config.fetch_bytes_max);
         let owners = bytes_by_owner(&lines, shard);
         Self {
             lines,
-            bytes_min: bytes(request.min_bytes),
-            bytes_max,
-            wanted_bytes: owners.iter().map(|(_, bytes)| (*bytes).min(bytes_max)).sum(),
+            bounds,
+            wanted_bytes: owners.iter().map(|(_, bytes)| (*bytes).min(bounds.bytes_max)).sum(),
             owner_count: owners.len().max(1),
-            deadline: Timestamp(shard.now().get().saturating_add(i64::from(request.max_wait_ms.max(0)))),
+            deadline: Timestamp(shard.now().get().saturating_add(bounds.wait_ms_max)),
         }
     }
 
@@ -62,7 +61,7 @@ impl Reading {
 
     /// How much each shard may read.
     fn bytes_max(&self, room: &Room) -> usize {
-        self.bytes_max.min(room.bytes() / self.owner_count)
+        self.bounds.bytes_max.min(room.bytes() / self.owner_count)
     }
 
     /// Reads what is in this shard's memory; false where that is not all there is to read.
@@ -108,7 +107,7 @@ impl Reading {
     fn is_bounded_by(&self, room: &Room) -> bool {
         let read = self.lines.iter().filter_map(|line| line.outcome.as_ref()?.as_ref().ok());
         let bytes: usize = read.map(|done| done.bytes).sum();
-        bytes > 0 && room.bytes() < self.bytes_min
+        bytes > 0 && room.bytes() < self.bounds.bytes_min
     }
 
     /// Whether there is enough to answer, something that the client should hear of at once, or no time left.
@@ -120,7 +119,7 @@ impl Reading {
                 _ => return true,
             }
         }
-        bytes >= self.bytes_min || bytes >= self.bytes_max || self.lines.is_empty() || now >= self.deadline
+        bytes >= self.bounds.bytes_min || self.lines.is_empty() || now >= self.deadline
     }
 
     /// Reads from all shards concerned, at the same time.
@@ -141,7 +140,7 @@ impl Reading {
         // Every shard has kept to the limit by itself; together they may be past it.
         let mut share = Share::new(bytes_max);
         for (line, outcome) in self.lines.iter_mut().filter(|line| line.asked.is_ok()).zip(outcomes) {
-            line.outcome = Some(share.take(bytes_max, outcome));
+            line.outcome = Some(take(&mut share, bytes_max, outcome));
         }
     }
 

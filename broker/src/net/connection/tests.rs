@@ -9,7 +9,8 @@ use crate::limits::{FRAME_PROGRESS_BYTES_MIN, FRAME_PROGRESS_SECONDS, FRAME_PROG
 fn slow_at(is_short: bool, sweeps: impl IntoIterator<Item = (Intake, u64)>) -> Option<usize> {
     let begin = Instant::now();
     let mut seen = Seen::new(begin);
-    let patience = Patience { idle_max: Duration::MAX, is_request_memory_short: is_short };
+    let patience =
+        Patience { idle_max: Duration::MAX, is_request_memory_short: is_short, is_reply_memory_short: false };
     sweeps.into_iter().enumerate().find_map(|(second, (intake, received))| {
         let now = begin + Duration::from_secs(second as u64);
         seen.is_receiving_slowly(now, intake, received, &patience).then_some(second)

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use super::{ReplyBudget, Room};
 use crate::limits::REPLY_ROOM_BYTES_MIN;
@@ -18,20 +18,33 @@ fn bytes(room: Option<&Room>) -> Option<usize> {
 }
 
 #[test]
-fn a_fetch_reads_less_where_there_is_less_room() {
-    let budget = ReplyBudget::new(10 * MIB);
-    let first = budget.room_now(6 * MIB, true);
-    assert_eq!(bytes(first.as_ref()), Some(6 * MIB));
-    let second = budget.room_now(6 * MIB, true);
-    assert_eq!(bytes(second.as_ref()), Some(4 * MIB));
+fn a_fetch_gets_a_part_and_less_where_there_is_less() {
+    let budget = ReplyBudget::new(40 * MIB);
+    let first = budget.room_now(60 * MIB, true);
+    assert_eq!(bytes(first.as_ref()), Some(10 * MIB));
+    let _others = budget.charge(26 * MIB);
+    assert_eq!(bytes(budget.room_now(6 * MIB, true).as_ref()), Some(4 * MIB));
+    let _rest = budget.charge(4 * MIB);
     assert_eq!(bytes(budget.room_now(6 * MIB, true).as_ref()), None);
     drop(first);
-    assert_eq!(budget.used_bytes(), 4 * MIB);
+    assert_eq!(budget.used_bytes(), 30 * MIB);
+}
+
+#[test]
+fn the_more_wait_the_less_each_gets() {
+    let budget = ReplyBudget::new(40 * MIB);
+    let all = budget.charge(40 * MIB);
+    let mut waiting: Vec<_> = (0..20).map(|_| Box::pin(budget.room(60 * MIB))).collect();
+    assert!(waiting.iter_mut().all(|room| room.as_mut().poll(&mut context()).is_pending()));
+    drop(all);
+    let Poll::Ready(first) = waiting[0].as_mut().poll(&mut context()) else { panic!("it is next") };
+    assert_eq!(first.bytes(), 2 * MIB);
 }
 
 #[test]
 fn a_reply_that_can_t_leave_yet_uses_half_at_most() {
-    let budget = ReplyBudget::new(10 * MIB);
+    let budget = ReplyBudget::new(40 * MIB);
+    let _early = budget.charge(15 * MIB);
     let early = budget.room_now(20 * MIB, false);
     assert_eq!(bytes(early.as_ref()), Some(5 * MIB));
     assert_eq!(bytes(budget.room_now(MIB, false).as_ref()), None);
