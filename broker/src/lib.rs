@@ -16,3 +16,6 @@ pub mod quorum;
 pub mod runtime;
 pub mod shard;
 pub mod startup;
+
+#[cfg(test)]
+mod tests;
