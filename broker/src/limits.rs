@@ -83,6 +83,10 @@ pub const ACCEPT_PAUSE_MILLISECONDS: u64 = 100;
 pub const DEVICE_PROBE_MILLISECONDS: u64 = 10;
 /// How often a shard publishes the figures of its store, in milliseconds.
 pub const FIGURES_MILLISECONDS: u64 = 250;
+/// How often shards are nudged while one of them has work: no ready task is left lying for longer.
+pub const NUDGE_MICROSECONDS_MIN: u64 = 2_000;
+/// How often they are nudged while none has.
+pub const NUDGE_MICROSECONDS_MAX: u64 = 64_000;
 /// How often idle connections and overdue produces are looked for, in milliseconds.
 pub const SWEEP_MILLISECONDS: u64 = 500;
 /// Producer ids that a shard has left when it asks for more: what its producers take while the quorum answers.

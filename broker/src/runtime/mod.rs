@@ -2,6 +2,7 @@
 //! `net` (and `storage::disk`) that knows glommio.
 
 mod mesh;
+mod nudge;
 mod queues;
 mod sched;
 mod wait;
@@ -41,6 +42,7 @@ where
             .unwrap_or_else(|error| panic!("shard {index}: no executor: {error}"));
         executor.run(async move {
             Queues::install();
+            glommio::spawn_local(nudge::be_nudged()).detach();
             main().await
         })
     })
