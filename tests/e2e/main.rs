@@ -14,3 +14,4 @@ mod moving;
 mod oracle;
 mod suite;
 mod tools;
+mod trace;
