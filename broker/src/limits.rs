@@ -117,5 +117,7 @@ pub const FETCH_SESSION_PARTITIONS_MAX: usize = 1_000_000;
 pub const FETCH_SESSION_EVICTION_MILLISECONDS: i64 = 120_000;
 /// How long destaging rests when there is nothing to do, in milliseconds.
 pub const DESTAGE_PAUSE_MILLISECONDS: u64 = 100;
+/// Where nothing happens at all, a round of destaging comes after so many pauses.
+pub const DESTAGE_IDLE_PAUSES: u32 = 10;
 /// How long a producer's connection is held back when the journal is full, before it is looked at again.
 pub const HOLD_BACK_MAX: std::time::Duration = std::time::Duration::from_millis(10);

@@ -4,11 +4,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use protocol::types::Offset;
+use storage::store::Admission;
 
 use super::messages::ProduceOutcome;
 use super::produce::ProduceRefusal;
 use super::{Shard, figures, producer_memory};
-use crate::limits::{DESTAGE_PAUSE_MILLISECONDS, PRODUCERS_EXPIRED_PER_STEP_MAX, SWEEP_MILLISECONDS};
+use crate::limits::{
+    DESTAGE_IDLE_PAUSES, DESTAGE_PAUSE_MILLISECONDS, PRODUCERS_EXPIRED_PER_STEP_MAX, SWEEP_MILLISECONDS,
+};
 use crate::metrics::{self, Activity, Count, note};
 use crate::runtime::{Queue, either, sleep, spawn_into, yield_if_needed};
 
@@ -44,13 +47,22 @@ async fn sweep(shard: Rc<Shard>) {
     }
 }
 
-/// Moves the journal's tail into segments, round after round.
+/// Moves the journal's tail into segments, round after round. Where nothing was appended since the last one, a round comes
+/// seldom: it asks the filesystem how much room there is, which an idle broker need not know so exactly.
 async fn destage(shard: Rc<Shard>) {
+    let mut idle = Idle::default();
     loop {
+        if idle.is_idle(&shard) {
+            if !pause(&shard, Duration::from_millis(DESTAGE_PAUSE_MILLISECONDS)).await {
+                return;
+            }
+            continue;
+        }
         note(Activity::Destage);
         let wait = match shard.store.destage_round().await {
             Ok(outcome) => {
                 metrics::add(Count::BytesDestaged, outcome.destaged_bytes);
+                idle.has_more = outcome.has_more;
                 let pause = if outcome.has_more { 0 } else { DESTAGE_PAUSE_MILLISECONDS };
                 Duration::from_millis(pause)
             }
@@ -65,6 +77,29 @@ async fn destage(shard: Rc<Shard>) {
         if !pause(&shard, wait).await {
             return;
         }
+    }
+}
+
+/// Whether there is anything to destage.
+#[derive(Default)]
+struct Idle {
+    /// The last round said that another one would find work.
+    has_more: bool,
+    batch_bytes: u64,
+    pauses: u32,
+}
+
+impl Idle {
+    /// Whether this is one of a few pauses in which nothing has happened.
+    fn is_idle(&mut self, shard: &Shard) -> bool {
+        let batch_bytes = shard.store.stats().batch_bytes;
+        let is_quiet = !self.has_more
+            && batch_bytes == self.batch_bytes
+            && shard.store.admit(0) == Admission::Admit
+            && !(shard.deleted.get() && shard.config.index == 0);
+        self.batch_bytes = batch_bytes;
+        self.pauses = if is_quiet { self.pauses + 1 } else { 0 };
+        is_quiet && !self.pauses.is_multiple_of(DESTAGE_IDLE_PAUSES)
     }
 }
 
