@@ -101,6 +101,12 @@ pub const READ_AHEAD_CHUNK_BYTES: usize = 1024 * 1024;
 pub const CATCH_UP_READS_MAX: usize = 4;
 /// Pieces of logs that are kept for consumers that catch up; their bytes have a budget besides.
 pub const READ_AHEAD_PIECES_MAX: usize = 256;
+/// How much of a coordinator's log is read at a time when it is loaded.
+pub const COORDINATOR_LOAD_BYTES: usize = 1024 * 1024;
+/// How long a coordinator whose log can't be read waits before it tries again, in seconds.
+pub const COORDINATOR_RETRY_SECONDS: u64 = 1;
+/// Memory that each coordinator of groups may take in any case, about.
+pub const COORDINATOR_BYTES_MIN: u64 = 16 << 20;
 /// What a stored batch may decompress to when it is looked into.
 pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Connections of the admin port at a time.

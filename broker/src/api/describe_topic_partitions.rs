@@ -18,6 +18,7 @@ use super::errors::told;
 use super::operations;
 use super::reply::Reply;
 use crate::shard::Shard;
+use crate::shard::internal_topics::is_internal;
 
 /// What a page is taken from, in order: each name and its topic, where there is one.
 type Candidates<'a> = Vec<(&'a str, Option<&'a Arc<Topic>>)>;
@@ -97,7 +98,7 @@ fn found<'a>(
         error_code: ErrorCode::NONE,
         name: Some(&topic.name),
         topic_id: topic.id,
-        is_internal: false,
+        is_internal: is_internal(&topic.name),
         partitions: (start..).zip(partitions).map(|(index, state)| partition(index, state)).collect(),
         topic_authorized_operations: operations::TOPIC,
     }

@@ -1,6 +1,7 @@
 //! What went wrong, in Kafka's words: one exhaustive match for each kind of refusal.
 
 use logic::admission::AdmissionError;
+use logic::group::GroupError;
 use logic::metadata::MetadataError;
 use logic::producer::ProducerError;
 use logic::replica::ReplicaError;
@@ -11,7 +12,7 @@ use storage::store::{ReadError, StoreError};
 
 use crate::metrics;
 use crate::quorum::QuorumError;
-use crate::shard::messages::PartitionError;
+use crate::shard::messages::{GroupRefusal, PartitionError};
 use crate::shard::prepare::BatchRefusal;
 use crate::shard::produce::ProduceRefusal;
 
@@ -150,6 +151,39 @@ fn read_error(error: &ReadError) -> KafkaError {
         ReadError::OutOfRange { .. } => KafkaError::OffsetOutOfRange,
         ReadError::Damaged { .. } => KafkaError::CorruptMessage,
         ReadError::Io(_) => KafkaError::KafkaStorageError,
+    }
+}
+
+/// A group's refusal. Of a commit, see its file.
+pub fn group_error(error: &GroupError) -> KafkaError {
+    match error {
+        GroupError::InvalidGroupId => KafkaError::InvalidGroupId,
+        GroupError::InvalidRequest(_) => KafkaError::InvalidRequest,
+        GroupError::InvalidSessionTimeout => KafkaError::InvalidSessionTimeout,
+        GroupError::UnknownMember => KafkaError::UnknownMemberId,
+        GroupError::MemberIdRequired => KafkaError::MemberIdRequired,
+        GroupError::FencedInstance => KafkaError::FencedInstanceId,
+        GroupError::IllegalGeneration => KafkaError::IllegalGeneration,
+        GroupError::RebalanceInProgress => KafkaError::RebalanceInProgress,
+        GroupError::InconsistentProtocol => KafkaError::InconsistentGroupProtocol,
+        GroupError::GroupFull => KafkaError::GroupMaxSizeReached,
+        GroupError::GroupNotFound => KafkaError::GroupIdNotFound,
+        GroupError::NonEmptyGroup => KafkaError::NonEmptyGroup,
+        GroupError::SubscribedToTopic => KafkaError::GroupSubscribedToTopic,
+        GroupError::OffsetMetadataTooLarge => KafkaError::OffsetMetadataTooLarge,
+        GroupError::UnstableOffset => KafkaError::UnstableOffsetCommit,
+        GroupError::RecordTooLarge => KafkaError::UnknownServerError,
+        GroupError::OutOfMemory => KafkaError::CoordinatorNotAvailable,
+        GroupError::NotCoordinator => KafkaError::NotCoordinator,
+    }
+}
+
+/// A coordinator that can't be asked.
+pub fn group_refusal(refusal: GroupRefusal) -> KafkaError {
+    match refusal {
+        GroupRefusal::Loading => KafkaError::CoordinatorLoadInProgress,
+        GroupRefusal::NotHere => KafkaError::NotCoordinator,
+        GroupRefusal::Unavailable => KafkaError::CoordinatorNotAvailable,
     }
 }
 

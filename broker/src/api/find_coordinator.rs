@@ -1,19 +1,25 @@
-//! FindCoordinator (key 10): refused for every key, since no broker coordinates groups or transactions yet.
+//! FindCoordinator (key 10): which broker coordinates a group. The topic that groups are kept in is made by the first who
+//! asks.
 //!
-//! It is on offer because librdkafka before 2.11 takes a broker without it for one without lz4. Which error: clients ask
-//! again for ever after COORDINATOR_NOT_AVAILABLE, and give up after INVALID_REQUEST, which Java explains as "the message
-//! was sent to an incompatible broker"; the sentence beside it says what is missing. One client goes on asking even so:
-//! librdkafka (versions up to 3) for a transactional id, unless it hears TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
+//! Transactions are refused with an error after which clients give up: they ask again for ever after
+//! COORDINATOR_NOT_AVAILABLE, while Java explains INVALID_REQUEST as "the message was sent to an incompatible broker"; the
+//! sentence beside it says what is missing. One client goes on asking even so: librdkafka (versions up to 3) for a
+//! transactional id, unless it hears TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::rc::Rc;
 
+use logic::group::partition_of_group;
+use logic::metadata::{Command, Image};
 use protocol::api::ApiKey;
 use protocol::error::{ErrorCode, KafkaError};
 use protocol::messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
 use protocol::types::BrokerId;
 
-use super::errors::told;
+use super::endpoints::{Endpoint, endpoints};
+use super::errors::{quorum_error, told};
 use super::reply::Reply;
+use crate::shard::Shard;
+use crate::shard::internal_topics::{GROUPS_TOPIC, groups_topic};
 
 /// What a key may be.
 const GROUP: i8 = 0;
@@ -23,60 +29,95 @@ const SHARE: i8 = 2;
 /// From this version on keys come in a list.
 const LIST_VERSION_MIN: i16 = 4;
 
+/// Why there is no coordinator: the error, and a sentence.
+type Refusal = (KafkaError, &'static str);
+
 /// Answers.
-pub fn handle(request: &FindCoordinatorRequest<'_>, reply: Reply) {
-    static TOLD: AtomicBool = AtomicBool::new(false);
-    let (error, reason) = refusal(request.key_type, reply.version());
-    if !TOLD.swap(true, Ordering::Relaxed) {
-        tracing::warn!(reason, "a client looked for a coordinator");
-    }
+pub async fn handle(shard: &Rc<Shard>, request: &FindCoordinatorRequest<'_>, reply: Reply) {
     let version = reply.version();
-    reply.send(&response(request, told(ApiKey::FindCoordinator, error), reason, version));
+    let outcome = match refusal(request.key_type, version) {
+        Some(refusal) => Err(refusal),
+        None => make_groups_topic(shard).await,
+    };
+    let image = shard.image();
+    let find = |key: &str| outcome.and_then(|()| find_group(&image, key));
+    reply.send(&response(request, find, version));
 }
 
-fn refusal(key_type: i8, version: i16) -> (KafkaError, &'static str) {
-    match key_type {
-        GROUP => (
-            KafkaError::InvalidRequest,
-            "This broker does not coordinate groups yet: assign partitions instead of subscribing.",
-        ),
+/// Why no key of this type has a coordinator here, if so.
+fn refusal(key_type: i8, version: i16) -> Option<Refusal> {
+    Some(match key_type {
+        GROUP => return None,
         TRANSACTION if version < LIST_VERSION_MIN => {
             (KafkaError::TransactionalIdAuthorizationFailed, NO_TRANSACTIONS)
         }
         TRANSACTION => (KafkaError::InvalidRequest, NO_TRANSACTIONS),
         SHARE => (KafkaError::InvalidRequest, "This broker does not coordinate share groups."),
         _ => (KafkaError::InvalidRequest, "This broker does not know this type of coordinator."),
-    }
+    })
 }
 
 const NO_TRANSACTIONS: &str =
     "This broker does not coordinate transactions yet: leave transactional.id unset.";
 
+/// Makes the groups' topic, unless it is there. Two who make it at a time both find it made.
+async fn make_groups_topic(shard: &Rc<Shard>) -> Result<(), Refusal> {
+    if shard.image().topic(GROUPS_TOPIC).is_some() {
+        return Ok(());
+    }
+    let topic = groups_topic(&shard.config, shard.random_topic_id());
+    match shard.submit(Command::CreateTopics(vec![topic])).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err((quorum_error(&error), "The topic of the groups can't be made for now.")),
+    }
+}
+
+/// The leader of the partition that a group is kept in.
+fn find_group<'i>(image: &'i Image, group: &str) -> Result<Endpoint<'i>, Refusal> {
+    const NOT_YET: Refusal = (KafkaError::CoordinatorNotAvailable, "The group has no coordinator for now.");
+    let topic = image.topic(GROUPS_TOPIC).ok_or(NOT_YET)?;
+    let partition = topic.partition(partition_of_group(group, topic.partition_count())).ok_or(NOT_YET)?;
+    endpoints(image).find(|endpoint| Some(endpoint.id) == partition.leader).ok_or(NOT_YET)
+}
+
 fn response<'a>(
     request: &FindCoordinatorRequest<'a>,
-    error_code: ErrorCode,
-    reason: &'a str,
+    find: impl Fn(&str) -> Result<Endpoint<'a>, Refusal>,
     version: i16,
 ) -> FindCoordinatorResponse<'a> {
-    let nobody = BrokerId(-1);
-    let is_list = version >= LIST_VERSION_MIN;
-    let coordinator = |key: &&'a str| Coordinator {
-        key,
-        node_id: nobody,
-        host: "",
-        port: -1,
-        error_code,
-        error_message: Some(reason),
+    let coordinator = |key: &'a str| match find(key) {
+        Ok(Endpoint { id, host, port, .. }) => {
+            Coordinator { key, node_id: id, host, port, error_code: ErrorCode::NONE, error_message: None }
+        }
+        Err((error, reason)) => Coordinator {
+            key,
+            node_id: BrokerId(-1),
+            host: "",
+            port: -1,
+            error_code: told(ApiKey::FindCoordinator, error),
+            error_message: Some(reason),
+        },
     };
-    let coordinators = request.coordinator_keys.iter().map(coordinator).collect();
+    if version >= LIST_VERSION_MIN {
+        return FindCoordinatorResponse {
+            throttle_time_ms: 0,
+            error_code: ErrorCode::NONE,
+            error_message: None,
+            node_id: BrokerId::default(),
+            host: "",
+            port: 0,
+            coordinators: request.coordinator_keys.iter().map(|key| coordinator(key)).collect(),
+        };
+    }
+    let only = coordinator(request.key);
     FindCoordinatorResponse {
         throttle_time_ms: 0,
-        error_code: if is_list { ErrorCode::NONE } else { error_code },
-        error_message: (!is_list).then_some(reason),
-        node_id: if is_list { BrokerId::default() } else { nobody },
-        host: "",
-        port: if is_list { 0 } else { -1 },
-        coordinators,
+        error_code: only.error_code,
+        error_message: only.error_message,
+        node_id: only.node_id,
+        host: only.host,
+        port: only.port,
+        coordinators: Vec::new(),
     }
 }
 

@@ -17,6 +17,7 @@ use super::errors::{metadata_error, told};
 use super::operations;
 use super::reply::Reply;
 use crate::shard::Shard;
+use crate::shard::internal_topics::{GROUPS_TOPIC, groups_topic, is_internal};
 
 /// From this version on a topic can be asked for by its id.
 const IDS_VERSION_MIN: i16 = 12;
@@ -134,14 +135,19 @@ fn find(image: &Image, name: Option<&str>, id: TopicId) -> Option<Arc<Topic>> {
 /// topic is ready when the answer leaves.
 async fn create_missing<'a>(shard: &Rc<Shard>, name: &'a str) -> Entry<'a> {
     let missing = |error| Entry::Missing { name: Some(name), id: TopicId::ZERO, error };
-    let topic = NewTopic {
-        name: name.to_owned(),
-        id: shard.random_topic_id(),
-        shape: TopicShape::Counts {
-            partition_count: shard.config.default_partition_count,
-            replication_factor: shard.config.default_replication_factor,
-        },
-        settings: Vec::new(),
+    let id = shard.random_topic_id();
+    let topic = if name == GROUPS_TOPIC {
+        groups_topic(&shard.config, id)
+    } else {
+        NewTopic {
+            name: name.to_owned(),
+            id,
+            shape: TopicShape::Counts {
+                partition_count: shard.config.default_partition_count,
+                replication_factor: shard.config.default_replication_factor,
+            },
+            settings: Vec::new(),
+        }
     };
     match shard.submit(Command::CreateTopics(vec![topic])).await {
         Ok(Response::CreateTopics(mut outcomes)) => match outcomes.pop() {
@@ -163,7 +169,7 @@ fn topic<'a>(entry: &'a Entry<'a>, topic_authorized_operations: i32) -> Metadata
             error_code: ErrorCode::NONE,
             name: Some(&topic.name),
             topic_id: topic.id,
-            is_internal: false,
+            is_internal: is_internal(&topic.name),
             partitions: partitions(topic),
             topic_authorized_operations,
         },

@@ -23,29 +23,40 @@ mod alter_configs;
 mod api_versions;
 mod config_changes;
 mod config_codes;
+mod coordinate;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_log_dirs;
 mod describe_topic_partitions;
 mod endpoints;
 mod errors;
 mod fetch;
 mod find_coordinator;
+mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
 mod list_config_resources;
+mod list_groups;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod operations;
 mod produce;
 mod reply;
 mod scatter;
 mod submit;
+mod sync_group;
 #[cfg(test)]
 mod testing;
 
@@ -55,7 +66,15 @@ pub const OFFERED: &[ApiKey] = &[
     ApiKey::Fetch,
     ApiKey::ListOffsets,
     ApiKey::Metadata,
+    ApiKey::OffsetCommit,
+    ApiKey::OffsetFetch,
     ApiKey::FindCoordinator,
+    ApiKey::JoinGroup,
+    ApiKey::Heartbeat,
+    ApiKey::LeaveGroup,
+    ApiKey::SyncGroup,
+    ApiKey::DescribeGroups,
+    ApiKey::ListGroups,
     ApiKey::ApiVersions,
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
@@ -66,7 +85,9 @@ pub const OFFERED: &[ApiKey] = &[
     ApiKey::AlterConfigs,
     ApiKey::DescribeLogDirs,
     ApiKey::CreatePartitions,
+    ApiKey::DeleteGroups,
     ApiKey::IncrementalAlterConfigs,
+    ApiKey::OffsetDelete,
     ApiKey::DescribeCluster,
     ApiKey::ListConfigResources,
     ApiKey::DescribeTopicPartitions,
@@ -128,7 +149,20 @@ impl Api {
             ApiKey::CreateTopics => create_topics::handle(shard, &body.read()?, reply).await,
             ApiKey::DeleteTopics => delete_topics::handle(shard, &body.read()?, reply).await,
             ApiKey::CreatePartitions => create_partitions::handle(shard, &body.read()?, reply).await,
-            ApiKey::FindCoordinator => find_coordinator::handle(&body.read()?, reply),
+            ApiKey::FindCoordinator => find_coordinator::handle(shard, &body.read()?, reply).await,
+            ApiKey::JoinGroup => {
+                let client = join_group::Client { id: header.client_id, peer: connection.peer };
+                join_group::handle(shard, client, &body.read()?, reply).await;
+            }
+            ApiKey::SyncGroup => sync_group::handle(shard, &body.read()?, reply).await,
+            ApiKey::Heartbeat => heartbeat::handle(shard, &body.read()?, reply).await,
+            ApiKey::LeaveGroup => leave_group::handle(shard, &body.read()?, reply).await,
+            ApiKey::OffsetCommit => offset_commit::handle(shard, &body.read()?, reply).await,
+            ApiKey::OffsetFetch => offset_fetch::handle(shard, &body.read()?, reply).await,
+            ApiKey::OffsetDelete => offset_delete::handle(shard, &body.read()?, reply).await,
+            ApiKey::ListGroups => list_groups::handle(shard, &body.read()?, reply).await,
+            ApiKey::DescribeGroups => describe_groups::handle(shard, &body.read()?, reply).await,
+            ApiKey::DeleteGroups => delete_groups::handle(shard, &body.read()?, reply).await,
             ApiKey::InitProducerId => init_producer_id::handle(shard, &body.read()?, reply).await,
             ApiKey::DescribeConfigs => describe_configs::handle(shard, &body.read()?, reply),
             ApiKey::AlterConfigs => alter_configs::handle(shard, &body.read()?, reply).await,

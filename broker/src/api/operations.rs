@@ -13,6 +13,9 @@ pub const NOT_ASKED: i32 = i32::MIN;
 /// With a topic: also READ (3), WRITE (4), DELETE (6).
 pub const TOPIC: i32 = bits(&[3, 4, CREATE, 6, ALTER, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS]);
 
+/// With a group: READ (3), DELETE (6), and to describe and configure it.
+pub const GROUP: i32 = bits(&[3, 6, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS]);
+
 /// With the cluster: also CLUSTER_ACTION (9), IDEMPOTENT_WRITE (12).
 pub const CLUSTER: i32 = bits(&[CREATE, ALTER, DESCRIBE, 9, DESCRIBE_CONFIGS, ALTER_CONFIGS, 12]);
 

@@ -22,6 +22,7 @@ use smallvec::SmallVec;
 use super::errors::{produce_refusal, told};
 use super::reply::Reply;
 use crate::shard::Shard;
+use crate::shard::internal_topics::is_internal;
 use crate::shard::messages::{ProduceItem, ProduceOutcome, ProduceTerms};
 use crate::shard::produce::{Listener, ProduceCall};
 
@@ -115,6 +116,9 @@ fn sort_out(
             let here = place;
             place += 1;
             let found = topic.ok_or(unknown_topic(data)).and_then(|topic| {
+                if is_internal(&topic.name) {
+                    return Err(KafkaError::InvalidTopicException);
+                }
                 known_partition(topic, partition.index).ok_or(KafkaError::UnknownTopicOrPartition)
             });
             let key = match found {

@@ -49,6 +49,8 @@ pub struct MemoryBudget {
     pub producers_bytes: u64,
     /// Older records, read ahead for consumers that catch up.
     pub read_ahead_bytes: u64,
+    /// Consumer groups.
+    pub groups_bytes: u64,
 }
 
 const MEMORY_PER_SHARD_BYTES_MAX: u64 = 2 << 30;
@@ -80,6 +82,7 @@ impl BrokerConfig {
             tail_bytes: part(self.memory_tail_bytes, 3),
             replies_bytes: part(self.memory_replies_bytes, 1),
             producers_bytes: part(self.memory_producers_bytes, 1),
+            groups_bytes: total_bytes / 16,
             read_ahead_bytes: (total_bytes / 16).min(READ_AHEAD_BYTES_MAX),
         }
     }

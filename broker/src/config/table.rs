@@ -299,6 +299,29 @@ configuration! {
         /// How many partitions one DescribeTopicPartitions is answered with at most.
         "max.request.partition.size.limit" => max_request_partition_size_limit: i32 = "2000", in (1, INT_MAX);
     }
+    "Consumer groups" {
+        /// The shortest session timeout that a member may ask for.
+        "group.min.session.timeout.ms" => group_min_session_timeout_ms: i32 = "6000", in (0, INT_MAX);
+        /// The longest session timeout that a member may ask for.
+        "group.max.session.timeout.ms" => group_max_session_timeout_ms: i32 = "1800000", in (0, INT_MAX);
+        /// How long the first rebalance of a new group waits for more members.
+        "group.initial.rebalance.delay.ms" => group_initial_rebalance_delay_ms: i32 = "3000", in (0, INT_MAX);
+        /// How many members a group may have.
+        "group.max.size" => group_max_size: i32 = "2147483647", in (1, INT_MAX);
+        /// The longest note that a client may leave with a committed offset.
+        "offset.metadata.max.bytes" => offset_metadata_max_bytes: i32 = "4096", in (0, INT_MAX);
+        /// How long the offsets of a group without members are kept.
+        "offsets.retention.minutes" => offsets_retention_minutes: i32 = "10080", in (1, INT_MAX);
+        /// How often offsets that are not kept any longer are looked for.
+        "offsets.retention.check.interval.ms" => offsets_retention_check_interval_ms: i64 = "600000",
+            in (1, i64::MAX);
+        /// Into how many partitions groups are spread, where their topic is still to be made.
+        "offsets.topic.num.partitions" => offsets_topic_num_partitions: i32 = "50", in (1, 1_000);
+        /// How many replicas each of them gets, likewise.
+        "offsets.topic.replication.factor" => offsets_topic_replication_factor: i32 = "1", in (1, 32_767);
+        /// How large their segments get, likewise.
+        "offsets.topic.segment.bytes" => offsets_topic_segment_bytes: u32 = "104857600", in (1 << 20, INT_MAX);
+    }
     "Memory" {
         /// What the broker may use for everything below, all shards together.
         /// Unset: half of the machine's (or the container's) memory, at most 2 GiB a shard.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use logic::group::GroupSettings;
 use logic::metadata::{
     Command, Image, Incarnation, Listener as AdvertisedListener, RegisterBroker, Response,
 };
@@ -19,7 +20,7 @@ use super::publish::publish;
 use crate::admin;
 use crate::config::{BrokerConfig, Endpoint, Machine, MemoryBudget, ShardLayout, SyncChoice};
 use crate::exit::ExitCode;
-use crate::limits::MAILBOX_MESSAGES_MAX;
+use crate::limits::{COORDINATOR_BYTES_MIN, MAILBOX_MESSAGES_MAX};
 use crate::logging;
 use crate::metrics::{Phase, Registry, ShardMetrics, Watchdog};
 use crate::net::listener::BoundSocket;
@@ -239,6 +240,10 @@ fn shard_config(config: &BrokerConfig, index: u16, shard_count: u16, budget: &Me
         partitions_described_max: config.max_request_partition_size_limit,
         data_directory: std::path::absolute(&config.log_dirs).unwrap_or_else(|_| config.log_dirs.clone()),
         fetch_bytes_max: config.fetch_max_bytes,
+        groups: group_settings(config, shard_count, budget),
+        groups_partition_count: config.offsets_topic_num_partitions,
+        groups_replication_factor: i16::try_from(config.offsets_topic_replication_factor).unwrap_or(i16::MAX),
+        groups_segment_bytes: config.offsets_topic_segment_bytes,
         read_ahead_bytes: usize::try_from(budget.read_ahead_bytes).unwrap_or(usize::MAX),
         fetch_sessions_max: usize::try_from(config.max_incremental_fetch_session_cache_slots)
             .unwrap_or(usize::MAX)
@@ -252,6 +257,25 @@ fn shard_config(config: &BrokerConfig, index: u16, shard_count: u16, budget: &Me
         retention_interval: config.log_retention_check_interval,
         producer_expiry_interval: config.producer_id_expiration_check_interval,
         producer_expiry_ms: i64::try_from(config.producer_id_expiration.as_millis()).unwrap_or(i64::MAX),
+    }
+}
+
+/// How each coordinator of a shard keeps its groups. The shard's coordinators share its budget evenly.
+fn group_settings(config: &BrokerConfig, shard_count: u16, budget: &MemoryBudget) -> GroupSettings {
+    let coordinators =
+        u64::from(config.offsets_topic_num_partitions.unsigned_abs()).div_ceil(u64::from(shard_count));
+    let memory_bytes = (budget.groups_bytes / coordinators).max(COORDINATOR_BYTES_MIN);
+    let count = |setting: i32| usize::try_from(setting).unwrap_or(0);
+    GroupSettings {
+        session_timeout_ms_min: config.group_min_session_timeout_ms,
+        session_timeout_ms_max: config.group_max_session_timeout_ms,
+        initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
+        members_max: count(config.group_max_size),
+        offset_metadata_bytes_max: count(config.offset_metadata_max_bytes),
+        offsets_retention_ms: i64::from(config.offsets_retention_minutes) * 60_000,
+        offsets_retention_check_interval_ms: config.offsets_retention_check_interval_ms,
+        memory_bytes_max: usize::try_from(memory_bytes).unwrap_or(usize::MAX),
+        ..GroupSettings::default()
     }
 }
 

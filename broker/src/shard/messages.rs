@@ -1,6 +1,7 @@
 //! What shards say to each other: a closed set. Bytes go by reference, never by copy.
 
 use bytes::{Bytes, BytesMut};
+use logic::group::{Reply as GroupReply, Request as GroupRequest};
 use logic::replica::{Acks, EpochEnd, ReplicaError};
 use protocol::types::{LeaderEpoch, Offset, PartitionKey, Timestamp};
 use storage::store::{ReadError, StoreError};
@@ -105,6 +106,13 @@ pub enum Question {
     Sizes(Vec<PartitionKey>),
     /// Let logs begin later, durably.
     DeleteRecords(Vec<DeleteRecords>),
+    /// Ask the coordinator of groups in a partition.
+    Group {
+        /// The partition.
+        key: PartitionKey,
+        /// What it is asked.
+        request: GroupRequest,
+    },
 }
 
 /// The answer to a [`Question`], element by element.
@@ -121,6 +129,25 @@ pub enum Answer {
     Sizes(Vec<Option<u64>>),
     /// To [`Question::DeleteRecords`]: where the logs begin now.
     LogStarts(Vec<Result<Offset, PartitionError>>),
+    /// To [`Question::Group`].
+    Group(GroupAnswer),
+}
+
+/// What a coordinator answers.
+pub type GroupAnswer = Result<GroupReply, GroupRefusal>;
+
+/// Why a coordinator can't be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GroupRefusal {
+    /// Its log is being read.
+    #[error("the groups are being loaded")]
+    Loading,
+    /// It is not on this broker (any more).
+    #[error("the groups are coordinated elsewhere")]
+    NotHere,
+    /// Its log takes no records for now.
+    #[error("nothing about groups can be stored for now")]
+    Unavailable,
 }
 
 /// A read of one partition.

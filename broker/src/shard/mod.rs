@@ -7,7 +7,9 @@ mod background;
 mod calls;
 mod catch_up;
 mod figures;
+mod groups;
 mod inbox;
+pub mod internal_topics;
 pub mod messages;
 mod offsets;
 mod partition;
@@ -27,6 +29,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use logic::config::{BrokerLayers, ConfigMap, Described};
 use logic::fetch::SessionCache;
+use logic::group::GroupSettings;
 use logic::metadata::{Command, Image, Response, shard_of};
 use protocol::types::{BrokerId, PartitionKey, Timestamp, TopicId};
 use protocol::wire::Writer;
@@ -43,6 +46,7 @@ use crate::quorum::{QuorumError, QuorumHandle};
 use crate::runtime::{Mesh, Signal, Tally, sleep};
 use calls::Calls;
 use catch_up::CatchUp;
+use groups::Groups;
 use messages::{Answer, Message, ProduceItem, ProduceOutcome, ProduceTerms, Question};
 use partition::{Partition, Partitions};
 use produce::{Listener, ProduceCall};
@@ -75,6 +79,14 @@ pub struct ShardConfig {
     pub fetch_bytes_max: usize,
     /// Memory for what is read ahead.
     pub read_ahead_bytes: usize,
+    /// How groups are coordinated.
+    pub groups: GroupSettings,
+    /// Partitions of the groups' topic, where it is still to be made.
+    pub groups_partition_count: i32,
+    /// Replicas of each of them, likewise.
+    pub groups_replication_factor: i16,
+    /// The size of their segments, likewise.
+    pub groups_segment_bytes: u32,
     /// Fetch sessions that it keeps.
     pub fetch_sessions_max: usize,
     /// The largest request.
@@ -119,6 +131,8 @@ pub struct Shard {
     pub scratch: Rc<Scratch>,
     /// What its consumers that catch up share.
     catch_up: CatchUp,
+    /// The coordinators of consumer groups.
+    groups: Groups,
     /// The fetch sessions of its connections.
     pub sessions: RefCell<SessionCache>,
     /// Writes its responses.
@@ -269,6 +283,12 @@ impl Shard {
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
         TopicId(bytes)
+    }
+
+    /// Bits that nobody can foresee by looking at the broker from outside.
+    #[must_use]
+    pub fn random_bits(&self) -> u128 {
+        u128::from(self.random_word()) << 64 | u128::from(self.random_word())
     }
 
     /// SplitMix64, seeded by the system when the shard starts.

@@ -165,6 +165,29 @@ impl Partition {
         Ok(None)
     }
 
+    /// Whether the broker's own records could be appended now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_own_append(&self, store: &Store) -> Result<(), ProduceRefusal> {
+        self.state.borrow().replica.check_append(Acks::All)?;
+        if store.admit(0) == Admission::Full { Err(ProduceRefusal::DiskFull) } else { Ok(()) }
+    }
+
+    /// Appends a batch of the broker's own, which needs no checks; it is committed when the high watermark is past it.
+    ///
+    /// # Errors
+    /// Nothing was appended.
+    pub fn append_own(&self, store: &Store, now: Timestamp, batch: Prepared) -> Result<(), ProduceRefusal> {
+        let mut state = self.state.borrow_mut();
+        state.replica.check_append(Acks::All)?;
+        let appended = state.append(self.slot, store, now, batch)?;
+        if appended.advance.readable {
+            self.advanced.raise();
+        }
+        Ok(())
+    }
+
     /// The next reply whose acks are there; call it until it returns none.
     pub fn pop_due(&self) -> Option<Pending> {
         let mut state = self.state.borrow_mut();

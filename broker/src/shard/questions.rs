@@ -51,6 +51,7 @@ impl Shard {
                 let size = |key| self.store.size_bytes(self.partitions.get(key)?.slot);
                 Answer::Sizes(keys.into_iter().map(size).collect())
             }
+            Question::Group { key, request } => Answer::Group(self.groups.ask(self, key, request).await),
             Question::DeleteRecords(wishes) => {
                 // Side by side: what the journal takes in one frame costs one sync.
                 Answer::LogStarts(join_all(wishes.into_iter().map(|wish| self.delete_records(wish))).await)

@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::calls::Calls;
 use super::catch_up::CatchUp;
+use super::groups::Groups;
 use super::messages::Message;
 use super::partition::{Partition, Partitions};
 use super::producer_ids::ProducerIds;
@@ -144,6 +145,7 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
         seed: rand::random(),
     });
     let catch_up = CatchUp::new(config.read_ahead_bytes);
+    let groups = Groups::new(config.groups.clone());
     let shard = Rc::new(Shard {
         config,
         broker_id,
@@ -155,6 +157,7 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
         fetches_parked: Tally::default(),
         scratch: Scratch::new(),
         catch_up,
+        groups,
         sessions: RefCell::new(sessions),
         writer: RefCell::new(Writer::new()),
         quorum,

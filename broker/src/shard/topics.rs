@@ -11,6 +11,7 @@ use protocol::types::{BrokerId, Offset, PartitionIndex, PartitionKey};
 use storage::store::{LogConfig, PartitionSpec, StoreError};
 
 use super::Shard;
+use super::internal_topics::GROUPS_TOPIC;
 use super::messages::ProduceOutcome;
 use super::partition::Partition;
 use super::produce::ProduceRefusal;
@@ -44,6 +45,9 @@ impl Shard {
             if self.owner_of(key) == self.config.index {
                 self.make_partition(image, topic, key).await?;
             }
+        }
+        if change.after.is_none() {
+            self.groups.forget_topics(self, &[Arc::clone(&topic.name)]);
         }
         if change.settings_changed() {
             self.reconfigure(image, topic);
@@ -82,7 +86,10 @@ impl Shard {
 
     /// Takes up the leaderships that the metadata gives: their epochs are durable before the first append. All of them
     /// are journalled together: a start with thousands of partitions costs few writes.
-    pub(super) async fn lead_all(&self, led: &[(Rc<Partition>, PartitionState)]) -> Result<(), StoreError> {
+    pub(super) async fn lead_all(
+        self: &Rc<Self>,
+        led: &[(Rc<Partition>, PartitionState)],
+    ) -> Result<(), StoreError> {
         let mine = |(_, state): &&(Rc<Partition>, PartitionState)| state.leader == Some(self.broker_id);
         let mut starts = Vec::with_capacity(led.len());
         for (partition, state) in led.iter().filter(mine) {
@@ -95,6 +102,9 @@ impl Shard {
         }
         for ((partition, _), (_, epoch, _)) in led.iter().filter(mine).zip(starts) {
             partition.change_replica(|replica| replica.on_epoch_durable(epoch));
+            if *partition.topic_name == *GROUPS_TOPIC {
+                self.groups.begin(self, partition);
+            }
         }
         Ok(())
     }
@@ -122,6 +132,7 @@ impl Shard {
             self.note(&pending.call, outcome);
         }
         partition.advanced.raise();
+        self.groups.end(self, key);
         self.store.delete_partition(partition.slot).await
     }
 

@@ -1,0 +1,339 @@
+//! The coordinators of consumer groups on this shard: one for each partition of `__consumer_offsets` that it leads.
+//!
+//! `logic::group` decides. Here it is given its log: it is rebuilt by reading the partition, its records are appended,
+//! and what it answers leaves when they are committed. A task for each coordinator loads it, minds its timers, and tells
+//! who waits; requests are handed in by whoever brings them, between two steps of that task.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use logic::group::{
+    Answer as Outcome, Coordinator, Effects, GroupSettings, Name, Record, Request, Ticket, When,
+};
+use protocol::batch::BatchIter;
+use protocol::records::{BatchBuilder, BatchOptions, ControlKind, ControlRecord, RecordIter};
+use protocol::types::{Offset, PartitionKey, Timestamp};
+use rustc_hash::FxHashMap;
+
+use super::Shard;
+use super::background::pause;
+use super::calls::Calls;
+use super::messages::{Answer, GroupAnswer, GroupRefusal, PartitionError};
+use super::partition::Partition;
+use super::prepare::Prepared;
+use super::produce::ProduceRefusal;
+use crate::limits::{COORDINATOR_LOAD_BYTES, COORDINATOR_RETRY_SECONDS, DECOMPRESSED_BATCH_BYTES_MAX};
+use crate::runtime::{Queue, Signal, either, sleep, spawn_into, yield_if_needed};
+
+/// The coordinators of a shard.
+pub struct Groups {
+    settings: GroupSettings,
+    led: RefCell<FxHashMap<PartitionKey, Rc<Led>>>,
+}
+
+/// A coordinator and the log that it lives in.
+struct Led {
+    partition: Rc<Partition>,
+    phase: RefCell<Phase>,
+    /// Requests that are not answered yet.
+    calls: Calls,
+    /// Answers that wait until the log is committed up to an offset.
+    due: RefCell<VecDeque<(Offset, Outcome)>>,
+    /// Something has changed that the task has to know.
+    changed: Signal,
+    /// What the task's timer is set to.
+    armed: Cell<Option<Timestamp>>,
+    /// The latest time that the coordinator was told.
+    clock: Cell<Timestamp>,
+}
+
+enum Phase {
+    /// The log is being read.
+    Loading,
+    /// Requests are taken.
+    Running(Box<Coordinator>),
+    /// The partition is not led here any more.
+    Ended,
+}
+
+impl Groups {
+    /// No coordinator yet.
+    #[must_use]
+    pub fn new(settings: GroupSettings) -> Self {
+        Self { settings, led: RefCell::default() }
+    }
+
+    /// A partition of the topic is led here from now on.
+    pub fn begin(&self, shard: &Rc<Shard>, partition: &Rc<Partition>) {
+        let led = Rc::new(Led {
+            partition: Rc::clone(partition),
+            phase: RefCell::new(Phase::Loading),
+            calls: Calls::default(),
+            due: RefCell::default(),
+            changed: Signal::default(),
+            armed: Cell::new(None),
+            clock: Cell::new(Timestamp(0)),
+        });
+        let before = self.led.borrow_mut().insert(partition.key, Rc::clone(&led));
+        assert!(before.is_none(), "a partition is led once");
+        spawn_into(Queue::Latency, live(led, Rc::clone(shard)));
+    }
+
+    /// A partition is led here no longer: whoever waits is told to look elsewhere.
+    pub fn end(&self, shard: &Shard, key: PartitionKey) {
+        if let Some(led) = self.led.borrow_mut().remove(&key) {
+            led.end(shard, Phase::Ended);
+        }
+    }
+
+    /// Brings a request to the coordinator in a partition, and waits for its answer.
+    pub async fn ask(&self, shard: &Rc<Shard>, key: PartitionKey, request: Request) -> GroupAnswer {
+        let led = self.led.borrow().get(&key).cloned().ok_or(GroupRefusal::NotHere)?;
+        let asked = led.calls.open();
+        led.hand_in(shard, Ticket(asked.call()), request)?;
+        match asked.answer().await {
+            Answer::Group(answer) => answer,
+            _ => unreachable!("a coordinator answers as such"),
+        }
+    }
+
+    /// Topics are gone, and with them the offsets that groups have committed there.
+    pub fn forget_topics(&self, shard: &Shard, topics: &[Name]) {
+        let all: Vec<Rc<Led>> = self.led.borrow().values().cloned().collect();
+        for led in all {
+            let ticket = Ticket(led.calls.name());
+            // A coordinator that is loading finds out when a commit for the topic is refused; its offsets expire.
+            let _ = led.hand_in(shard, ticket, Request::TopicsDeleted { topics: topics.to_vec() });
+        }
+    }
+}
+
+/// A coordinator's life.
+async fn live(led: Rc<Led>, shard: Rc<Shard>) {
+    loop {
+        match led.load(&shard).await {
+            Ok(coordinator) => led.run(&shard, coordinator).await,
+            Err(error) => {
+                tracing::error!(partition = %led.partition.key, %error, "groups can't be loaded");
+                if !pause(&shard, Duration::from_secs(COORDINATOR_RETRY_SECONDS)).await {
+                    return;
+                }
+            }
+        }
+        if shard.stopping.is_raised() || matches!(*led.phase.borrow(), Phase::Ended) {
+            return;
+        }
+    }
+}
+
+impl Led {
+    /// Rebuilds the coordinator from its log.
+    async fn load(&self, shard: &Shard) -> Result<Coordinator, PartitionError> {
+        let mut coordinator = Coordinator::new(shard.groups.settings.clone());
+        let (mut at, end) = {
+            let replica = self.partition.replica();
+            (replica.log_start(), replica.log_end())
+        };
+        while at < end {
+            let read = shard.store.read(self.partition.slot, at, end, COORDINATOR_LOAD_BYTES).await?;
+            for chunk in &read.chunks {
+                self.replay(&mut coordinator, chunk)?;
+                yield_if_needed().await;
+            }
+            if read.chunks.is_empty() {
+                break;
+            }
+            at = read.next;
+        }
+        Ok(coordinator)
+    }
+
+    fn replay(&self, coordinator: &mut Coordinator, chunk: &[u8]) -> Result<(), PartitionError> {
+        let broken = |error: &dyn std::fmt::Display| PartitionError::Batch(error.to_string());
+        for batch in BatchIter::new(chunk) {
+            let batch = batch.map_err(|error| broken(&error))?;
+            let header = batch.header();
+            let transaction = header.is_transactional().then(|| header.producer_id());
+            let body = batch.records(DECOMPRESSED_BATCH_BYTES_MAX).map_err(|error| broken(&error))?;
+            for record in RecordIter::new(&body, header) {
+                let record = record.map_err(|error| broken(&error))?;
+                if header.is_control() {
+                    if let Ok(Some(marker)) = ControlRecord::read(&record) {
+                        let is_committed = marker.kind == ControlKind::Commit;
+                        coordinator.end_transaction(header.producer_id(), is_committed);
+                    }
+                    continue;
+                }
+                let replayed = coordinator.replay(transaction, record.key.unwrap_or_default(), record.value);
+                if let Err(error) = replayed {
+                    let offset = record.offset.get();
+                    tracing::warn!(partition = %self.partition.key, offset, %error, "passed over");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves until the shard stops, the partition goes, or the log has to be read again.
+    async fn run(&self, shard: &Shard, mut coordinator: Coordinator) {
+        let effects = coordinator.start(self.now(shard));
+        if matches!(*self.phase.borrow(), Phase::Ended) {
+            return;
+        }
+        self.phase.replace(Phase::Running(Box::new(coordinator)));
+        self.carry_out(shard, effects);
+        loop {
+            let (advanced, changed) = (self.partition.advanced.next(), self.changed.next());
+            self.settle_due();
+            let now = self.now(shard);
+            let deadline = match &mut *self.phase.borrow_mut() {
+                Phase::Running(coordinator) => coordinator.deadline(),
+                Phase::Loading | Phase::Ended => return,
+            };
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                self.turn(shard, |coordinator| coordinator.on_time(now));
+                continue;
+            }
+            self.armed.set(deadline);
+            let timer = async {
+                match deadline {
+                    Some(deadline) => sleep(until(now, deadline)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let woken = async {
+                let moved = async {
+                    either(advanced.wait(), changed.wait()).await;
+                };
+                either(moved, timer).await;
+            };
+            if !either(woken, shard.stopping.next().wait()).await {
+                return;
+            }
+        }
+    }
+
+    /// Hands a request in, if they are taken.
+    fn hand_in(&self, shard: &Shard, ticket: Ticket, request: Request) -> Result<(), GroupRefusal> {
+        match &*self.phase.borrow() {
+            Phase::Running(_) => {}
+            Phase::Loading => return Err(GroupRefusal::Loading),
+            Phase::Ended => return Err(GroupRefusal::NotHere),
+        }
+        // The coordinator changes before its records are appended: it is not asked where they would be refused.
+        self.partition.check_own_append(&shard.store).map_err(|_| GroupRefusal::Unavailable)?;
+        let now = self.now(shard);
+        self.turn(shard, |coordinator| coordinator.handle(now, ticket, request));
+        Ok(())
+    }
+
+    /// One input: what comes of it is carried out before the next.
+    fn turn(&self, shard: &Shard, input: impl FnOnce(&mut Coordinator) -> Effects) {
+        let effects = match &mut *self.phase.borrow_mut() {
+            Phase::Running(coordinator) => input(coordinator),
+            Phase::Loading | Phase::Ended => return,
+        };
+        self.carry_out(shard, effects);
+    }
+
+    fn carry_out(&self, shard: &Shard, effects: Effects) {
+        assert!(effects.transaction.is_none(), "no transactional commit is on offer");
+        if let Err(error) = self.append(shard, &effects.records) {
+            tracing::warn!(partition = %self.partition.key, %error, "groups are read again: a record was refused");
+            for outcome in effects.answers {
+                self.calls.answer(outcome.ticket.0, Answer::Group(Err(GroupRefusal::Unavailable)));
+            }
+            return self.end(shard, Phase::Loading);
+        }
+        let end = self.partition.replica().log_end();
+        for outcome in effects.answers {
+            match outcome.when {
+                When::Now => self.settle(outcome),
+                When::Committed => self.due.borrow_mut().push_back((end, outcome)),
+            }
+        }
+        self.settle_due();
+        let deadline = match &*self.phase.borrow() {
+            Phase::Running(coordinator) => coordinator.deadline(),
+            Phase::Loading | Phase::Ended => None,
+        };
+        if deadline.is_some_and(|deadline| self.armed.get().is_none_or(|armed| deadline < armed)) {
+            self.changed.raise();
+        }
+    }
+
+    /// Appends records, in as few batches as the topic's limit allows.
+    fn append(&self, shard: &Shard, records: &[Record]) -> Result<(), ProduceRefusal> {
+        let now = shard.now();
+        let bytes_max = self.partition.config.get().message_bytes_max as usize / 2;
+        let mut records = records.iter().peekable();
+        while records.peek().is_some() {
+            let mut builder = BatchBuilder::new(BatchOptions::default());
+            while let Some(record) = records.next_if(|record| {
+                let bytes = record.key.len() + record.value.as_ref().map_or(0, Bytes::len);
+                builder.record_count() == 0 || builder.records_bytes() + bytes <= bytes_max
+            }) {
+                builder.append(now, Some(&record.key), record.value.as_deref(), &[]);
+            }
+            let record_count = u32::try_from(builder.record_count()).expect("a count");
+            let batch = Prepared {
+                records: Bytes::from(builder.build()),
+                record_count,
+                timestamp_max: now,
+                append_time: None,
+                producer: None,
+            };
+            self.partition.append_own(&shard.store, now, batch)?;
+        }
+        Ok(())
+    }
+
+    /// Tells whose records are committed.
+    fn settle_due(&self) {
+        let committed = self.partition.replica().high_watermark();
+        loop {
+            let next = {
+                let mut due = self.due.borrow_mut();
+                if due.front().is_none_or(|(end, _)| *end > committed) {
+                    return;
+                }
+                due.pop_front().expect("there is a first")
+            };
+            self.settle(next.1);
+        }
+    }
+
+    fn settle(&self, outcome: Outcome) {
+        self.calls.answer(outcome.ticket.0, Answer::Group(Ok(outcome.reply)));
+    }
+
+    /// The coordinator stops. Where it is to be loaded again, answers whose records are in the log stay due.
+    fn end(&self, shard: &Shard, next: Phase) {
+        let is_over = matches!(next, Phase::Ended);
+        let before = self.phase.replace(next);
+        if let Phase::Running(mut coordinator) = before {
+            for outcome in coordinator.resign(self.now(shard)).answers {
+                self.settle(outcome);
+            }
+        }
+        if is_over {
+            for (_, outcome) in self.due.take() {
+                self.calls.answer(outcome.ticket.0, Answer::Group(Err(GroupRefusal::NotHere)));
+            }
+        }
+        self.changed.raise();
+    }
+
+    /// The time, which never goes back for a coordinator.
+    fn now(&self, shard: &Shard) -> Timestamp {
+        self.clock.set(self.clock.get().max(shard.now()));
+        self.clock.get()
+    }
+}
+
+fn until(now: Timestamp, deadline: Timestamp) -> Duration {
+    Duration::from_millis(u64::try_from(deadline.get() - now.get()).unwrap_or(0))
+}
