@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod clients;
+mod groups;
 mod house;
 mod interop;
 mod kcat;

@@ -1,4 +1,4 @@
-//! Kafka's own command-line tools, as an operator runs them. ConsumerPerformance needs groups and is not among them.
+//! Kafka's own command-line tools, as an operator runs them.
 
 use std::fs;
 
