@@ -12,3 +12,4 @@ pub mod limits;
 pub mod metadata;
 pub mod producer;
 pub mod replica;
+pub mod transaction;

@@ -102,3 +102,21 @@ pub const GROUP_OFFSET_BYTES: usize = 128;
 
 const _: () = assert!(TOPIC_NAME_BYTES_MAX <= GROUP_TEXT_BYTES_MAX);
 const _: () = assert!(GROUP_CLIENT_ID_BYTES_IN_MEMBER_ID_MAX + 37 <= GROUP_TEXT_BYTES_MAX);
+
+/// Transactional ids of one partition of `__transaction_state`.
+pub const TRANSACTIONAL_IDS_PER_PARTITION_MAX: usize = 200_000;
+
+/// Bytes of a transaction's record: it fits in a batch of the least that topics allow by default (1 MiB).
+pub const TRANSACTION_VALUE_BYTES_MAX: usize = 900_000;
+
+/// Memory that one record's lists may take when it is read: a topic of one letter and one partition takes 48 bytes of
+/// memory and 7 of a record.
+pub const TRANSACTION_VALUE_DECODED_BYTES_MAX: usize = 16 << 20;
+
+const _: () = assert!(TRANSACTION_VALUE_BYTES_MAX / 7 * 48 < TRANSACTION_VALUE_DECODED_BYTES_MAX);
+
+/// Timers that a coordinator looks at in one step.
+pub const TRANSACTION_TIMERS_PER_STEP_MAX: usize = 1_000;
+
+/// After how long a marker that was not written, or a record that was not appended, is tried again.
+pub const TRANSACTION_RETRY_MS: i64 = 100;
