@@ -93,6 +93,8 @@ pub const SWEEP_MILLISECONDS: u64 = 500;
 pub const PRODUCER_IDS_LEFT_MIN: i64 = 250;
 /// Producers that are forgotten between two chances for other tasks.
 pub const PRODUCERS_EXPIRED_PER_STEP_MAX: usize = 256;
+/// Producers that go into a snapshot between two chances for other tasks: well below a millisecond.
+pub const PRODUCERS_PER_SNAPSHOT_STEP: usize = 2_048;
 /// Messages of the control thread that wait for a shard.
 pub const MAILBOX_MESSAGES_MAX: usize = 64;
 /// How much is read ahead for a consumer that catches up, at a time.

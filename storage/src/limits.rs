@@ -96,5 +96,8 @@ pub const PROBE_WRITES_MAX: usize = 64;
 /// After so many steps of work that nothing waits for, a shard's other tasks get a turn.
 pub const STEPS_BETWEEN_YIELDS: usize = 128;
 
+/// How much of a producers' state goes into a checkpoint in one step.
+pub const ENCODE_PIECE_BYTES: usize = 4 * 1024;
+
 /// Up to so many logs are synced file by file; more of them by one sync of the filesystem.
 pub const SYNC_EACH_MAX: usize = 8;

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use logic::config::TopicConfig;
 use logic::producer::{AppendedAt, OriginalBatch, ProducerTable, Verdict};
 use logic::replica::{Acks, Advance, Appended, FetchCheck, Replica, Waiters};
@@ -24,8 +25,9 @@ use super::prepare::{Prepared, prepare};
 use super::produce::{Pending, ProduceCall, ProduceRefusal, Produced};
 use super::producer_memory::{Held, ProducerMemory};
 use super::{Shard, Store};
+use crate::limits::PRODUCERS_PER_SNAPSHOT_STEP;
 use crate::metrics::{self, Count, Stage};
-use crate::runtime::Signal;
+use crate::runtime::{Signal, yield_if_needed};
 
 /// One partition of this shard.
 pub struct Partition {
@@ -233,11 +235,20 @@ impl Partition {
     }
 
     /// The producers as they are now, for a checkpoint; none where there are none.
-    #[must_use]
-    pub fn producer_snapshot(&self) -> Option<(Offset, Vec<u8>)> {
-        let state = self.state.borrow();
-        let at = state.replica.log_end();
-        (!state.producers.is_empty()).then(|| (at, state.producers.encode_snapshot(at)))
+    pub async fn producer_snapshot(&self) -> Option<(Offset, Bytes)> {
+        let mut snapshot = {
+            let state = self.state.borrow();
+            if state.producers.is_empty() {
+                return None;
+            }
+            state.producers.begin_snapshot(state.replica.log_end())
+        };
+        let at = snapshot.at();
+        while !snapshot.step(PRODUCERS_PER_SNAPSHOT_STEP) {
+            yield_if_needed().await;
+        }
+        let (bytes, start) = snapshot.finish();
+        Some((at, Bytes::from(bytes).slice(start..)))
     }
 
     /// Reads without waiting; `None` where that needs the disk.

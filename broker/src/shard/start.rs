@@ -19,7 +19,7 @@ use storage::disk::glommio::GlommioDisk;
 use storage::disk::probe::probe;
 use storage::store::{
     OpenError, PartitionSlot, PartitionSpec, RecoveryObserver, ShardStore, StoreFailure, StoreListener,
-    StoreOptions, SyncMethod,
+    StoreOptions, SyncMethod, TakenSnapshot,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -339,9 +339,9 @@ impl StoreListener for StoreEvents {
         partition.note_synced(end);
     }
 
-    fn producer_snapshot(&self, slot: PartitionSlot) -> Option<(Offset, Vec<u8>)> {
-        let shard = self.shard.upgrade()?;
-        shard.partitions.at(slot)?.producer_snapshot()
+    fn producer_snapshot(&self, slot: PartitionSlot) -> TakenSnapshot {
+        let partition = self.shard.upgrade().and_then(|shard| shard.partitions.at(slot));
+        Box::pin(async move { partition?.producer_snapshot().await })
     }
 
     fn failed(&self, failure: &StoreFailure) {

@@ -2,21 +2,52 @@
 //!
 //! Invariants: places 0 to `len` are all in use (a removal moves the last entry into the hole); the list goes through
 //! every entry once, with `seen_at` never falling from the oldest to the newest.
+//!
+//! Chunks are shared with snapshots in the making: what is changed meanwhile is copied first, a chunk at a time.
 
 use super::entry::{Entry, NO_ENTRY};
 use crate::limits::{PRODUCER_CHUNK_ENTRIES, PRODUCERS_PER_PARTITION_MAX};
 use protocol::types::{ProducerId, Timestamp};
 use rustc_hash::FxHashMap;
+use std::rc::Rc;
 
 /// The entries of one partition.
 #[derive(Debug)]
 pub(super) struct Arena {
     /// All full but the last. The first grows step by step, because most partitions have few producers; the others
     /// have their whole size at once, so that entries are never copied to grow.
-    chunks: Vec<Vec<Entry>>,
+    chunks: Vec<Rc<Vec<Entry>>>,
     places: FxHashMap<i64, u32>,
     oldest: u32,
     newest: u32,
+}
+
+/// The entries as they were at one moment, whatever becomes of the arena.
+pub(super) struct Frozen {
+    chunks: Vec<Rc<Vec<Entry>>>,
+    newest: u32,
+    count: usize,
+}
+
+impl Frozen {
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The entry that was seen last.
+    pub(super) fn newest(&self) -> u32 {
+        self.newest
+    }
+
+    pub(super) fn get(&self, place: u32) -> &Entry {
+        let place = place as usize;
+        &self.chunks[place / PRODUCER_CHUNK_ENTRIES][place % PRODUCER_CHUNK_ENTRIES]
+    }
+
+    /// Some of the entries that lie together, in no order; none past the last.
+    pub(super) fn chunk(&self, index: usize) -> Option<&[Entry]> {
+        self.chunks.get(index).map(|chunk| chunk.as_slice())
+    }
 }
 
 impl Default for Arena {
@@ -42,7 +73,12 @@ impl Arena {
 
     pub(super) fn get_mut(&mut self, place: u32) -> &mut Entry {
         let place = place as usize;
-        &mut self.chunks[place / PRODUCER_CHUNK_ENTRIES][place % PRODUCER_CHUNK_ENTRIES]
+        &mut Rc::make_mut(&mut self.chunks[place / PRODUCER_CHUNK_ENTRIES])[place % PRODUCER_CHUNK_ENTRIES]
+    }
+
+    /// The entries as they are now.
+    pub(super) fn freeze(&self) -> Frozen {
+        Frozen { chunks: self.chunks.clone(), newest: self.newest, count: self.len() }
     }
 
     /// The entry that was not seen for longest.
@@ -76,6 +112,7 @@ impl Arena {
         assert!(previous.is_none());
         match self.chunks.last_mut() {
             Some(chunk) if chunk.len() < PRODUCER_CHUNK_ENTRIES => {
+                let chunk = Rc::make_mut(chunk);
                 if chunk.len() == chunk.capacity() {
                     chunk.reserve_exact(chunk.len().clamp(1, PRODUCER_CHUNK_ENTRIES - chunk.len()));
                 }
@@ -84,9 +121,9 @@ impl Arena {
             Some(_) => {
                 let mut chunk = Vec::with_capacity(PRODUCER_CHUNK_ENTRIES);
                 chunk.push(entry);
-                self.chunks.push(chunk);
+                self.chunks.push(Rc::new(chunk));
             }
-            None => self.chunks.push(vec![entry]),
+            None => self.chunks.push(Rc::new(vec![entry])),
         }
         self.link_newest(place, entry.seen_at);
         place
@@ -109,7 +146,7 @@ impl Arena {
         let removed = self.places.remove(&self.get(place).producer_id.get());
         assert_eq!(removed, Some(place));
         let last_place = u32::try_from(self.len()).expect("bounded by PRODUCERS_PER_PARTITION_MAX");
-        let last_chunk = self.chunks.last_mut().expect("there is an entry");
+        let last_chunk = Rc::make_mut(self.chunks.last_mut().expect("there is an entry"));
         let moved = last_chunk.pop().expect("no chunk is empty");
         if last_chunk.is_empty() {
             self.chunks.pop();
@@ -125,7 +162,7 @@ impl Arena {
     /// Bytes on the heap, the allocator's own not counted.
     pub(super) fn memory_bytes(&self) -> usize {
         // All chunks but the first have their whole size from the beginning.
-        let first = self.chunks.first().map_or(0, Vec::capacity);
+        let first = self.chunks.first().map_or(0, |chunk| chunk.capacity());
         let others = self.chunks.len().saturating_sub(1) * PRODUCER_CHUNK_ENTRIES;
         let entries = (first + others) * size_of::<Entry>();
         // A hash table of std has a place and a control byte for 8/7 of its capacity, rounded up to a power of two.
@@ -134,7 +171,8 @@ impl Arena {
             capacity => (capacity * 8 / 7).next_power_of_two(),
         };
         entries
-            + self.chunks.capacity() * size_of::<Vec<Entry>>()
+            + self.chunks.len() * (size_of::<Vec<Entry>>() + 2 * size_of::<usize>())
+            + self.chunks.capacity() * size_of::<Rc<Vec<Entry>>>()
             + index_places * (size_of::<(i64, u32)>() + 1)
     }
 
@@ -204,7 +242,7 @@ impl Arena {
         }
         assert_eq!(self.newest, older);
         assert_eq!(count, self.len());
-        assert_eq!(self.chunks.iter().map(Vec::len).sum::<usize>(), self.len());
+        assert_eq!(self.chunks.iter().map(|chunk| chunk.len()).sum::<usize>(), self.len());
         assert!(self.chunks.iter().all(|chunk| !chunk.is_empty()));
     }
 }

@@ -46,7 +46,7 @@ mod transaction_tests;
 
 pub use marker::{CompletedTransaction, MarkerError, ProducerState, TransactionMarker};
 pub use sequence::{sequence_after, sequence_before};
-pub use snapshot::SnapshotError;
+pub use snapshot::{SnapshotError, SnapshotInProgress};
 pub use table::{
     AppendedAt, OriginalBatch, ProducerBatch, ProducerError, ProducerTable, Truncation, Verdict,
 };

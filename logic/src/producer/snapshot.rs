@@ -1,17 +1,19 @@
 //! A partition's producers as bytes (`schemas/producer_snapshot.fbs`), for a checkpoint.
 //!
+//! A million producers are tens of megabytes: a snapshot is made step by step, and the table goes on meanwhile.
+//!
 //! Left out: transactions that are decided and whose marker may not be committed, and those that the coordinator is being
 //! asked for. A decision stands whatever becomes of a marker, and whoever asked has gone with the process.
 //!
 //! Whoever stores the bytes proves them by a checksum; here they are verified as FlatBuffers and checked for sense, so
 //! that no snapshot, however it came about, breaks an invariant of the table.
 
-use super::arena::Arena;
-use super::entry::{Entry, KeptBatch, NO_COORDINATOR};
+use super::arena::{Arena, Frozen};
+use super::entry::{Entry, KeptBatch, NO_COORDINATOR, NO_ENTRY};
 use super::table::ProducerTable;
 use super::transactions::Transactions;
 use crate::limits::{PRODUCER_BATCHES_KEPT, PRODUCER_SNAPSHOT_BYTES_MAX, PRODUCERS_PER_PARTITION_MAX};
-use flatbuffers::{FlatBufferBuilder, InvalidFlatbuffer, VerifierOptions};
+use flatbuffers::{FlatBufferBuilder, InvalidFlatbuffer, Vector, VerifierOptions, WIPOffset};
 use protocol::generated::producer_snapshot as schema;
 use protocol::transaction_index::AbortedTransaction;
 use protocol::types::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
@@ -31,43 +33,155 @@ pub enum SnapshotError {
     },
 }
 
-impl ProducerTable {
-    /// The snapshot of the producers of a log that ends at `at`.
+/// A snapshot in the making: of the table as it was when it was begun, whatever becomes of the table meanwhile.
+///
+/// FlatBuffers are written from the end, so producers go in from the one that was seen last to the first.
+pub struct SnapshotInProgress {
+    at: Offset,
+    entries: Frozen,
+    stage: Stage,
+    builder: FlatBufferBuilder<'static>,
+    batch_count: usize,
+    batches: Option<WIPOffset<Vector<'static, schema::Batch>>>,
+    marked: Vec<schema::Marked>,
+    open: Vec<schema::OpenTransaction>,
+    aborted: Vec<schema::AbortedTransaction>,
+    last_unkept: Option<Offset>,
+}
+
+/// How far a snapshot has come.
+#[derive(Clone, Copy)]
+enum Stage {
+    /// Batches are counted: the next chunk.
+    Counting(usize),
+    /// Batches go in: the next entry's place.
+    Batches(u32),
+    /// Producers go in: the next entry's place.
+    Producers(u32),
+    Done,
+}
+
+impl SnapshotInProgress {
+    /// The offset that the snapshot stands for.
     #[must_use]
-    pub fn encode_snapshot(&self, at: Offset) -> Vec<u8> {
-        assert!(at >= self.end);
-        let mut producers = Vec::with_capacity(self.len());
-        let mut batches = Vec::with_capacity(self.len());
-        let mut marked = Vec::new();
-        for entry in self.entries.iter() {
-            let count = u8::try_from(entry.batches().len()).expect("at most PRODUCER_BATCHES_KEPT");
-            let (id, seen_at, epoch) = (entry.producer_id.get(), entry.seen_at.get(), entry.epoch.get());
-            producers.push(schema::Producer::new(id, seen_at, epoch, count, entry.forgot));
-            batches.extend(entry.batches().iter().map(encode_batch));
-            if entry.coordinator_epoch != NO_COORDINATOR {
-                marked.push(schema::Marked::new(id, entry.coordinator_epoch));
+    pub fn at(&self) -> Offset {
+        self.at
+    }
+
+    /// Goes on by about so many producers; whether that was all.
+    pub fn step(&mut self, count_max: usize) -> bool {
+        let mut left = count_max;
+        while left > 0 {
+            match self.stage {
+                Stage::Counting(chunk) => left = left.saturating_sub(self.count(chunk)),
+                Stage::Batches(place) => {
+                    self.push_batches(place);
+                    left -= 1;
+                }
+                Stage::Producers(place) => {
+                    self.push_producer(place);
+                    left -= 1;
+                }
+                Stage::Done => return true,
             }
         }
+        matches!(self.stage, Stage::Done)
+    }
+
+    /// The bytes of the snapshot, which begin at the index told: room that was not needed lies before them.
+    #[must_use]
+    pub fn finish(mut self) -> (Vec<u8>, usize) {
+        assert!(matches!(self.stage, Stage::Done));
+        let builder = &mut self.builder;
+        let producers = builder.end_vector::<schema::Producer>(self.entries.len());
+        self.marked.reverse();
+        let arguments = schema::ProducerSnapshotArgs {
+            at: self.at.get(),
+            producers: Some(producers),
+            batches: self.batches,
+            marked: (!self.marked.is_empty()).then(|| builder.create_vector(&self.marked)),
+            open: (!self.open.is_empty()).then(|| builder.create_vector(&self.open)),
+            aborted: (!self.aborted.is_empty()).then(|| builder.create_vector(&self.aborted)),
+            last_unkept: self.last_unkept.map_or(-1, Offset::get),
+        };
+        let root = schema::ProducerSnapshot::create(builder, &arguments);
+        builder.finish_minimal(root);
+        self.builder.collapse()
+    }
+
+    /// Counts the batches of a chunk of entries; after the last one there is room for all. Returns how many entries.
+    fn count(&mut self, chunk: usize) -> usize {
+        if let Some(entries) = self.entries.chunk(chunk) {
+            self.batch_count += entries.iter().map(|entry| entry.batches().len()).sum::<usize>();
+            self.stage = Stage::Counting(chunk + 1);
+            return entries.len();
+        }
+        let (transactions, marked) = (self.open.len() + self.aborted.len(), self.entries.len());
+        let estimate = (self.batch_count + self.entries.len()) * 24 + transactions * 32 + marked * 16 + 256;
+        self.builder = FlatBufferBuilder::with_capacity(estimate);
+        self.builder.start_vector::<schema::Batch>(self.batch_count);
+        self.stage = Stage::Batches(self.entries.newest());
+        1
+    }
+
+    fn push_batches(&mut self, place: u32) {
+        if place != NO_ENTRY {
+            let entry = self.entries.get(place);
+            for batch in entry.batches().iter().rev() {
+                self.builder.push(encode_batch(batch));
+            }
+            self.stage = Stage::Batches(entry.older);
+            return;
+        }
+        self.batches = Some(self.builder.end_vector(self.batch_count));
+        self.builder.start_vector::<schema::Producer>(self.entries.len());
+        self.stage = Stage::Producers(self.entries.newest());
+    }
+
+    fn push_producer(&mut self, place: u32) {
+        if place == NO_ENTRY {
+            self.stage = Stage::Done;
+            return;
+        }
+        let entry = self.entries.get(place);
+        let count = u8::try_from(entry.batches().len()).expect("at most PRODUCER_BATCHES_KEPT");
+        let (id, seen_at, epoch) = (entry.producer_id.get(), entry.seen_at.get(), entry.epoch.get());
+        self.builder.push(schema::Producer::new(id, seen_at, epoch, count, entry.forgot));
+        if entry.coordinator_epoch != NO_COORDINATOR {
+            self.marked.push(schema::Marked::new(id, entry.coordinator_epoch));
+        }
+        self.stage = Stage::Producers(entry.older);
+    }
+}
+
+impl ProducerTable {
+    /// Begins a snapshot of the producers of a log that ends at `at`.
+    #[must_use]
+    pub fn begin_snapshot(&self, at: Offset) -> SnapshotInProgress {
+        assert!(at >= self.end);
         let encode_open =
             |(first, id): (Offset, ProducerId)| schema::OpenTransaction::new(id.get(), first.get());
-        let open: Vec<_> = self.transactions.open().map(encode_open).collect();
-        let aborted: Vec<_> = self.transactions.aborted.iter().map(encode_aborted).collect();
-        let bytes_estimate = producers.len() * 24 + batches.len() * 24 + marked.len() * 16 + 128;
-        let mut builder = FlatBufferBuilder::with_capacity(bytes_estimate);
-        let producers = builder.create_vector(&producers);
-        let batches = builder.create_vector(&batches);
-        let arguments = schema::ProducerSnapshotArgs {
-            at: at.get(),
-            producers: Some(producers),
-            batches: Some(batches),
-            marked: (!marked.is_empty()).then(|| builder.create_vector(&marked)),
-            open: (!open.is_empty()).then(|| builder.create_vector(&open)),
-            aborted: (!aborted.is_empty()).then(|| builder.create_vector(&aborted)),
-            last_unkept: self.transactions.last_unkept.map_or(-1, Offset::get),
-        };
-        let root = schema::ProducerSnapshot::create(&mut builder, &arguments);
-        builder.finish_minimal(root);
-        builder.finished_data().to_vec()
+        SnapshotInProgress {
+            at,
+            entries: self.entries.freeze(),
+            stage: Stage::Counting(0),
+            builder: FlatBufferBuilder::with_capacity(0),
+            batch_count: 0,
+            batches: None,
+            marked: Vec::new(),
+            open: self.transactions.open().map(encode_open).collect(),
+            aborted: self.transactions.aborted.iter().map(encode_aborted).collect(),
+            last_unkept: self.transactions.last_unkept,
+        }
+    }
+
+    /// The snapshot at one go.
+    #[cfg(test)]
+    pub(super) fn encode_snapshot(&self, at: Offset) -> Vec<u8> {
+        let mut snapshot = self.begin_snapshot(at);
+        while !snapshot.step(usize::MAX) {}
+        let (bytes, start) = snapshot.finish();
+        bytes[start..].to_vec()
     }
 
     /// The table that `bytes` were made of, and the offset from which the log's batches have to be replayed.

@@ -601,3 +601,43 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_snapshot_made_in_steps_is_that_of_the_moment_it_was_begun() {
+    let mut table = ProducerTable::default();
+    let batch = |id: i64, base_sequence: i32| ProducerBatch {
+        producer_id: ProducerId(id),
+        epoch: ProducerEpoch(0),
+        base_sequence: Sequence(base_sequence),
+        last_offset_delta: 0,
+        is_transactional: false,
+    };
+    let mut end = 0;
+    let mut record = |table: &mut ProducerTable, now: i64, id: i64, sequence: i32| {
+        let at = AppendedAt { base_offset: Offset(end), timestamp: Timestamp(now) };
+        table.record(Timestamp(now), &batch(id, sequence), at);
+        end += 1;
+        Offset(end)
+    };
+    let mut at = Offset(0);
+    for id in 0..2_000 {
+        at = record(&mut table, id, id, 0);
+    }
+    let whole = table.encode_snapshot(at);
+    let mut snapshot = table.begin_snapshot(at);
+    let (mut steps, mut now) = (0, 2_000);
+    while !snapshot.step(7) {
+        // Producers go on, come and go meanwhile.
+        record(&mut table, now, steps % 2_000, 1 + i32::from(steps >= 2_000));
+        record(&mut table, now, 10_000 + steps, 0);
+        if steps % 3 == 0 {
+            table.forget_oldest();
+        }
+        steps += 1;
+        now += 1;
+    }
+    assert!(steps > 500, "{steps} steps");
+    let (bytes, start) = snapshot.finish();
+    assert!(bytes[start..] == whole, "the snapshot differs from the one at one go");
+    table.entries.assert_invariants();
+}

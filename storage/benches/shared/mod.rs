@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::records::{BatchBuilder, BatchOptions};
 use protocol::types::{Offset, PartitionIndex, PartitionKey, Timestamp, TopicId};
-use storage::store::{LogConfig, PartitionSlot, PartitionSpec, StoreFailure, StoreListener};
+use storage::store::{LogConfig, PartitionSlot, PartitionSpec, StoreFailure, StoreListener, TakenSnapshot};
 
 /// So many of something in so much time, as a rate.
 pub fn per_second(count: u64, elapsed: Duration) -> f64 {
@@ -52,8 +52,8 @@ impl StoreListener for Progress {
         }
     }
 
-    fn producer_snapshot(&self, _: PartitionSlot) -> Option<(Offset, Vec<u8>)> {
-        None
+    fn producer_snapshot(&self, _: PartitionSlot) -> TakenSnapshot {
+        Box::pin(std::future::ready(None))
     }
 
     fn failed(&self, failure: &StoreFailure) {

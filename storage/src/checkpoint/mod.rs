@@ -20,6 +20,7 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use protocol::generated::checkpoint as schema;
 use protocol::types::{LeaderEpoch, Offset, PartitionIndex, PartitionKey, TopicId};
 use zerocopy::byteorder::little_endian::{U16, U32};
@@ -27,7 +28,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::journal::ring::FrameLocation;
 use crate::journal::{FrameSequence, Generation};
-use crate::limits::{CHECKPOINT_BYTES_MAX, STEPS_BETWEEN_YIELDS};
+use crate::limits::{CHECKPOINT_BYTES_MAX, ENCODE_PIECE_BYTES, STEPS_BETWEEN_YIELDS};
 use crate::wait::yield_now;
 
 pub(crate) mod slots;
@@ -90,7 +91,7 @@ pub(crate) struct PartitionState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProducerSnapshot {
     pub(crate) at: Offset,
-    pub(crate) state: Vec<u8>,
+    pub(crate) state: Bytes,
 }
 
 /// A checkpoint of one shard.
@@ -120,12 +121,22 @@ impl Checkpoint {
         usize::from(!number.is_multiple_of(2))
     }
 
-    /// The file's content. With many partitions that is a few milliseconds of work: others get their turn in between.
-    pub(crate) async fn encode(&self) -> Vec<u8> {
-        let mut builder = flatbuffers::FlatBufferBuilder::with_capacity(256 + 96 * self.partitions.len());
+    /// The file's content. With many partitions or producers that is many milliseconds of work: others get their turn in
+    /// between.
+    pub(crate) async fn encode(&self) -> Encoded {
+        let states: usize = self
+            .partitions
+            .iter()
+            .flat_map(|partition| &partition.producers)
+            .map(|taken| taken.state.len())
+            .sum();
+        let estimate = SLOT_HEADER_BYTES + 256 + 128 * self.partitions.len() + states;
+        let mut builder = flatbuffers::FlatBufferBuilder::with_capacity(estimate);
         let mut partitions = Vec::with_capacity(self.partitions.len());
         for some in self.partitions.chunks(STEPS_BETWEEN_YIELDS) {
-            partitions.extend(some.iter().map(|partition| encode_partition(&mut builder, partition)));
+            for partition in some {
+                partitions.push(encode_partition(&mut builder, partition).await);
+            }
             yield_now().await;
         }
         let partitions = builder.create_vector(&partitions);
@@ -150,21 +161,31 @@ impl Checkpoint {
             },
         );
         schema::finish_checkpoint_buffer(&mut builder, table);
-        let table = builder.finished_data();
-        assert!(table.len() <= CHECKPOINT_BYTES_MAX);
+        let table_bytes = builder.finished_data().len();
+        assert!(table_bytes <= CHECKPOINT_BYTES_MAX);
         let mut header = SlotHeader {
             magic: MAGIC,
             format_version: U16::new(FORMAT_VERSION),
             zero: [0; 2],
-            table_bytes: U32::new(u32::try_from(table.len()).expect("within CHECKPOINT_BYTES_MAX")),
+            table_bytes: U32::new(u32::try_from(table_bytes).expect("within CHECKPOINT_BYTES_MAX")),
             reserved: [0; 12],
             crc: U32::ZERO,
         };
-        header.crc = U32::new(crc_of(header.as_bytes(), table));
-        let mut bytes = Vec::with_capacity(SLOT_HEADER_BYTES + table.len());
-        bytes.extend_from_slice(header.as_bytes());
-        bytes.extend_from_slice(table);
-        bytes
+        let (mut bytes, mut start) = builder.collapse();
+        if start < SLOT_HEADER_BYTES {
+            bytes.splice(..start, [0; SLOT_HEADER_BYTES]);
+            start = SLOT_HEADER_BYTES;
+        }
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&header.as_bytes()[..CRC_AT]);
+        for piece in bytes[start..].chunks(ENCODE_PIECE_BYTES * STEPS_BETWEEN_YIELDS) {
+            crc.update(piece);
+            yield_now().await;
+        }
+        header.crc = U32::new(crc.finalize());
+        start -= SLOT_HEADER_BYTES;
+        bytes[start..start + SLOT_HEADER_BYTES].copy_from_slice(header.as_bytes());
+        Encoded { bytes, start }
     }
 
     /// How long the content of a file that begins with `header` is, if it is one.
@@ -226,7 +247,51 @@ impl Checkpoint {
     }
 }
 
-fn encode_partition<'a>(
+/// The content of a slot's file, behind room that was not needed.
+pub(crate) struct Encoded {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl std::ops::Deref for Encoded {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+}
+
+/// So many bytes of a producers' state, written at one go.
+struct Piece<'s>(&'s [u8; ENCODE_PIECE_BYTES]);
+
+impl flatbuffers::Push for Piece<'_> {
+    type Output = [u8; ENCODE_PIECE_BYTES];
+
+    unsafe fn push(&self, destination: &mut [u8], _written_bytes: usize) {
+        destination.copy_from_slice(self.0);
+    }
+}
+
+/// A vector of bytes that may be many. FlatBuffers are written from the end.
+async fn encode_state<'a>(
+    builder: &mut flatbuffers::FlatBufferBuilder<'a>,
+    state: &[u8],
+) -> flatbuffers::WIPOffset<flatbuffers::Vector<'a, u8>> {
+    let (pieces, rest) = state.as_chunks::<ENCODE_PIECE_BYTES>();
+    builder.start_vector::<u8>(state.len());
+    for byte in rest.iter().rev() {
+        builder.push(*byte);
+    }
+    for (index, piece) in pieces.iter().enumerate().rev() {
+        builder.push(Piece(piece));
+        if index % STEPS_BETWEEN_YIELDS == 0 {
+            yield_now().await;
+        }
+    }
+    builder.end_vector(state.len())
+}
+
+async fn encode_partition<'a>(
     builder: &mut flatbuffers::FlatBufferBuilder<'a>,
     partition: &PartitionState,
 ) -> flatbuffers::WIPOffset<schema::Partition<'a>> {
@@ -236,7 +301,10 @@ fn encode_partition<'a>(
         .map(|entry| schema::EpochStart::new(entry.start.get(), entry.epoch.get()))
         .collect();
     let epochs = builder.create_vector(&epochs);
-    let producers = partition.producers.as_ref().map(|snapshot| builder.create_vector(&snapshot.state));
+    let producers = match &partition.producers {
+        Some(snapshot) => Some(encode_state(builder, &snapshot.state).await),
+        None => None,
+    };
     schema::Partition::create(
         builder,
         &schema::PartitionArgs {
@@ -261,7 +329,7 @@ fn decode_partition(partition: &schema::Partition<'_>) -> PartitionState {
     });
     let producers = partition.producers().map(|state| ProducerSnapshot {
         at: Offset(partition.producers_at()),
-        state: state.bytes().to_vec(),
+        state: Bytes::copy_from_slice(state.bytes()),
     });
     PartitionState {
         key: PartitionKey {

@@ -46,7 +46,7 @@ pub(crate) async fn write<D: Disk>(disk: &D, checkpoint: &Checkpoint) -> io::Res
     let is_new = !disk.exists(&path).await?;
     let file = disk.open(&path, OpenMode::Create).await?;
     let content = checkpoint.encode().await;
-    let mut rest = content.as_slice();
+    let mut rest = &content[..];
     let mut position = 0;
     while !rest.is_empty() {
         let length = rest.len().min(size_class_below(ZERO_WRITE_BYTES));

@@ -16,7 +16,7 @@ fn checkpoint(number: u64, partitions: i32) -> Checkpoint {
             EpochStart { epoch: LeaderEpoch(4), start: Offset(50) },
         ],
         producers: (partition % 2 == 0)
-            .then(|| Rc::new(ProducerSnapshot { at: Offset(90), state: vec![1, 2, 3] })),
+            .then(|| Rc::new(ProducerSnapshot { at: Offset(90), state: vec![1, 2, 3].into() })),
     };
     Checkpoint {
         number,
@@ -37,7 +37,7 @@ fn checkpoint(number: u64, partitions: i32) -> Checkpoint {
 
 #[test]
 fn the_bytes_are_those_of_the_table() {
-    let bytes = block_on(checkpoint(1, 1).encode());
+    let bytes = block_on(checkpoint(1, 1).encode()).to_vec();
     assert_eq!(&bytes[0..8], b"IOLCHKPT");
     assert_eq!(bytes[8..12], [1, 0, 0, 0]);
     let table_bytes = u32::from_le_bytes(bytes[12..16].try_into().expect("four bytes"));
@@ -53,7 +53,7 @@ fn the_bytes_are_those_of_the_table() {
 fn what_is_encoded_is_decoded_whatever_lies_behind() {
     for partitions in [0, 1, 1000] {
         let checkpoint = checkpoint(7, partitions);
-        let mut bytes = block_on(checkpoint.encode());
+        let mut bytes = block_on(checkpoint.encode()).to_vec();
         assert_eq!(Checkpoint::decode(&bytes).as_ref(), Some(&checkpoint));
         bytes.extend_from_slice(&[0xff; 100]);
         assert_eq!(Checkpoint::decode(&bytes).as_ref(), Some(&checkpoint));
@@ -62,7 +62,7 @@ fn what_is_encoded_is_decoded_whatever_lies_behind() {
 
 #[test]
 fn a_change_of_any_byte_is_noticed() {
-    let bytes = block_on(checkpoint(7, 2).encode());
+    let bytes = block_on(checkpoint(7, 2).encode()).to_vec();
     for index in 0..bytes.len() {
         let mut bytes = bytes.clone();
         bytes[index] ^= 0x40;
@@ -127,5 +127,17 @@ proptest! {
         bytes[28..32].copy_from_slice(&crc.to_le_bytes());
         // Whatever the table says, it is verified before it is believed.
         let _ = Checkpoint::decode(&bytes);
+    }
+}
+
+#[test]
+fn the_states_of_many_producers_come_back_as_they_were() {
+    for length in [0, 1, ENCODE_PIECE_BYTES - 1, ENCODE_PIECE_BYTES, 3 * ENCODE_PIECE_BYTES + 17] {
+        let state: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).expect("below 251")).collect();
+        let mut written = checkpoint(1, 1);
+        written.partitions[0].producers =
+            Some(Rc::new(ProducerSnapshot { at: Offset(90), state: state.into() }));
+        let read = Checkpoint::decode(&block_on(written.encode()));
+        assert!(read.as_ref() == Some(&written), "{length} bytes of state");
     }
 }

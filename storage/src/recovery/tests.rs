@@ -71,7 +71,7 @@ fn recover(entries: &[EntryBody], damaged: &[usize]) -> RecoveringPartition {
         destaged: Offset(100),
         log_start: Offset(10),
         epochs: vec![EpochStart { epoch: LeaderEpoch(1), start: Offset(0) }],
-        producers: Some(Rc::new(ProducerSnapshot { at: Offset(90), state: vec![1] })),
+        producers: Some(Rc::new(ProducerSnapshot { at: Offset(90), state: vec![1].into() })),
     };
     let mut recovery = Recovery::new([key()].into_iter(), vec![state]);
     for (index, body) in entries.iter().enumerate() {

@@ -19,7 +19,7 @@ impl<D: Disk> ShardStore<D> {
         while self.shared.round(Reach::All).await?.has_more {}
         let _turn = self.shared.destaging.enter().await;
         self.shared.close_segments().await?;
-        self.shared.take_last_snapshots();
+        self.shared.take_last_snapshots().await;
         let replay_from = self.shared.state.borrow().replay_from;
         self.shared.checkpoint(replay_from).await?;
         Ok(())
@@ -78,7 +78,7 @@ impl<D: Disk> Shared<D> {
     }
 
     /// Everything is destaged, so the producers' state as it is now can be used.
-    fn take_last_snapshots(&self) {
+    async fn take_last_snapshots(&self) {
         let slots: Vec<_> = {
             let mut state = self.state.borrow_mut();
             let touched = state.partitions.iter_mut().flatten().filter(|found| found.is_touched);
@@ -89,7 +89,7 @@ impl<D: Disk> Shared<D> {
             self.state.borrow().partition(*slot).is_some_and(|partition| partition.is_touched)
         };
         for slot in slots.into_iter().filter(is_touched).collect::<Vec<_>>() {
-            self.take_producer_snapshot(slot);
+            self.take_producer_snapshot(slot).await;
         }
     }
 }

@@ -217,7 +217,7 @@ impl<D: Disk> Shared<D> {
             if index % STEPS_BETWEEN_YIELDS == STEPS_BETWEEN_YIELDS - 1 {
                 yield_now().await;
             }
-            self.take_producer_snapshot(slot);
+            self.take_producer_snapshot(slot).await;
         }
         let frames = self.load_frames(round.from, round.below).await.doing("reading the journal")?;
         let concurrent_max = self.state.borrow().options.destage_concurrent_max;
@@ -228,7 +228,7 @@ impl<D: Disk> Shared<D> {
     }
 
     /// Asks for the producers' state, where no snapshot is waiting to be destaged.
-    pub(super) fn take_producer_snapshot(&self, slot: PartitionSlot) {
+    pub(super) async fn take_producer_snapshot(&self, slot: PartitionSlot) {
         let is_wanted =
             self.state.borrow().partition(slot).is_some_and(|found| found.producers_next.is_none());
         if !is_wanted {
@@ -236,13 +236,15 @@ impl<D: Disk> Shared<D> {
         }
         // While the store is opened nobody listens, and what the last checkpoint says stays.
         let Some(listener) = self.listener() else { return };
-        let taken = listener.producer_snapshot(slot);
+        let taken = listener.producer_snapshot(slot).await;
         let mut state = self.state.borrow_mut();
         let Some(partition) = state.partition_mut(slot) else { return };
         // Without a state there is nothing to rebuild from what lies before.
-        let (at, bytes) = taken.unwrap_or((partition.appended_end, Vec::new()));
-        assert!(at <= partition.appended_end, "a snapshot stands for what was appended");
-        partition.producers_next = Some(Rc::new(ProducerSnapshot { at, state: bytes }));
+        let (at, state) = taken.unwrap_or((partition.appended_end, Bytes::new()));
+        // The log may have been cut while the snapshot was made: it stands for nothing then.
+        if at <= partition.appended_end {
+            partition.producers_next = Some(Rc::new(ProducerSnapshot { at, state }));
+        }
     }
 
     async fn destage_partition(

@@ -53,6 +53,7 @@ pub use layout::{change_shard_count, remove_other_layouts, retire_strangers};
 pub use types::{
     Admission, BatchAppend, Damage, DestageOutcome, LostRecords, PartitionSlot, PartitionSpec, Recovered,
     RecoveredPartition, RecoveryObserver, Retained, StoreListener, StoreOptions, StoreStats, SyncMethod,
+    TakenSnapshot,
 };
 
 use state::{Partition, State};

@@ -68,8 +68,8 @@ impl StoreListener for Heard {
         assert!(before.is_none_or(|before| before < end));
     }
 
-    fn producer_snapshot(&self, _slot: PartitionSlot) -> Option<(Offset, Vec<u8>)> {
-        None
+    fn producer_snapshot(&self, _slot: PartitionSlot) -> TakenSnapshot {
+        Box::pin(std::future::ready(None))
     }
 
     fn failed(&self, failure: &StoreFailure) {

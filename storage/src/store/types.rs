@@ -1,6 +1,8 @@
 //! What goes in and out of a shard's store: options, specifications, results.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 
 use bytes::Bytes;
 use protocol::types::{LeaderEpoch, Offset, PartitionKey, Timestamp};
@@ -268,6 +270,9 @@ impl RecoveryObserver for () {
     fn batch(&mut self, _key: PartitionKey, _header: &[u8; BATCH_HEADER_BYTES], _body: &[u8]) {}
 }
 
+/// A snapshot of a partition's producers in the making, with the end offset it stands for; nothing where there are none.
+pub type TakenSnapshot = Pin<Box<dyn Future<Output = Option<(Offset, Bytes)>>>>;
+
 /// Hears what becomes of appends. Called on the shard's thread, from the journal's pump; it may append and read
 /// what is cached, and must not drop the store.
 pub trait StoreListener {
@@ -275,8 +280,9 @@ pub trait StoreListener {
     fn sealed(&self, slot: PartitionSlot, end: Offset);
     /// Batches below `end` are on stable media, and so is all that was appended before them.
     fn synced(&self, slot: PartitionSlot, end: Offset);
-    /// The producers' state of a partition now, with the end offset it stands for; taken for a checkpoint.
-    fn producer_snapshot(&self, slot: PartitionSlot) -> Option<(Offset, Vec<u8>)>;
+    /// The producers' state of a partition as it is now, with the end offset it stands for; taken for a checkpoint. Large
+    /// ones are made step by step.
+    fn producer_snapshot(&self, slot: PartitionSlot) -> TakenSnapshot;
     /// A write or sync failed. Nothing more will be acked: the process must stop.
     fn failed(&self, failure: &StoreFailure);
 }
