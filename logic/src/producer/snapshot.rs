@@ -177,7 +177,7 @@ impl ProducerTable {
 
     /// The snapshot at one go.
     #[cfg(test)]
-    pub(super) fn encode_snapshot(&self, at: Offset) -> Vec<u8> {
+    pub(crate) fn encode_snapshot(&self, at: Offset) -> Vec<u8> {
         let mut snapshot = self.begin_snapshot(at);
         while !snapshot.step(usize::MAX) {}
         let (bytes, start) = snapshot.finish();
