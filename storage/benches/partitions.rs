@@ -6,7 +6,8 @@
 //! extremes are over the counted turns. A turn's time includes the round of destaging that is under way at its end.
 //!
 //! Settings: `IOLITE_BENCH_PARTITIONS` (1,100,1000,10000), `IOLITE_BENCH_JOURNAL_MIB` (256, of each store),
-//! `IOLITE_BENCH_VOLUMES` (10, before anything counts), `IOLITE_BENCH_TURNS` (5), `IOLITE_BENCH_IN_FLIGHT` (1024).
+//! `IOLITE_BENCH_VOLUMES` (10, before anything counts), `IOLITE_BENCH_TURNS` (5), `IOLITE_BENCH_IN_FLIGHT` (1024),
+//! `IOLITE_BENCH_CONCURRENT` (16) and `IOLITE_BENCH_SMALL_CONCURRENT` (256): partitions worked on at once.
 //! The files, of so many volumes for each store, lie under `target/` and are removed at the end.
 
 use std::cell::Cell;
@@ -131,6 +132,8 @@ impl Subject {
         let options = StoreOptions {
             journal_file_bytes: journal_bytes / JOURNAL_FILES,
             journal_files_max: usize::try_from(JOURNAL_FILES).expect("few"),
+            destage_concurrent_max: setting("IOLITE_BENCH_CONCURRENT", 16),
+            destage_small_concurrent_max: setting("IOLITE_BENCH_SMALL_CONCURRENT", 256),
             ..StoreOptions::new(0, 1)
         };
         let specs = (0..count).map(spec).collect();

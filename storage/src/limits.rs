@@ -58,6 +58,12 @@ pub const SEGMENT_BYTES_MAX: u64 = 0x7fff_ffff;
 /// The longest write to a segment file.
 pub const SEGMENT_WRITE_BYTES: usize = 1024 * 1024;
 
+/// Up to this length a write to a segment or an index does not open its file for direct I/O.
+pub const SEGMENT_WRITE_SMALL_BYTES_MAX: usize = 256 * 1024;
+
+/// How many small writes to files are handed to the blocking thread at once.
+pub const SMALL_WRITES_PER_JOB_MAX: usize = 64;
+
 /// The longest read of a segment file, unless one batch is longer.
 pub const SEGMENT_READ_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -83,6 +89,7 @@ pub const INDEX_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const READ_CURSORS: usize = 4;
 
 const _: () = assert!(SEGMENT_WRITE_BYTES.is_power_of_two());
+const _: () = assert!(SEGMENT_WRITE_SMALL_BYTES_MAX <= SEGMENT_WRITE_BYTES);
 const _: () = assert!(SEGMENT_WRITE_BYTES <= BUFFER_BYTES_MAX);
 const _: () = assert!(SEGMENT_READ_BYTES_MIN <= SEGMENT_WALK_BYTES);
 const _: () = assert!(SEGMENT_WALK_BYTES <= SEGMENT_READ_BYTES_MAX);

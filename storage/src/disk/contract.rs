@@ -1,10 +1,11 @@
 //! What every disk must do: one suite, run on each of them. Loss of power is not in it: see `memory` for that.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use super::{DirectoryEntry, Disk, DiskFile, IoBuffer, OpenMode, SharedBuffer};
+use crate::wait::for_each_concurrent;
 
 /// Runs the suite in an empty disk and leaves it empty.
 ///
@@ -18,6 +19,7 @@ pub async fn check<D: Disk>(disk: &D) {
     check_writing(disk).await.expect("writing");
     check_writes_in_flight(disk).await.expect("several writes in flight");
     check_synced_writes(disk).await.expect("synced writes");
+    check_small_writes(disk).await.expect("small writes");
     check_sizes(disk).await.expect("sizes");
     check_allocation(disk).await.expect("allocation");
     check_names(disk).await.expect("names");
@@ -158,6 +160,35 @@ async fn check_synced_writes<D: Disk>(disk: &D) -> io::Result<()> {
     assert_eq!(file.size_bytes().await?, 65_536);
     file.close().await?;
     disk.remove_file(path).await
+}
+
+async fn check_small_writes<D: Disk>(disk: &D) -> io::Result<()> {
+    let path = |number: usize| PathBuf::from(format!("small-{number}"));
+    let missing = Path::new("missing").join("file");
+    let error = disk.write_small(&missing, &buffer(4096, 1), 0).await.expect_err("there is no directory");
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    let open = disk.open(&path(0), OpenMode::Create).await?;
+    for (round, seed) in (0..3).zip(1_u8..) {
+        let position = round * 4096;
+        let write = async |number: usize| {
+            disk.write_small(&path(number), &buffer(8192, seed), u64::try_from(position).expect("small"))
+                .await
+        };
+        for_each_concurrent((0..20).map(write), 7).await?;
+        assert_eq!(open.read_at(0, 1 << 20).await?.len(), position + 8192, "an open file shows it at once");
+    }
+    disk.sync_all().await.or_else(|error| if disk.can_sync_all() { Err(error) } else { Ok(()) })?;
+    open.sync().await?;
+    open.close().await?;
+    for number in 0..20 {
+        let file = disk.open(&path(number), OpenMode::Read).await?;
+        assert_eq!(file.read_at(0, 4096).await?, expected(0, 4096, 1), "written over from behind only");
+        assert_eq!(file.read_at(4096, 4096).await?, expected(0, 4096, 2));
+        assert_eq!(file.read_at(8192, 8192).await?, expected(0, 8192, 3));
+        file.close().await?;
+        disk.remove_file(&path(number)).await?;
+    }
+    Ok(())
 }
 
 async fn check_sizes<D: Disk>(disk: &D) -> io::Result<()> {

@@ -4,6 +4,9 @@
 //! code runs on a device (`glommio`), on a memory disk that can lose power at any sync (`memory`), and behind
 //! seeded faults (`fault`). Paths are relative to the data directory.
 //!
+//! Small writes to many files may go through the page cache ([`Disk::write_small`]); nothing else does where the
+//! filesystem has direct I/O.
+//!
 //! What a device must promise: a logical block ([`Disk::block_bytes`]) is written whole or not at all; a synced
 //! write stays. What it need not: order between writes that are not separated by a sync.
 
@@ -61,6 +64,19 @@ pub trait Disk: Clone + 'static {
     /// # Errors
     /// `NotFound` where the mode wants the file to exist; otherwise what the system says.
     async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Self::File>;
+
+    /// Writes to a file that need not be open, and is created where it does not exist: for a little to each of many
+    /// files, where what surrounds a write costs more than the write. The position and the buffer's length are multiples
+    /// of the block, as in [`DiskFile::write_at`]. Durable as any other write: after the file's sync, or
+    /// [`Disk::sync_all`].
+    ///
+    /// # Errors
+    /// `StorageFull` without space; otherwise what the system says. After an error nothing is known about the range.
+    async fn write_small(&self, path: &Path, buffer: &SharedBuffer, position: u64) -> io::Result<()> {
+        let file = self.open(path, OpenMode::Create).await?;
+        file.write_at(buffer, position).await?;
+        file.close().await
+    }
 
     /// Whether a file or directory is there.
     ///

@@ -110,8 +110,10 @@ impl<D: Disk> PartitionLog<D> {
         let position = size - u64::try_from(tail.len()).expect("less than a block");
         let pieces: Vec<&[u8]> =
             std::iter::once(tail.as_slice()).chain(group.iter().map(|piece| piece.bytes)).collect();
-        let file = self.file(base, FileKind::Log).await?;
-        let written = write_pieces(self.files.disk(), &*file, position, &pieces, PADDING).await;
+        let path = self.path(base, FileKind::Log);
+        let length = pieces.iter().map(|piece| piece.len()).sum();
+        let target = self.target(base, FileKind::Log, &path, length).await?;
+        let written = write_pieces(self.files.disk(), &target, position, &pieces, PADDING).await;
         let tail = written.map_err(self.error(base, FileKind::Log))?;
         let interval = u64::from(self.config.get().index_interval_bytes);
         let mut state = self.state.borrow_mut();
@@ -121,7 +123,7 @@ impl<D: Disk> PartitionLog<D> {
         Ok(())
     }
 
-    /// Makes the active segment's file, and the directory for it, where they are not there.
+    /// Makes the directory for the active segment's file, where that is not there: the first write makes it.
     async fn prepare_active(&self) -> Result<Offset, SegmentError> {
         let (base, exists, directory_new) = {
             let state = self.state.borrow();
@@ -132,7 +134,6 @@ impl<D: Disk> PartitionLog<D> {
                 let created = self.files.disk().create_directory(&self.directory).await;
                 created.map_err(|error| self.directory_error(error))?;
             }
-            self.file_created(base, FileKind::Log).await?;
             let mut state = self.state.borrow_mut();
             state.last_mut().exists = true;
             state.names_unsynced = true;
@@ -151,6 +152,9 @@ impl<D: Disk> PartitionLog<D> {
         };
         let block = u64::try_from(self.files.disk().block_bytes()).expect("small");
         let length = usize::try_from(size % block).expect("less than a block");
+        if length == 0 {
+            return Ok(Vec::new());
+        }
         let file = self.file(base, FileKind::Log).await?;
         let position = size - size % block;
         let tail = file.read_at(position, length).await.map_err(self.error(base, FileKind::Log))?;
@@ -169,7 +173,7 @@ impl<D: Disk> PartitionLog<D> {
         }
         let ahead = size.min(SEGMENT_ALLOCATE_BYTES_MAX);
         let wanted = (size + ahead).min(self.config.get().segment_bytes_effective()).max(size);
-        let file = self.file(base, FileKind::Log).await?;
+        let file = self.file_created(base, FileKind::Log).await?;
         match file.allocate(wanted, false).await {
             Ok(()) => self.state.borrow_mut().active.allocated_bytes = wanted,
             Err(error) if error.kind() == std::io::ErrorKind::StorageFull => (),

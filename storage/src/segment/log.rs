@@ -18,8 +18,9 @@ use super::index::{Entry, Index, IndexWrite, OffsetEntry, TimeEntry, in_order, r
 use super::names::{FileKind, TOPICS_DIRECTORY, file_name, is_retired, retired_directory};
 use super::read::Cursors;
 use super::retention::{RetentionPlan, SegmentSummary};
-use super::walk::write_pieces;
+use super::walk::{Target, write_pieces};
 use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::limits::SEGMENT_WRITE_SMALL_BYTES_MAX;
 
 /// See the module.
 pub struct PartitionLog<D: Disk> {
@@ -84,6 +85,8 @@ pub(super) struct Active {
     /// The largest timestamp of the first batch; none as long as nobody has looked.
     pub(super) first_timestamp: Option<Timestamp>,
     pub(super) allocated_bytes: u64,
+    /// The time index's file is known to be there.
+    pub(super) has_time_index: bool,
 }
 
 impl Segment {
@@ -228,6 +231,12 @@ impl<D: Disk> PartitionLog<D> {
         Ok(())
     }
 
+    /// Whether it holds memory that [`PartitionLog::release_memory`] would give back.
+    #[cfg(test)]
+    pub(crate) fn is_warm(&self) -> bool {
+        self.state.borrow().active.tail.is_some()
+    }
+
     /// Cuts all files to their length, finishes the indexes, and syncs: what Kafka leaves behind when it stops.
     ///
     /// # Errors
@@ -351,6 +360,20 @@ impl<D: Disk> PartitionLog<D> {
         opened.await.map_err(self.error(base, kind))
     }
 
+    /// How so many bytes are written to a file, which is made where it is not there.
+    pub(super) async fn target<'a>(
+        &self,
+        base: Offset,
+        kind: FileKind,
+        path: &'a Path,
+        length: usize,
+    ) -> Result<Target<'a, D::File>, SegmentError> {
+        if length <= SEGMENT_WRITE_SMALL_BYTES_MAX {
+            return Ok(Target::Named(path));
+        }
+        Ok(Target::Open(self.file_created(base, kind).await?))
+    }
+
     /// Removes a segment's files, the segment itself first: indexes alone are nothing.
     pub(super) async fn remove_files(&self, base: Offset) -> Result<(), SegmentError> {
         self.files.forget(self.number, base);
@@ -368,8 +391,9 @@ impl<D: Disk> PartitionLog<D> {
         base: Offset,
         write: &IndexWrite,
     ) -> Result<(), SegmentError> {
-        let file = self.file_created(base, E::KIND).await?;
-        let written = write_pieces(self.files.disk(), &*file, write.position, &[&write.bytes], 0).await;
+        let path = self.path(base, E::KIND);
+        let target = self.target(base, E::KIND, &path, write.bytes.len()).await?;
+        let written = write_pieces(self.files.disk(), &target, write.position, &[&write.bytes], 0).await;
         written.map(|_| ()).map_err(self.error(base, E::KIND))
     }
 

@@ -17,6 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use protocol::types::{Offset, PartitionKey};
 
@@ -27,7 +28,7 @@ use super::index::{Entry, Index, OffsetEntry, Rest, TimeEntry, read_valid};
 use super::log::{Active, Latest, PartitionLog, Segment, State, retire_directory};
 use super::names::{FileKind, IDENTITY_FILE, parse_file_name, parse_identity};
 use super::read::before;
-use super::walk::{PADDING, SegmentView, Step, Walk, write_pieces};
+use super::walk::{PADDING, SegmentView, Step, Target, Walk, write_pieces};
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_READ_BYTES_MIN, SEGMENT_WALK_BYTES};
 
@@ -466,7 +467,8 @@ impl<D: Disk> PartitionLog<D> {
         for (kind, bytes) in [(FileKind::TimeIndex, &times), (FileKind::OffsetIndex, &offsets)] {
             let file = self.file_created(base, kind).await?;
             file.truncate(0).await.map_err(self.error(base, kind))?;
-            let written = write_pieces(self.files.disk(), &*file, 0, &[bytes], 0).await;
+            let written =
+                write_pieces(self.files.disk(), &Target::Open(Rc::clone(&file)), 0, &[bytes], 0).await;
             written.map_err(self.error(base, kind))?;
             let length = u64::try_from(bytes.len()).expect("usize has at most 64 bits");
             file.truncate(length).await.map_err(self.error(base, kind))?;

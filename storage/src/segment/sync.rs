@@ -17,7 +17,7 @@ use super::SegmentError;
 use super::index::{IndexWrite, OffsetEntry, TimeEntry};
 use super::log::PartitionLog;
 use super::names::{FileKind, IDENTITY_FILE, identity_content};
-use super::walk::write_pieces;
+use super::walk::{Target, write_pieces};
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::limits::{INDEX_ENTRIES_UNWRITTEN_MAX, SYNC_EACH_MAX};
 use crate::wait::for_each_concurrent;
@@ -141,12 +141,18 @@ impl<D: Disk> PartitionLog<D> {
         if unwritten < unwritten_min && (unwritten_min > 1 || write.is_none()) {
             return Ok(None);
         }
-        // A time index that is not there at all tells that its name was lost: it is made even when it is empty.
-        self.file_created(base, FileKind::TimeIndex).await?;
-        self.state.borrow_mut().names_unsynced = true;
-        if let Some(write) = &write {
-            self.write_index::<TimeEntry>(base, write).await?;
+        match &write {
+            Some(write) => self.write_index::<TimeEntry>(base, write).await?,
+            // One that is not there at all tells that its name was lost: it is made even when it is empty.
+            None if !self.state.borrow().active.has_time_index => {
+                self.file_created(base, FileKind::TimeIndex).await?;
+            }
+            None => {}
         }
+        let mut state = self.state.borrow_mut();
+        state.active.has_time_index = true;
+        state.names_unsynced = true;
+        drop(state);
         Ok(Some(TimesWritten { base, write }))
     }
 
@@ -283,8 +289,9 @@ impl<D: Disk> PartitionLog<D> {
 
     async fn write_identity(&self) -> io::Result<()> {
         let content = identity_content(self.key.topic_id);
-        let file = self.files.disk().open(&self.directory.join(IDENTITY_FILE), OpenMode::Create).await?;
-        write_pieces(self.files.disk(), &file, 0, &[content.as_bytes()], 0).await?;
+        let path = self.directory.join(IDENTITY_FILE);
+        write_pieces(self.files.disk(), &Target::Named(&path), 0, &[content.as_bytes()], 0).await?;
+        let file = self.files.disk().open(&path, OpenMode::Write).await?;
         file.truncate(u64::try_from(content.len()).expect("short")).await?;
         file.close().await
     }

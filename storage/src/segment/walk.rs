@@ -1,12 +1,14 @@
 //! Walking over the batches of a segment file by their headers, and writing to one in blocks.
 
 use std::io;
+use std::path::Path;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use protocol::types::Offset;
 
 use super::header::{BatchPlace, HEADER_BYTES};
-use crate::disk::{Disk, DiskFile, IoBuffer, buffer::size_class_below};
+use crate::disk::{Disk, DiskFile, IoBuffer, SharedBuffer, buffer::size_class_below};
 use crate::limits::{BUFFER_ALIGN_BYTES, SEGMENT_WRITE_BYTES};
 
 /// What a segment is padded with to the end of its last block. Read as a length it is one that no file has: Kafka's
@@ -118,11 +120,32 @@ impl<'a, F: DiskFile> Walk<'a, F> {
     }
 }
 
+/// What is written to.
+pub(super) enum Target<'a, F> {
+    Open(Rc<F>),
+    /// A file that need not be open, for small writes.
+    Named(&'a Path),
+}
+
+impl<F: DiskFile> Target<'_, F> {
+    async fn write<D: Disk<File = F>>(
+        &self,
+        disk: &D,
+        buffer: &SharedBuffer,
+        position: u64,
+    ) -> io::Result<()> {
+        match self {
+            Self::Open(file) => file.write_at(buffer, position).await,
+            Self::Named(path) => disk.write_small(path, buffer, position).await,
+        }
+    }
+}
+
 /// Writes pieces end to end from a position at a block's beginning, padded to the end of the last block. Returns what
 /// is in the last block where that is not full: whoever writes on writes it again.
 pub(super) async fn write_pieces<D: Disk>(
     disk: &D,
-    file: &D::File,
+    target: &Target<'_, D::File>,
     mut position: u64,
     pieces: &[&[u8]],
     padding: u8,
@@ -151,7 +174,7 @@ pub(super) async fn write_pieces<D: Disk>(
         }
         left -= filled;
         last = buffer[filled - filled % block..filled].to_vec();
-        file.write_at(&buffer.freeze_padded(filled, padding), position).await?;
+        target.write(disk, &buffer.freeze_padded(filled, padding), position).await?;
         position += u64::try_from(filled).expect("usize has at most 64 bits");
     }
     Ok(last)

@@ -330,6 +330,7 @@ fn small() -> StoreOptions {
         frame_bytes_max: 4 << 10,
         tail_cache_bytes: 8 << 10,
         destage_concurrent_max: 2,
+        destage_small_concurrent_max: 2,
         ..options()
     }
 }

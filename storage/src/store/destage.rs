@@ -21,14 +21,14 @@ use protocol::types::Offset;
 
 use super::errors::{StoreError, StoreFailure, While};
 use super::observe::Frames;
-use super::state::Segments;
-use super::types::{Admission, DestageOutcome, PartitionSlot};
+use super::state::{Segments, Warmth};
+use super::types::{Admission, DestageOutcome, PartitionSlot, StoreOptions};
 use super::{ShardStore, Shared};
 use crate::checkpoint::{PartitionState, ProducerSnapshot, ReplayFrom, slots};
 use crate::disk::Disk;
 use crate::journal::FrameSequence;
 use crate::journal::ring;
-use crate::limits::STEPS_BETWEEN_YIELDS;
+use crate::limits::{SEGMENT_WRITE_SMALL_BYTES_MAX, STEPS_BETWEEN_YIELDS};
 use crate::segment::{PartitionLog, SegmentError, sync_logs};
 use crate::tail::{Run, Wanted, select};
 use crate::wait::{for_each_concurrent, yield_now};
@@ -50,6 +50,14 @@ struct Round {
     slots: BTreeSet<PartitionSlot>,
     /// Where a replay begins when the round is done.
     replay_from: ReplayFrom,
+}
+
+impl Round {
+    /// How many partitions are worked on at once.
+    fn concurrent_max(&self, options: &StoreOptions) -> usize {
+        let is_small = self.bytes <= (self.slots.len() * SEGMENT_WRITE_SMALL_BYTES_MAX) as u64;
+        if is_small { options.destage_small_concurrent_max } else { options.destage_concurrent_max }
+    }
 }
 
 impl<D: Disk> ShardStore<D> {
@@ -220,7 +228,7 @@ impl<D: Disk> Shared<D> {
             self.take_producer_snapshot(slot).await;
         }
         let frames = self.load_frames(round.from, round.below).await.doing("reading the journal")?;
-        let concurrent_max = self.state.borrow().options.destage_concurrent_max;
+        let concurrent_max = round.concurrent_max(&self.state.borrow().options);
         let parts = round.slots.iter().map(|&slot| self.destage_partition(slot, round.below, &frames));
         for_each_concurrent(parts, concurrent_max).await?;
         drop(frames);
@@ -259,6 +267,7 @@ impl<D: Disk> Shared<D> {
             let mut state = self.state.borrow_mut();
             let Some(partition) = state.partition_mut(slot) else { return Ok(()) };
             partition.is_touched = true;
+            partition.warmth = Warmth::Written;
             let end = segments.log.end();
             let runs: Vec<Run> =
                 partition.runs.from(end).take_while(|run| run.frame < below).copied().collect();

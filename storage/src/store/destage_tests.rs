@@ -1,9 +1,13 @@
 //! Destaging as the store's callers see it: when it runs, what it may meet, what it gives back.
 
+use std::cell::Cell;
 use std::rc::Rc;
+
+use protocol::types::Timestamp;
 
 use super::testing::{Heard, append, block_on, open, options, read_all, run_with, spec};
 use super::*;
+use crate::disk::fault::{FaultDisk, Faults, OperationKind};
 use crate::disk::memory::{MemoryDisk, MemoryOptions};
 
 fn slow_disk() -> MemoryDisk {
@@ -11,7 +15,7 @@ fn slow_disk() -> MemoryDisk {
 }
 
 /// Appends a batch of so many bytes at a partition's end, and waits until it is synced.
-async fn produce(store: &ShardStore<MemoryDisk>, slot: PartitionSlot, bytes: usize) {
+async fn produce<D: Disk>(store: &ShardStore<D>, slot: PartitionSlot, bytes: usize) {
     let base = store.end_offset(slot).expect("a partition").get();
     store.append(slot, append(base, 1, &vec![7; bytes])).expect("appended");
     std::future::poll_fn(|_| match store.synced_end(slot) {
@@ -33,7 +37,7 @@ fn opened(
 
 #[test]
 fn a_round_keeps_its_frames_while_newer_ones_take_their_room() {
-    let options = StoreOptions { tail_cache_bytes: 64 << 10, destage_concurrent_max: 1, ..options() };
+    let options = StoreOptions { tail_cache_bytes: 64 << 10, destage_small_concurrent_max: 1, ..options() };
     let (store, _, slots) = opened(&slow_disk(), options, 4);
     run_with(&store, async {
         for _ in 0..3 {
@@ -79,5 +83,142 @@ fn the_journal_never_fills_up_while_it_is_destaged() {
             produced += 20 << 10;
         }
         while run_with(&store, store.destage_round()).expect("the disk has room").has_more {}
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_reads_on_and_is_healed_by_space() {
+    let disk = MemoryDisk::default();
+    let (store, _, slots) = opened(&disk, options(), 2);
+    for _ in 0..5 {
+        for slot in &slots {
+            run_with(&store, produce(&store, *slot, 8 << 10));
+        }
+    }
+    run_with(&store, store.destage_all()).expect("the disk has room");
+    for slot in &slots {
+        run_with(&store, produce(&store, *slot, 16 << 10));
+    }
+    let capacity_bytes = disk.capacity_bytes();
+    let used_bytes = capacity_bytes - block_on(disk.available_bytes()).expect("it tells");
+    disk.set_capacity_bytes(used_bytes + (8 << 10));
+    assert!(matches!(run_with(&store, store.destage_all()), Err(StoreError::DiskFull)));
+    assert_eq!(store.admit(1), Admission::Full);
+    let everything = |store: &ShardStore<MemoryDisk>, slots: &[PartitionSlot]| {
+        for slot in slots {
+            assert_eq!(block_on(read_all(store, *slot, 10 << 10)).len(), 6);
+        }
+    };
+    everything(&store, &slots);
+    // What was let in before is acked all the same: the journal has its space.
+    run_with(&store, produce(&store, slots[0], 100));
+    run_with(&store, store.truncate(slots[0], Offset(6))).expect("a mark needs no space either");
+    drop(store);
+
+    let (store, heard, slots) = opened(&disk, options(), 2);
+    everything(&store, &slots);
+    assert!(matches!(run_with(&store, store.destage_all()), Err(StoreError::DiskFull)));
+    everything(&store, &slots);
+    disk.set_capacity_bytes(capacity_bytes);
+    run_with(&store, store.destage_all()).expect("there is room again");
+    assert_eq!(store.admit(1), Admission::Admit);
+    assert!(heard.failure.borrow().is_none());
+    run_with(&store, produce(&store, slots[1], 100));
+    run_with(&store, store.close()).expect("closed");
+    drop(store);
+    let (store, _, slots) = opened(&disk, options(), 2);
+    let counts = [6, 7];
+    for (slot, count) in slots.iter().zip(counts) {
+        assert_eq!(block_on(read_all(&store, *slot, 10 << 10)).len(), count);
+    }
+}
+
+#[test]
+fn a_full_disk_is_healed_by_deleting_a_partition() {
+    let disk = MemoryDisk::default();
+    let (store, _, slots) = opened(&disk, options(), 2);
+    for _ in 0..5 {
+        run_with(&store, produce(&store, slots[0], 30 << 10));
+    }
+    run_with(&store, store.destage_all()).expect("the disk has room");
+    let used_bytes = disk.capacity_bytes() - block_on(disk.available_bytes()).expect("it tells");
+    disk.set_capacity_bytes(used_bytes + 4096);
+    run_with(&store, produce(&store, slots[1], 30 << 10));
+    assert!(matches!(run_with(&store, store.destage_all()), Err(StoreError::DiskFull)));
+    run_with(&store, store.delete_partition(slots[0])).expect("deleted");
+    block_on(store.free_deleted()).expect("freed");
+    run_with(&store, store.destage_all()).expect("there is room");
+    assert_eq!(store.admit(1), Admission::Admit);
+    assert_eq!(block_on(read_all(&store, slots[1], 1 << 20)).len(), 1);
+}
+
+#[test]
+fn a_disk_that_stalls_delays_acks_and_loses_nothing() {
+    let faults = Faults::new(1);
+    let memory = MemoryDisk::default();
+    let disk = FaultDisk::new(memory.clone(), faults.clone());
+    let mut observer = ();
+    let opening = ShardStore::open(disk, options(), vec![spec(1, 0)], &mut observer);
+    let (store, recovered) = block_on(opening).expect("a fresh store");
+    let heard = Rc::new(Heard::default());
+    store.set_listener(heard.clone());
+    let slot = recovered.partitions[0].slot;
+    run_with(&store, produce(&store, slot, 100));
+
+    let is_stalled = Rc::new(Cell::new(true));
+    let stalled = is_stalled.clone();
+    faults.set_delay(move |kind| {
+        let stalled = stalled.clone();
+        Box::pin(std::future::poll_fn(move |_| {
+            let is_through = kind == OperationKind::Read || !stalled.get();
+            if is_through { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        }))
+    });
+    let mut polls = 0;
+    run_with(&store, async {
+        for base in 1..50 {
+            store.append(slot, append(base, 1, &[7; 100])).expect("there is memory for more");
+        }
+        std::future::poll_fn(|_| {
+            polls += 1;
+            let is_over = polls == 1000;
+            if is_over { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+        assert_eq!(store.synced_end(slot), Some(Offset(1)), "nothing is acked that is not on stable media");
+        assert_eq!(
+            block_on(read_all(&store, slot, 1 << 20)).len(),
+            usize::try_from(store.sealed_end(slot).expect("a partition").get()).expect("positive"),
+            "reads go on"
+        );
+        is_stalled.set(false);
+        produce(&store, slot, 100).await;
+    });
+    assert_eq!(store.synced_end(slot), Some(Offset(51)));
+    run_with(&store, store.close()).expect("closed");
+    assert!(heard.failure.borrow().is_none());
+    let (store, _, slots) = opened(&memory, options(), 1);
+    assert_eq!(block_on(read_all(&store, slots[0], 1 << 20)).len(), 51);
+}
+
+#[test]
+fn a_partition_that_rests_gives_its_memory_back_and_goes_on() {
+    let (store, _, slots) = opened(&MemoryDisk::default(), options(), 2);
+    let retain = || run_with(&store, store.retain(Timestamp(0), |_| Offset(0))).expect("no faults");
+    let is_warm = |slot: PartitionSlot| store.shared.segments(slot).expect("a partition").log.is_warm();
+    for count in 1..4 {
+        for slot in &slots {
+            run_with(&store, produce(&store, *slot, 100));
+        }
+        run_with(&store, store.destage_all()).expect("the disk has room");
+        retain();
+        assert!(is_warm(slots[0]), "it was written to just now");
+        run_with(&store, produce(&store, slots[1], 100));
+        run_with(&store, store.destage_all()).expect("the disk has room");
+        retain();
+        assert!(!is_warm(slots[0]));
+        assert!(is_warm(slots[1]));
+        assert_eq!(block_on(read_all(&store, slots[0], 1 << 20)).len(), count);
+        assert_eq!(block_on(read_all(&store, slots[1], 1 << 20)).len(), 2 * count);
     }
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use protocol::types::{LeaderEpoch, Offset, Timestamp};
 
 use super::errors::{StoreError, StoreFailure, While};
-use super::state::Partition;
+use super::state::{Partition, Warmth};
 use super::types::{PartitionSlot, PartitionSpec, Retained};
 use super::{ShardStore, Shared};
 use crate::batch::BatchView;
@@ -172,7 +172,8 @@ impl<D: Disk> ShardStore<D> {
         Ok(())
     }
 
-    /// One round of retention: removes the segments that are too old, too much, or before the log's start.
+    /// One round of retention: removes the segments that are too old, too much, or before the log's start. Partitions
+    /// that were not written to since the round before last give memory back.
     /// `committed_end` says up to where a partition's records are committed.
     ///
     /// # Errors
@@ -191,8 +192,34 @@ impl<D: Disk> ShardStore<D> {
                 Err(StoreError::Gone) => {}
                 retained => all.extend(retained?),
             }
+            self.cool(slot).await?;
         }
         Ok(all)
+    }
+
+    /// Takes note of who is idle, and of who still is.
+    async fn cool(&self, slot: PartitionSlot) -> Result<(), StoreError> {
+        let segments = {
+            let mut state = self.shared.state.borrow_mut();
+            let Some(partition) = state.partition_mut(slot) else { return Ok(()) };
+            let before = partition.warmth;
+            partition.warmth = if before == Warmth::Written { Warmth::Cooling } else { Warmth::Cold };
+            if before != Warmth::Cooling {
+                return Ok(());
+            }
+            Rc::clone(&partition.segments)
+        };
+        let _turn = segments.turn.enter().await;
+        match segments.log.release_memory().await {
+            // It needed some more space to do so; there is another time.
+            Err(error) if error.is_storage_full() => {
+                if let Some(partition) = self.shared.state.borrow_mut().partition_mut(slot) {
+                    partition.warmth = Warmth::Cooling;
+                }
+                Ok(())
+            }
+            released => released.map_err(|error| self.shared.partition_failed(&error)),
+        }
     }
 
     async fn retain_partition(

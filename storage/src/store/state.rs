@@ -47,6 +47,18 @@ pub(super) struct Partition<D: Disk> {
     pub(super) producers_next: Option<Rc<ProducerSnapshot>>,
     /// The segments have been written to in this life.
     pub(super) is_touched: bool,
+    pub(super) warmth: Warmth,
+}
+
+/// Whether a partition needs the memory that writing to its segments takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Warmth {
+    /// Written to since somebody looked.
+    Written,
+    /// Not since; the next look gives its memory back.
+    Cooling,
+    /// It has none.
+    Cold,
 }
 
 impl<D: Disk> Partition<D> {
@@ -72,6 +84,7 @@ impl<D: Disk> Partition<D> {
             producers: None,
             producers_next: None,
             is_touched: false,
+            warmth: Warmth::Cooling,
         }
     }
 

@@ -70,6 +70,8 @@ pub struct StoreOptions {
     pub destage_round_bytes: u64,
     /// How many partitions' segments are written or synced at once.
     pub destage_concurrent_max: usize,
+    /// As many where each gets so little that the disk does many at one go.
+    pub destage_small_concurrent_max: usize,
     /// How many files of segments are kept open.
     pub open_files_max: usize,
 }
@@ -93,6 +95,7 @@ impl StoreOptions {
             reserve_bytes: 64 << 20,
             destage_round_bytes: 128 << 20,
             destage_concurrent_max: 16,
+            destage_small_concurrent_max: 256,
             open_files_max: 4096,
         }
     }
@@ -120,6 +123,7 @@ impl StoreOptions {
         assert!(self.frame_bytes_max <= self.append_bytes_max());
         assert!(self.destage_round_bytes > 0);
         assert!(self.destage_concurrent_max > 0);
+        assert!(self.destage_small_concurrent_max > 0);
     }
 }
 

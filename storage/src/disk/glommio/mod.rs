@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -21,11 +22,13 @@ use glommio::GlommioError;
 use glommio::io::{BufferedFile, DmaFile, OpenOptions};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
+use small::{SmallWrite, SmallWrites};
 
 use super::{DirectoryEntry, Disk, DiskFile, IoBuffer, OpenMode, SharedBuffer};
 use crate::limits::BUFFER_ALIGN_BYTES;
 
 mod read;
+mod small;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +42,7 @@ pub struct GlommioDisk {
     direct: bool,
     /// A file without a name, whose sync flushes the device; none where the filesystem has no such files.
     flusher: Option<Arc<File>>,
+    small_writes: Rc<SmallWrites>,
 }
 
 impl GlommioDisk {
@@ -66,7 +70,7 @@ impl GlommioDisk {
             );
         }
         let flusher = Self::open_flusher(&root).await;
-        Ok(Self { root, direct, flusher })
+        Ok(Self { root, direct, flusher, small_writes: Rc::default() })
     }
 
     /// As [`GlommioDisk::open`], through the page cache in any case.
@@ -77,7 +81,7 @@ impl GlommioDisk {
         let root = root.to_owned();
         let root: Arc<Path> = blocking(move || root.canonicalize()).await?.into();
         let flusher = Self::open_flusher(&root).await;
-        Ok(Self { root, direct: false, flusher })
+        Ok(Self { root, direct: false, flusher, small_writes: Rc::default() })
     }
 
     /// Whether reads and writes bypass the page cache.
@@ -155,6 +159,14 @@ impl Disk for GlommioDisk {
         } else {
             Ok(GlommioFile::Buffered(options.buffered_open(&path).await.map_err(translate)?))
         }
+    }
+
+    async fn write_small(&self, path: &Path, buffer: &SharedBuffer, position: u64) -> io::Result<()> {
+        let write = SmallWrite { path: self.full(path), buffer: buffer.clone(), position };
+        self.small_writes.write(write).await.map_err(|error| match error.raw_os_error() {
+            Some(libc::EDQUOT) => io::Error::new(io::ErrorKind::StorageFull, error),
+            _ => error,
+        })
     }
 
     async fn exists(&self, path: &Path) -> io::Result<bool> {

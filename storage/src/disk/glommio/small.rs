@@ -1,0 +1,106 @@
+//! Small writes to many files, a job of many at a time.
+//!
+//! A direct write that makes a file longer is done by a worker of the kernel, one at a time for each worker, with a
+//! command to the device of its own. For a few KiB to each of thousands of files that is most of the cost, together
+//! with opening them. So such writes go through the page cache, opened and closed around each one: the next sync hands
+//! all of it to the device at once. While one job is under way on the blocking thread, the next one gathers.
+
+use std::cell::{Cell, RefCell};
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use crate::disk::SharedBuffer;
+use crate::limits::SMALL_WRITES_PER_JOB_MAX;
+use crate::wait::Notify;
+
+/// One write to one file.
+pub(super) struct SmallWrite {
+    pub(super) path: PathBuf,
+    pub(super) buffer: SharedBuffer,
+    pub(super) position: u64,
+}
+
+impl SmallWrite {
+    fn perform(&self) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&self.path)?;
+        file.write_all_at(self.buffer.padded(), self.position)
+    }
+}
+
+/// The small writes of one thread.
+#[derive(Default)]
+pub(super) struct SmallWrites {
+    waiting: RefCell<Vec<(SmallWrite, Rc<Outcome>)>>,
+    is_running: Cell<bool>,
+    ended: Notify,
+}
+
+type Outcome = Cell<Option<io::Result<()>>>;
+
+impl SmallWrites {
+    /// Done, as far as readers of the file can tell, when it returns.
+    pub(super) async fn write(&self, write: SmallWrite) -> io::Result<()> {
+        let outcome = Rc::new(Outcome::default());
+        self.waiting.borrow_mut().push((write, Rc::clone(&outcome)));
+        loop {
+            let ended = self.ended.changed();
+            if let Some(result) = outcome.take() {
+                return result;
+            }
+            if self.is_running.get() {
+                ended.await;
+            } else {
+                self.run_job().await;
+            }
+        }
+    }
+
+    /// Does what has waited longest. Whoever finds no job under way runs the next one, for all. No job takes all that may
+    /// come: while one part is written, the other is prepared.
+    async fn run_job(&self) {
+        let (writes, outcomes): (Vec<_>, Vec<_>) = {
+            let mut waiting = self.waiting.borrow_mut();
+            let count = waiting.len().min(SMALL_WRITES_PER_JOB_MAX);
+            waiting.drain(..count).unzip()
+        };
+        assert!(!writes.is_empty(), "the caller's own is not done");
+        let job = Job::begin(self, outcomes);
+        let work = move || writes.iter().map(SmallWrite::perform).collect::<Vec<_>>();
+        let results = glommio::executor().spawn_blocking(work).await;
+        job.end(results);
+    }
+}
+
+/// A job under way.
+struct Job<'a> {
+    writes: &'a SmallWrites,
+    outcomes: Vec<Rc<Outcome>>,
+}
+
+impl<'a> Job<'a> {
+    fn begin(writes: &'a SmallWrites, outcomes: Vec<Rc<Outcome>>) -> Self {
+        assert!(!writes.is_running.replace(true), "one job at a time");
+        Self { writes, outcomes }
+    }
+
+    fn end(mut self, results: Vec<io::Result<()>>) {
+        assert_eq!(results.len(), self.outcomes.len());
+        for (outcome, result) in self.outcomes.drain(..).zip(results) {
+            outcome.set(Some(result));
+        }
+    }
+}
+
+impl Drop for Job<'_> {
+    fn drop(&mut self) {
+        // Whoever ran it was dropped meanwhile: nobody will know what became of the others' writes.
+        for outcome in self.outcomes.drain(..) {
+            outcome.set(Some(Err(io::ErrorKind::Interrupted.into())));
+        }
+        self.writes.is_running.set(false);
+        self.writes.ended.notify();
+    }
+}
