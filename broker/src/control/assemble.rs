@@ -11,12 +11,12 @@ use logic::metadata::{
 };
 use protocol::types::BrokerId;
 use storage::store::{OpenError, StoreOptions, SyncMethod};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
 use super::layout::{self, Layout};
 use super::publish::publish;
+use super::signals::StopSignals;
 use crate::admin;
 use crate::config::{BrokerConfig, Endpoint, Machine, MemoryBudget, ShardLayout, SyncChoice};
 use crate::exit::ExitCode;
@@ -69,7 +69,11 @@ async fn run_control(config: &BrokerConfig, machine: &Machine, began: Instant) -
     let everywhere = shards.everywhere.clone();
     tokio::task::spawn_local(publish(changes, shards.mailboxes.clone(), everywhere));
     let mut signals = StopSignals::listen()?;
-    shards.wait_until_ready().await?;
+    tokio::select! {
+        ready = shards.wait_until_ready() => ready?,
+        // Nothing was promised in this life yet: to give up a start is as good as to be killed in it.
+        () = signals.told() => return Ok(()),
+    }
     registry.set_phase(Phase::Running);
     // Whoever has closed standard output wants no banner.
     let _ = writeln!(std::io::stdout(), "{}", banner(config, &prepared, &advertised, admin, began));
@@ -349,31 +353,6 @@ fn shard_ended(ended: Option<Result<(), ShardFailure>>) -> StartupError {
         }
         Some(Err(failure)) => StartupError::new(ExitCode::StorageFailed, failure.to_string()),
         Some(Ok(())) | None => StartupError::new(ExitCode::Unexpected, "a shard ended without being told so"),
-    }
-}
-
-/// SIGINT and SIGTERM, heard from the moment this is made: before that they end the process as they please.
-struct StopSignals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl StopSignals {
-    fn listen() -> Result<Self, StartupError> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| {
-                StartupError::new(ExitCode::Unexpected, format!("no signals can be heard: {error}"))
-            })
-        };
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    async fn told(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-        tracing::info!("stopping");
     }
 }
 

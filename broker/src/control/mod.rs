@@ -5,5 +5,6 @@
 mod assemble;
 mod layout;
 mod publish;
+mod signals;
 
 pub use assemble::run;
