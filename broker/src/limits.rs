@@ -87,6 +87,8 @@ pub const FIGURES_MILLISECONDS: u64 = 250;
 pub const NUDGE_MICROSECONDS_MIN: u64 = 2_000;
 /// How often they are nudged while none has.
 pub const NUDGE_MICROSECONDS_MAX: u64 = 64_000;
+/// A disk with less room counts as full: batches of the default `message.max.bytes` are refused.
+pub const ROOM_BYTES_MIN: usize = 1_048_588;
 /// How often idle connections and overdue produces are looked for, in milliseconds.
 pub const SWEEP_MILLISECONDS: u64 = 500;
 /// Producer ids that a shard has left when it asks for more: what its producers take while the quorum answers.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use storage::store::{Admission, StoreStats};
 
 use super::Shard;
-use crate::limits::FIGURES_MILLISECONDS;
+use crate::limits::{FIGURES_MILLISECONDS, ROOM_BYTES_MIN};
 use crate::metrics::{self, Condition, Count, Gauge};
 
 /// Publishes until the shard stops.
@@ -23,7 +23,8 @@ pub async fn publish(shard: Rc<Shard>) {
         metrics::set(Gauge::ReplyBytesMax, shard.config.replies_bytes as u64);
         metrics::set(Gauge::FetchesParked, shard.fetches_parked.count() as u64);
         metrics::set(Gauge::ProducerIds, shard.producer_memory.count() as u64);
-        metrics::set_condition(Condition::DiskFull, matches!(shard.store.admit(0), Admission::Full));
+        let full = matches!(shard.store.admit(ROOM_BYTES_MIN), Admission::Full);
+        metrics::set_condition(Condition::DiskFull, full);
         before = now;
     }
 }
