@@ -16,3 +16,4 @@ mod oracle;
 mod suite;
 mod tools;
 mod trace;
+mod trouble;

@@ -4,7 +4,8 @@
 //! Kafka, not about us. `IOLITE_BROKER` names a broker binary to use instead of the one built here.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::OnceLock;
@@ -15,6 +16,9 @@ use tempfile::TempDir;
 
 use crate::process::Process;
 use crate::{DEADLINE, project};
+
+/// Between two looks at a page.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Which broker answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +108,29 @@ impl Broker {
         directory
     }
 
+    /// Starts Iolite on the directory of one that has ended and tells it to stop at some moment of its start.
+    #[must_use]
+    pub fn stop_while_starting(
+        directory: TempDir,
+        options: &Options,
+        signal: Signal,
+        moment: Duration,
+    ) -> (ExitStatus, TempDir) {
+        let mut process = iolite_process(directory.path(), options);
+        let ended = process.ends_within(moment);
+        assert!(!ended, "the broker ended by itself\n{}", process.last_lines());
+        process.signal(signal);
+        (process.wait(DEADLINE), directory)
+    }
+
+    /// Starts Iolite on a directory where it must refuse to run; how it ended and what it printed.
+    #[must_use]
+    pub fn refuse_to_start_on(directory: &TempDir, options: &Options) -> (ExitStatus, Vec<String>) {
+        let mut process = iolite_process(directory.path(), options);
+        let status = process.wait(DEADLINE);
+        (status, process.lines())
+    }
+
     fn launch(target: Target, options: &Options, directory: TempDir) -> Self {
         let started = Instant::now();
         let (process, kafka, admin) = match target {
@@ -131,6 +158,34 @@ impl Broker {
         self.admin
     }
 
+    /// What the admin port says to a path: the whole answer, head and body.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn ask_admin(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.admin.expect("an admin port")).expect("it listens");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: iolite\r\nConnection: close\r\n\r\n").expect("it reads");
+        std::io::read_to_string(stream).expect("it answers")
+    }
+
+    /// Asks `/readyz` until the answer is as wanted.
+    ///
+    /// # Panics
+    /// When it never is.
+    pub fn await_readiness(&self, wanted: impl Fn(&str) -> bool) {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let answer = self.ask_admin("/readyz");
+            if wanted(&answer) {
+                return;
+            }
+            assert!(Instant::now() < end, "{answer}\n{}", self.process.last_lines());
+            // A page has no news to wait for: it is looked at again, without taking the core from who makes the news.
+            std::thread::park_timeout(LOOK_PAUSE);
+        }
+    }
+
     /// The folder that holds `<topic>-<partition>` folders with segment files.
     #[must_use]
     pub fn topics_directory(&self) -> PathBuf {
@@ -155,8 +210,20 @@ impl Broker {
 
     /// SIGTERM, then waits for the end; the directory is handed back.
     #[must_use]
-    pub fn stop(mut self) -> (ExitStatus, TempDir) {
-        self.process.signal(Signal::SIGTERM);
+    pub fn stop(self) -> (ExitStatus, TempDir) {
+        self.stop_by(Signal::SIGTERM)
+    }
+
+    /// The same by another signal.
+    #[must_use]
+    pub fn stop_by(self, signal: Signal) -> (ExitStatus, TempDir) {
+        self.process.signal(signal);
+        self.await_end()
+    }
+
+    /// Waits for the end of a broker that was told to stop.
+    #[must_use]
+    pub fn await_end(mut self) -> (ExitStatus, TempDir) {
         let status = self.process.wait(DEADLINE);
         (status, self.directory)
     }
@@ -177,7 +244,7 @@ pub fn shared() -> &'static Broker {
 }
 
 /// A folder under `target/`, on the disk that the project is on. What earlier, killed runs left there is removed.
-fn scratch() -> PathBuf {
+pub(crate) fn scratch() -> PathBuf {
     static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
     let make = || {
         let all = target_directory().parent().expect("a profile lies in target/").join("tmp/e2e");
@@ -185,6 +252,7 @@ fn scratch() -> PathBuf {
         for entry in fs::read_dir(&all).expect("target/tmp is readable").flatten() {
             let owner = entry.file_name().to_string_lossy().into_owned();
             if !Path::new("/proc").join(&owner).exists() {
+                crate::volume::unmount_below(&entry.path());
                 // Another run may be clearing up as well; whoever comes second finds nothing.
                 let _gone = fs::remove_dir_all(entry.path());
             }

@@ -11,6 +11,7 @@ pub mod figures;
 pub mod ledger;
 pub mod process;
 pub mod records;
+pub mod volume;
 pub mod wire;
 
 use std::path::{Path, PathBuf};

@@ -67,6 +67,17 @@ impl Process {
         self.child.id()
     }
 
+    /// What it has read from devices until now, as the kernel counts: pages that were in memory are free.
+    ///
+    /// # Panics
+    /// When the kernel doesn't tell.
+    #[must_use]
+    pub fn device_read_bytes(&self) -> u64 {
+        let told = std::fs::read_to_string(format!("/proc/{}/io", self.id())).expect("it lives");
+        let count = told.lines().find_map(|line| line.strip_prefix("read_bytes: ")?.parse().ok());
+        count.unwrap_or_else(|| panic!("no count of bytes in:\n{told}"))
+    }
+
     /// Waits until a printed line makes `find` answer, and returns that answer.
     ///
     /// # Panics
@@ -266,11 +277,15 @@ fn spawn_from_keeper(mut command: Command, name: &str) -> Child {
         });
         Mutex::new(sender)
     });
-    // SAFETY: prctl is async-signal-safe, touches no memory of ours and only sets a flag of the new process.
+    // SAFETY: prctl and signal are async-signal-safe, touch no memory of ours and only set flags of the new process.
     unsafe {
-        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
+        command.pre_exec(|| {
+            // Under nohup SIGHUP is ignored, which children inherit.
+            libc::signal(libc::SIGHUP, libc::SIG_DFL);
+            match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
         });
     }
     let (sender, receiver) = mpsc::channel();

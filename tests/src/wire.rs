@@ -92,6 +92,22 @@ impl Connection {
         let _closed = self.stream.shutdown(Shutdown::Write);
     }
 
+    /// Has anything come that was not read yet? Doesn't wait.
+    ///
+    /// # Panics
+    /// When the connection is broken.
+    #[must_use]
+    pub fn has_something_to_read(&self) -> bool {
+        self.stream.set_nonblocking(true).expect("a socket");
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).expect("a socket");
+        match peeked {
+            Ok(_) => true,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// Reads one frame, without its length.
     pub fn receive(&mut self) -> Result<Bytes, Closed> {
         let mut length = [0; 4];

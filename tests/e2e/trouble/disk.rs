@@ -1,0 +1,180 @@
+//! A disk of the test's own that is full, or stands still. Needs root.
+
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
+
+use e2e::DEADLINE;
+use e2e::broker::{Broker, Options, Target};
+use e2e::volume::Volume;
+use e2e::wire::{self, Connection, text, topic_name};
+use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::{DeleteTopicsRequest, IncrementalAlterConfigsRequest};
+use nix::sys::signal::Signal;
+
+use super::{numbered, produce, read_all, receive_produced, send_produce};
+
+const KAFKA_STORAGE_ERROR: i16 = 56;
+const RECORD_BYTES: usize = 400_000;
+
+fn options(more: &[(&str, &str)]) -> Options {
+    let small = [
+        ("journal.bytes", "33554432"),
+        ("journal.file.bytes", "8388608"),
+        ("journal.frame.max.bytes", "2097152"),
+        ("disk.reserve.bytes", "16777216"),
+    ];
+    let configs = small.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    Options { shards: 1, configs: configs.collect(), ..Options::default() }
+}
+
+fn check_kept(connection: &mut Connection, topic: &str, count: usize) {
+    let values = read_all(connection, topic);
+    // One that was refused is not there; none that was acknowledged is missing.
+    assert_eq!(values.len(), count, "{topic}");
+    for (number, value) in values.iter().enumerate() {
+        assert_eq!(*value, numbered(number, RECORD_BYTES), "{topic} at {number}");
+    }
+}
+
+/// How many records each of the two topics took so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    kept: usize,
+    filler: usize,
+}
+
+/// Produces, mostly filler, until it is refused and the broker says why.
+fn fill(broker: &Broker, connection: &mut Connection, taken: &mut Taken) {
+    let end = Instant::now() + DEADLINE;
+    for turn in 0.. {
+        let (topic, count) =
+            if turn % 4 == 0 { ("kept", &mut taken.kept) } else { ("filler", &mut taken.filler) };
+        match produce(connection, topic, &numbered(*count, RECORD_BYTES)) {
+            Ok(offset) => {
+                assert_eq!(usize::try_from(offset), Ok(*count));
+                *count += 1;
+            }
+            // What is still on its way to its segment takes room that it gives back: the disk is full when it is said so.
+            Err(code) => {
+                assert_eq!(code, KAFKA_STORAGE_ERROR);
+                if broker.ask_admin("/readyz").contains("disk full") {
+                    println!("full after {taken:?} records of {RECORD_BYTES} B");
+                    return;
+                }
+            }
+        }
+        assert!(Instant::now() < end, "it fills up, but {taken:?}: {}", broker.process().last_lines());
+    }
+}
+
+fn alter_topic(connection: &mut Connection, topic: &str, key: &str, value: &str) {
+    const TOPIC: i8 = 2;
+    let config = AlterableConfig::default().with_name(text(key)).with_value(Some(text(value)));
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(TOPIC)
+        .with_resource_name(text(topic))
+        .with_configs(vec![config]);
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    let answer = connection.call(1, &request);
+    assert_eq!(answer.responses[0].error_code, 0, "{:?}", answer.responses[0].error_message);
+}
+
+/// Produces until it is taken again, and the broker is ready.
+fn await_healed(broker: &Broker, connection: &mut Connection, taken: &mut Taken) {
+    let end = Instant::now() + DEADLINE;
+    while let Err(code) = produce(connection, "kept", &numbered(taken.kept, RECORD_BYTES)) {
+        assert_eq!(code, KAFKA_STORAGE_ERROR);
+        assert!(Instant::now() < end, "room heals it\n{}", broker.process().last_lines());
+    }
+    taken.kept += 1;
+    broker.await_readiness(|answer| answer.starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn a_full_disk_refuses_produces_serves_reads_and_is_healed_by_retention_and_by_deleting() {
+    let volume = Volume::make(128 << 20);
+    let options = options(&[("log.retention.check.interval.ms", "500")]);
+    let broker = Broker::start_on(volume.directory(), Target::Iolite, &options);
+    for topic in ["kept", "filler"] {
+        wire::create_topic(broker.kafka(), topic, 1, &[("retention.ms", "-1"), ("segment.bytes", "8388608")]);
+    }
+    let mut connection = Connection::open(broker.kafka());
+    let mut taken = Taken::default();
+    fill(&broker, &mut connection, &mut taken);
+    check_kept(&mut connection, "kept", taken.kept);
+
+    // Neither a crash nor a start on the full disk loses anything.
+    let broker = Broker::start_on(broker.kill(), Target::Iolite, &options);
+    let mut connection = Connection::open(broker.kafka());
+    check_kept(&mut connection, "kept", taken.kept);
+    check_kept(&mut connection, "filler", taken.filler);
+
+    alter_topic(&mut connection, "filler", "retention.bytes", "8388608");
+    await_healed(&broker, &mut connection, &mut taken);
+    fill(&broker, &mut connection, &mut taken);
+
+    let filler = DeleteTopicState::default().with_name(Some(topic_name("filler")));
+    let delete = DeleteTopicsRequest::default().with_topics(vec![filler]).with_timeout_ms(30_000);
+    assert_eq!(connection.call(6, &delete).responses[0].error_code, 0);
+    await_healed(&broker, &mut connection, &mut taken);
+    check_kept(&mut connection, "kept", taken.kept);
+}
+
+/// The device does not fail, it only doesn't answer: no reply before it does, and nothing is lost.
+#[test]
+fn a_disk_that_stands_still_is_told_of_and_replies_wait_for_it() {
+    const STALL: Duration = Duration::from_millis(1_500);
+    let volume = Volume::make(512 << 20);
+    let options = options(&[("disk.slow.ms", "300")]);
+    let broker = Broker::start_on(volume.directory(), Target::Iolite, &options);
+    wire::create_topic(broker.kafka(), "kept", 1, &[("retention.ms", "-1")]);
+    let mut connection = Connection::open(broker.kafka());
+    for (number, offset) in (0..3).zip(0..) {
+        assert_eq!(produce(&mut connection, "kept", &numbered(number, RECORD_BYTES)), Ok(offset));
+    }
+    broker.await_readiness(|answer| answer.starts_with("HTTP/1.1 200"));
+    let frozen = volume.freeze();
+    let began = Instant::now();
+    for (number, correlation) in (3..6).zip(3..) {
+        send_produce(&mut connection, correlation, "kept", &numbered(number, RECORD_BYTES))
+            .expect("it reads");
+    }
+    broker.await_readiness(|answer| answer.starts_with("HTTP/1.1 503") && answer.contains("slow disk"));
+    // It stays so, and what is in memory is read meanwhile.
+    let mut reader = Connection::open(broker.kafka());
+    check_kept(&mut reader, "kept", 3);
+    broker.await_readiness(|answer| answer.contains("slow disk") && began.elapsed() > STALL);
+    assert!(!connection.has_something_to_read(), "nothing is acknowledged while nothing can be written");
+    drop(frozen);
+    for correlation in 3..6 {
+        assert_eq!(receive_produced(&mut connection, correlation), Ok(Ok(i64::from(correlation))));
+    }
+    broker.await_readiness(|answer| answer.starts_with("HTTP/1.1 200"));
+    let broker = Broker::start_on(broker.kill(), Target::Iolite, &options);
+    check_kept(&mut Connection::open(broker.kafka()), "kept", 6);
+}
+
+/// A stop waits for the disk; whoever doesn't want to wait says so again, and loses nothing by it.
+#[test]
+fn a_second_signal_ends_a_stop_that_waits() {
+    const RECORDS: usize = 3;
+    let volume = Volume::make(512 << 20);
+    let options = options(&[]);
+    let broker = Broker::start_on(volume.directory(), Target::Iolite, &options);
+    wire::create_topic(broker.kafka(), "kept", 1, &[("retention.ms", "-1")]);
+    let mut connection = Connection::open(broker.kafka());
+    for number in 0..RECORDS {
+        produce(&mut connection, "kept", &numbered(number, RECORD_BYTES)).expect("acknowledged");
+    }
+    let frozen = volume.freeze();
+    broker.process().signal(Signal::SIGTERM);
+    broker.process().wait_for_line(DEADLINE, "that it stops", |line| line.contains("stopping").then_some(()));
+    broker.process().signal(Signal::SIGINT);
+    // What was handed to the device can't be taken back: the kernel waits for it.
+    drop(frozen);
+    let (status, directory) = broker.await_end();
+    assert_eq!(status.signal(), Some(libc::SIGINT), "{status}");
+    let broker = Broker::start_on(directory, Target::Iolite, &options);
+    check_kept(&mut Connection::open(broker.kafka()), "kept", RECORDS);
+}
