@@ -120,3 +120,15 @@ pub const TRANSACTION_TIMERS_PER_STEP_MAX: usize = 1_000;
 
 /// After how long a marker that was not written, or a record that was not appended, is tried again.
 pub const TRANSACTION_RETRY_MS: i64 = 100;
+
+/// Memory of a partition that a member of a consumer group owns, among the member's and among the owners. An estimate.
+pub const GROUP_OWNED_PARTITION_BYTES: usize = 128;
+
+/// Bytes of a regular expression that topics are subscribed to by.
+pub const GROUP_EXPRESSION_BYTES_MAX: usize = 4_096;
+
+/// Memory of such an expression while it is in use: what counts against expressions like `(((a{9}){9}){9}){9}`.
+pub const GROUP_EXPRESSION_COMPILED_BYTES_MAX: usize = 1 << 20;
+
+/// How often the expressions of a group are looked up again at most, while topics come and go.
+pub const GROUP_EXPRESSION_REFRESH_MS_MIN: i64 = 10_000;

@@ -1,22 +1,22 @@
 //! Offsets: committed, fetched and deleted by request, and expired.
 
 use super::classic::RetentionBase;
-use super::coordinator::{Coordinator, check_group_id};
+use super::coordinator::Coordinator;
+use super::membership::check_group_id;
 use super::offsets::{Committed, Place};
 use super::reply::{Effects, FetchedPartition, FetchedTopic, Reply};
 use super::request::{
     Commit, CommitPartition, CommitTopic, DeleteOffsets, FetchOffsets, Ticket, TopicPartitions,
     TransactionalCommit,
 };
-use super::{GroupError, Name, Record};
+use super::{GroupError, Name};
 use crate::limits::{GROUP_EXPIRED_OFFSETS_PER_TURN_MAX, GROUP_EXPIRY_TURN_DELAY_MS, GROUP_TEXT_BYTES_MAX};
-use protocol::coordinator::Key;
 use protocol::types::{PartitionIndex, ProducerId, Timestamp};
 
 impl Coordinator {
     pub(super) fn commit(&mut self, now: Timestamp, effects: &mut Effects, ticket: Ticket, commit: &Commit) {
         let outcome = self.check_commit(&commit.group, commit.generation, |entry| {
-            entry.group.check_commit(&commit.member, commit.generation, false)
+            entry.group.check_commit(&self.image, &commit.member, commit.generation, false, &commit.topics)
         });
         let outcome = outcome.map(|()| {
             self.make_group(Some(now), &commit.group);
@@ -39,7 +39,7 @@ impl Coordinator {
     ) {
         let outcome = check_group_id(&commit.group).and_then(|()| {
             self.check_commit(&commit.group, commit.generation, |entry| {
-                entry.group.check_commit(&commit.member, commit.generation, true)
+                entry.group.check_commit(&self.image, &commit.member, commit.generation, true, &commit.topics)
             })
         });
         let outcome = outcome.map(|()| {
@@ -170,6 +170,11 @@ impl Coordinator {
 
     pub(super) fn fetch_offsets(&self, effects: &mut Effects, ticket: Ticket, fetch: &FetchOffsets) {
         let entry = self.groups.get(&fetch.group);
+        let checked = entry.map_or(Ok(()), |entry| entry.group.check_fetch(fetch.member.as_ref()));
+        if let Err(error) = checked {
+            effects.answer(ticket, Reply::FetchOffsets(Err(error)));
+            return;
+        }
         let topics = match (entry, &fetch.topics) {
             (Some(entry), Some(asked)) => entry.offsets.fetch(asked, fetch.require_stable),
             (Some(entry), None) => entry.offsets.fetch_all(fetch.require_stable),
@@ -232,8 +237,8 @@ impl Coordinator {
         for (topic, partition) in entry.offsets.places() {
             self.forget_offset(effects, group, &topic, partition);
         }
-        let key = Key::ClassicGroup { group }.encode().expect("the group's id was checked");
-        effects.records.push(Record { key, value: None });
+        let tombstones = self.groups[group].group.tombstones(group);
+        effects.records.extend(tombstones);
         self.drop_group(now, effects, group, &GroupError::UnknownMember);
         Ok(())
     }
@@ -269,8 +274,7 @@ impl Coordinator {
                 self.forget_offset(effects, &group, &topic, partition);
             }
             let entry = &self.groups[&group];
-            let is_over = entry.offsets.is_empty() && entry.group.is_empty();
-            if is_over && !entry.group.has_expected_members() {
+            if entry.offsets.is_empty() && entry.group.is_deserted() {
                 self.delete_group(now, effects, &group).expect("an empty group can be deleted");
             }
         }

@@ -1,21 +1,25 @@
 //! The coordinator: which groups there are, who deals with which request, and when somebody has to be woken.
 
 use super::classic::ClassicGroup;
+use super::kind::Group;
 use super::offsets::{Committed, Offsets, Place};
-use super::reply::{Effects, JoinRefused, Reply};
-use super::request::{GroupFilter, Join, Request, Ticket};
+use super::reply::{Effects, Reply};
+use super::request::{GroupFilter, Request, Ticket};
 use super::settings::GroupSettings;
 use super::timers::{Timer, Timers};
 use super::turn::Turn;
 use super::{GroupError, ListedGroup, Name};
-use crate::limits::{GROUP_BYTES, GROUP_TEXT_BYTES_MAX};
+use crate::limits::GROUP_BYTES;
+use crate::metadata::Image;
 use protocol::types::{ProducerId, Timestamp};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The groups of one partition of `__consumer_offsets`. The module's head says how it is driven.
 #[derive(Debug)]
 pub struct Coordinator {
     pub(super) settings: GroupSettings,
+    pub(super) image: Arc<Image>,
     pub(super) groups: BTreeMap<Name, Entry>,
     pub(super) timers: Timers,
     /// Offsets that count when their transaction commits.
@@ -29,12 +33,12 @@ pub struct Coordinator {
 /// A group with its offsets.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) group: ClassicGroup,
+    pub(super) group: Group,
     pub(super) offsets: Offsets,
 }
 
 impl Entry {
-    pub(super) fn new(group: ClassicGroup) -> Self {
+    pub(super) fn new(group: Group) -> Self {
         Self { group, offsets: Offsets::default() }
     }
 
@@ -49,6 +53,7 @@ impl Coordinator {
     pub fn new(settings: GroupSettings) -> Self {
         Self {
             settings,
+            image: Arc::default(),
             groups: BTreeMap::new(),
             timers: Timers::default(),
             pending: BTreeMap::new(),
@@ -81,6 +86,11 @@ impl Coordinator {
         self.settings = settings;
     }
 
+    /// The metadata has changed. Consumer groups notice at their members' next heartbeats.
+    pub fn update_image(&mut self, image: Arc<Image>) {
+        self.image = image;
+    }
+
     /// The replay is over: members have from now on to be heard of, and requests may come.
     pub fn start(&mut self, now: Timestamp) -> Effects {
         assert!(!self.has_started, "a coordinator starts once");
@@ -101,42 +111,28 @@ impl Coordinator {
         let cx = &mut effects;
         match request {
             Request::Join(join) => self.join(now, cx, ticket, &join),
-            Request::Sync(sync) => match check_group_id(&sync.group) {
-                Ok(()) if self.groups.contains_key(&sync.group) => {
-                    self.with_group(now, cx, &sync.group, |entry, turn| {
-                        entry.group.sync(turn, ticket, &sync)
-                    });
-                }
-                outcome => {
-                    let error = outcome.err().unwrap_or(GroupError::UnknownMember);
-                    cx.answer(ticket, Reply::Sync(Err(error)));
-                }
-            },
-            Request::Heartbeat(beat) => {
-                let outcome = check_group_id(&beat.group).and_then(|()| {
-                    self.with_group(now, cx, &beat.group, |entry, turn| entry.group.heartbeat(turn, &beat))
-                        .unwrap_or(Err(GroupError::UnknownMember))
-                });
-                cx.answer(ticket, Reply::Heartbeat(outcome));
-            }
-            Request::Leave(leave) => {
-                let outcome = check_group_id(&leave.group).map(|()| {
-                    self.with_group(now, cx, &leave.group, |entry, turn| {
-                        entry.group.leave(turn, &leave.members)
-                    })
-                    .unwrap_or_else(|| vec![Err(GroupError::UnknownMember); leave.members.len()])
-                });
-                cx.answer_committed(ticket, Reply::Leave(outcome));
-            }
+            Request::Sync(sync) => self.sync(now, cx, ticket, &sync),
+            Request::Heartbeat(beat) => self.heartbeat(now, cx, ticket, &beat),
+            Request::Leave(leave) => self.leave(now, cx, ticket, &leave),
+            Request::ConsumerHeartbeat(beat) => self.consumer_heartbeat(now, cx, ticket, &beat),
             Request::Commit(commit) => self.commit(now, cx, ticket, &commit),
             Request::CommitInTransaction(commit) => self.commit_in_transaction(now, cx, ticket, &commit),
             Request::FetchOffsets(fetch) => self.fetch_offsets(cx, ticket, &fetch),
             Request::DeleteOffsets(delete) => self.delete_offsets(cx, ticket, &delete),
             Request::List(filter) => cx.answer_committed(ticket, Reply::List(self.list(&filter))),
             Request::Describe { group } => {
-                let entry = self.groups.get(&group).ok_or(GroupError::GroupNotFound);
-                let described = entry.map(|entry| Box::new(entry.group.describe()));
+                let described = match self.groups.get(&group).map(|entry| &entry.group) {
+                    Some(Group::Classic(group)) => Ok(Box::new(group.describe())),
+                    Some(Group::Consumer(_)) | None => Err(GroupError::GroupNotFound),
+                };
                 cx.answer_committed(ticket, Reply::Describe(described));
+            }
+            Request::DescribeConsumers { group } => {
+                let described = match self.groups.get(&group).map(|entry| &entry.group) {
+                    Some(Group::Consumer(group)) => Ok(Box::new(group.describe(&self.settings, &self.image))),
+                    Some(Group::Classic(_)) | None => Err(GroupError::GroupNotFound),
+                };
+                cx.answer_committed(ticket, Reply::DescribeConsumers(described));
             }
             Request::Delete { group } => {
                 let outcome = self.delete_group(now, cx, &group);
@@ -159,6 +155,11 @@ impl Coordinator {
                 Timer::Session { group, member } => {
                     self.with_group(now, cx, &group, |entry, turn| {
                         entry.group.on_session_timer(turn, &member)
+                    });
+                }
+                Timer::Revocation { group, member } => {
+                    self.with_group(now, cx, &group, |entry, turn| {
+                        entry.group.on_revocation_timer(turn, &member);
                     });
                 }
                 Timer::Join { group } => {
@@ -196,7 +197,8 @@ impl Coordinator {
         deal: impl FnOnce(&mut Entry, &mut Turn<'_>) -> R,
     ) -> Option<R> {
         let entry = self.groups.get_mut(id)?;
-        let mut turn = Turn { now, settings: &self.settings, timers: &mut self.timers, effects };
+        let mut turn =
+            Turn { now, settings: &self.settings, image: &self.image, timers: &mut self.timers, effects };
         self.memory_bytes -= entry.memory_bytes();
         let result = deal(entry, &mut turn);
         self.memory_bytes += entry.memory_bytes();
@@ -206,7 +208,7 @@ impl Coordinator {
     /// The group, which is made if there is none.
     pub(super) fn make_group(&mut self, now: Option<Timestamp>, id: &Name) {
         if !self.groups.contains_key(id) {
-            self.put_group(id, Entry::new(ClassicGroup::new(now, id.clone())));
+            self.put_group(id, Entry::new(Group::Classic(ClassicGroup::new(now, id.clone()))));
         }
     }
 
@@ -225,6 +227,16 @@ impl Coordinator {
         }
     }
 
+    /// Takes a group out that is about to be another, and leaves its offsets; who was expected is so no longer.
+    pub(super) fn take_group(&mut self, now: Timestamp, effects: &mut Effects, id: &str) -> Option<Offsets> {
+        self.with_group(now, effects, id, |entry, turn| {
+            entry.group.dissolve(turn, &GroupError::RebalanceInProgress);
+        });
+        let entry = self.groups.remove(id)?;
+        self.memory_bytes -= entry.memory_bytes();
+        Some(entry.offsets)
+    }
+
     pub(super) fn is_out_of_memory(&self) -> bool {
         self.memory_bytes >= self.settings.memory_bytes_max
     }
@@ -234,50 +246,6 @@ impl Coordinator {
         self.timers.arm(at, Timer::Retention);
     }
 
-    fn join(&mut self, now: Timestamp, effects: &mut Effects, ticket: Ticket, join: &Join) {
-        if let Err(error) = self.check_join(join) {
-            let refused = JoinRefused { member_id: join.member_id.clone(), error };
-            effects.answer(ticket, Reply::Join(Err(refused)));
-            return;
-        }
-        let is_new_group = !self.groups.contains_key(&join.group);
-        self.make_group(Some(now), &join.group);
-        self.with_group(now, effects, &join.group, |entry, turn| {
-            if is_new_group {
-                entry.group.append_record(turn);
-            }
-            entry.group.join(turn, ticket, join);
-        });
-    }
-
-    /// Whether a join can be right at all, before a group is made for it.
-    fn check_join(&self, join: &Join) -> Result<(), GroupError> {
-        check_group_id(&join.group)?;
-        let timeouts = self.settings.session_timeout_ms_min..=self.settings.session_timeout_ms_max;
-        if !timeouts.contains(&join.session_timeout_ms) {
-            return Err(GroupError::InvalidSessionTimeout);
-        }
-        let instance_id = join.instance_id.as_deref().unwrap_or("-");
-        let texts = [&*join.member_id, instance_id, &join.client_id, &join.client_host, &join.protocol_type];
-        let names = join.protocols.iter().map(|protocol| &*protocol.name);
-        if texts.into_iter().chain(names).any(|text| text.len() > GROUP_TEXT_BYTES_MAX) {
-            return Err(GroupError::InvalidRequest("a name is longer than 32767 bytes"));
-        }
-        if instance_id.is_empty() {
-            return Err(GroupError::InvalidRequest("a static member's name is not empty"));
-        }
-        if !self.groups.contains_key(&join.group) {
-            if !join.member_id.is_empty() {
-                return Err(GroupError::UnknownMember);
-            }
-            if join.protocol_type.is_empty() || join.protocols.is_empty() {
-                return Err(GroupError::InconsistentProtocol);
-            }
-        }
-        let is_known = !join.member_id.is_empty();
-        if !is_known && self.is_out_of_memory() { Err(GroupError::OutOfMemory) } else { Ok(()) }
-    }
-
     fn list(&self, filter: &GroupFilter) -> Vec<ListedGroup> {
         let passes = |wanted: &[Name], is: &str| {
             wanted.is_empty() || wanted.iter().any(|name| name.trim().eq_ignore_ascii_case(is))
@@ -285,10 +253,4 @@ impl Coordinator {
         let all = self.groups.values().map(|entry| entry.group.list());
         all.filter(|group| passes(&filter.states, group.state) && passes(&filter.types, group.kind)).collect()
     }
-}
-
-/// Whether a group may be called so.
-pub(super) fn check_group_id(group: &str) -> Result<(), GroupError> {
-    let is_valid = !group.is_empty() && group.len() <= GROUP_TEXT_BYTES_MAX;
-    if is_valid { Ok(()) } else { Err(GroupError::InvalidGroupId) }
 }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// Why a request is refused. Nothing has changed then.
+/// Why a request is refused. Nothing has changed then, but for [`GroupError::RecordTooLarge`]: what members said counts.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum GroupError {
     /// The group's id is empty where it must not be, or longer than a record can say.
@@ -38,6 +38,21 @@ pub enum GroupError {
     /// There is no such group.
     #[error("there is no such group")]
     GroupNotFound,
+    /// The member's epoch is not the one that it was told: it is to give everything up and join again.
+    #[error("the member's epoch is not the one that it was told")]
+    FencedMemberEpoch,
+    /// The member's epoch is not its newest one.
+    #[error("the member's epoch is not its newest")]
+    StaleMemberEpoch,
+    /// Another process is the static member, and has not said that it is away.
+    #[error("the static member's name is in use")]
+    UnreleasedInstance,
+    /// There is no such assignor.
+    #[error("the assignor is not offered")]
+    UnsupportedAssignor,
+    /// The regular expression is none, or too costly.
+    #[error("the regular expression is not valid")]
+    InvalidRegularExpression,
     /// The group still has members.
     #[error("the group has members")]
     NonEmptyGroup,

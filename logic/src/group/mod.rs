@@ -9,6 +9,7 @@
 //! | call | when | then |
 //! | --- | --- | --- |
 //! | [`Coordinator::new`] | the shard becomes the partition's leader | read the partition from its start to its end: |
+//! | [`Coordinator::update_image`] | before `start`, and whenever topics have changed | |
 //! | [`Coordinator::replay`] | for each record of it that is no control record, in order | a refusal is logged and passed over |
 //! | [`Coordinator::end_transaction`] | for each transaction marker, while replaying and later | |
 //! | [`Coordinator::start`] | once, at the end of the log; only then requests | as after each call |
@@ -34,15 +35,26 @@
 //!
 //! Times never go backwards between calls. Bytes in requests must not be slices of a connection's frames, for they are
 //! kept. Which Kafka error an error is, and which versions know it, is the caller's: a commit that is refused with
-//! [`GroupError::GroupNotFound`] is ILLEGAL_GENERATION before version 9, and a description refused so is a group in
-//! state Dead before version 6.
+//! [`GroupError::GroupNotFound`] is ILLEGAL_GENERATION before version 9, one refused with
+//! [`GroupError::StaleMemberEpoch`] is UNSUPPORTED_VERSION then (a transactional one ILLEGAL_GENERATION), and a
+//! description refused so is a group in state Dead before version 6.
 //!
-//! It must not know: logs, connections, Kafka's error codes, which topics exist.
+//! # Groups of two kinds
+//!
+//! Members of a classic group assign among themselves; a consumer group (KIP-848) is assigned here. A group without
+//! members becomes one of the other kind when somebody joins it so, and keeps its offsets. A group with members stays
+//! what it is: heartbeats of consumer groups find no group there, joins of classic ones an inconsistent protocol, as
+//! with Kafka's `group.consumer.migration.policy=disabled`.
+//!
+//! It must not know: logs, connections, Kafka's error codes.
 
 mod classic;
 mod commits;
+mod consumer;
 mod coordinator;
 mod error;
+mod kind;
+mod membership;
 mod offsets;
 mod partition;
 mod replay;
@@ -55,17 +67,20 @@ mod turn;
 #[cfg(test)]
 mod tests;
 
+pub use consumer::Assignor;
 pub use coordinator::Coordinator;
 pub use error::GroupError;
 pub use partition::partition_of_group;
 pub use replay::ReplayError;
 pub use reply::{
-    Answer, DescribedGroup, DescribedMember, Effects, FetchedPartition, FetchedTopic, JoinRefused, Joined,
-    JoinedMember, ListedGroup, Record, Reply, Synced, When,
+    Answer, ConsumerBeat, DescribedConsumer, DescribedConsumerGroup, DescribedGroup, DescribedMember,
+    DescribedTopic, Effects, FetchedPartition, FetchedTopic, JoinRefused, Joined, JoinedMember, ListedGroup,
+    OwnedTopic, Record, Reply, Synced, When,
 };
 pub use request::{
-    Commit, CommitPartition, CommitTopic, DeleteOffsets, FetchOffsets, GroupFilter, Heartbeat, Join, Leave,
-    MemberName, Protocol, Request, Sync, Ticket, TopicPartitions, TransactionalCommit,
+    Commit, CommitPartition, CommitTopic, ConsumerHeartbeat, DeleteOffsets, FetchOffsets, GroupFilter,
+    Heartbeat, Join, Leave, MemberName, Protocol, Request, Sync, Ticket, TopicPartitions,
+    TransactionalCommit,
 };
 pub use settings::GroupSettings;
 

@@ -2,7 +2,9 @@
 
 use super::Name;
 use super::classic::ClassicGroup;
+use super::consumer::{Change, ConsumerGroup};
 use super::coordinator::{Coordinator, Entry};
+use super::kind::Group;
 use super::offsets::{Committed, Place};
 use protocol::coordinator::{GroupMetadataValue, Key, OffsetCommitValue, RecordError, Value};
 use protocol::types::ProducerId;
@@ -44,13 +46,12 @@ impl Coordinator {
                 }
             }
             Key::ClassicGroup { group } => self.replay_group(&group.into(), value)?,
-            Key::ConsumerGroup { .. }
-            | Key::ConsumerMember { .. }
-            | Key::ConsumerTarget { .. }
-            | Key::ConsumerTargetMember { .. }
-            | Key::ConsumerCurrentMember { .. }
-            | Key::ConsumerRegularExpression { .. }
-            | Key::Unknown(_) => {}
+            Key::Unknown(_) => {}
+            key => {
+                let change = Change::of_record(&key, value)?;
+                let (group, change) = change.expect("every other key is a consumer group's");
+                self.replay_change(&group.into(), change);
+            }
         }
         Ok(())
     }
@@ -63,15 +64,40 @@ impl Coordinator {
             None => ClassicGroup::new(None, id.clone()),
         };
         // Only a compacted log has offsets that outlive their group: they are nobody's then.
-        let offsets = self.take_group(id).map(|entry| entry.offsets).unwrap_or_default();
+        let offsets = self.take_replayed(id).map(|entry| entry.offsets).unwrap_or_default();
         if is_gone && offsets.is_empty() {
             return Ok(());
         }
-        self.put_group(id, Entry { group, offsets });
+        self.put_group(id, Entry { group: Group::Classic(group), offsets });
         Ok(())
     }
 
-    fn take_group(&mut self, id: &Name) -> Option<Entry> {
+    fn replay_change(&mut self, id: &Name, change: Change) {
+        let is_consumer = matches!(self.groups.get(id), Some(Entry { group: Group::Consumer(_), .. }));
+        if change.is_removal() && !is_consumer {
+            return;
+        }
+        let mut entry = match self.take_replayed(id) {
+            Some(entry) if is_consumer => entry,
+            // A group changes its kind while it has no members, or its members are told of anew.
+            before => Entry {
+                group: Group::Consumer(ConsumerGroup::new(id.clone())),
+                offsets: before.map(|entry| entry.offsets).unwrap_or_default(),
+            },
+        };
+        if change == Change::Epoch(None) {
+            if entry.offsets.is_empty() {
+                return;
+            }
+            entry.group = Group::Classic(ClassicGroup::new(None, id.clone()));
+        } else if let Group::Consumer(group) = &mut entry.group {
+            group.apply(change);
+        }
+        self.put_group(id, entry);
+    }
+
+    /// Takes a group out: nobody waits for it and no timer is armed while the log is read.
+    fn take_replayed(&mut self, id: &Name) -> Option<Entry> {
         let entry = self.groups.remove(id)?;
         self.memory_bytes -= entry.memory_bytes();
         Some(entry)

@@ -70,6 +70,8 @@ pub enum Reply {
     /// To a leave: for each member in the order of the request, whether it has left. Versions before 3 name one
     /// member, whose outcome is the whole's.
     Leave(Result<Vec<Result<(), GroupError>>, GroupError>),
+    /// To a heartbeat of a consumer group.
+    ConsumerHeartbeat(Result<Box<ConsumerBeat>, GroupError>),
     /// To both commits: for each partition in the order of the request.
     Commit(Result<Vec<Vec<Result<(), GroupError>>>, GroupError>),
     /// To a fetch of offsets.
@@ -80,6 +82,8 @@ pub enum Reply {
     List(Vec<ListedGroup>),
     /// To a description.
     Describe(Result<Box<DescribedGroup>, GroupError>),
+    /// To a description of a consumer group.
+    DescribeConsumers(Result<Box<DescribedConsumerGroup>, GroupError>),
     /// To a deletion.
     Delete(Result<(), GroupError>),
     /// To what has no answer of its own.
@@ -203,4 +207,77 @@ pub struct DescribedMember {
     pub metadata: Bytes,
     /// Its assignment.
     pub assignment: Bytes,
+}
+
+/// What a member of a consumer group is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerBeat {
+    /// The member's id.
+    pub member_id: Name,
+    /// Its epoch.
+    pub member_epoch: i32,
+    /// How often to send a heartbeat; 0 to one that leaves.
+    pub heartbeat_interval_ms: i32,
+    /// What it is to own; none for no change.
+    pub assignment: Option<Vec<OwnedTopic>>,
+}
+
+/// Partitions of one topic that a member is to own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedTopic {
+    /// The topic.
+    pub topic_id: TopicId,
+    /// The partitions.
+    pub partitions: Vec<PartitionIndex>,
+}
+
+/// A consumer group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedConsumerGroup {
+    /// Its state, in Kafka's words.
+    pub state: &'static str,
+    /// Its epoch.
+    pub epoch: i32,
+    /// The epoch of the target assignment.
+    pub target_epoch: i32,
+    /// The assignor.
+    pub assignor: &'static str,
+    /// The members.
+    pub members: Vec<DescribedConsumer>,
+}
+
+/// A member of a consumer group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedConsumer {
+    /// The member's id.
+    pub member_id: Name,
+    /// The static member's own name.
+    pub instance_id: Option<Name>,
+    /// Its rack.
+    pub rack_id: Option<Name>,
+    /// Its epoch.
+    pub epoch: i32,
+    /// The client's id.
+    pub client_id: Name,
+    /// The client's address.
+    pub client_host: Name,
+    /// The topics subscribed to.
+    pub topics: Vec<Name>,
+    /// The pattern subscribed to.
+    pub expression: Option<Name>,
+    /// What it owns.
+    pub assignment: Vec<DescribedTopic>,
+    /// What it is to own in the end.
+    pub target: Vec<DescribedTopic>,
+}
+
+/// Partitions of one topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedTopic {
+    /// The topic.
+    pub topic_id: TopicId,
+    /// Its name.
+    pub topic: Name,
+    /// The partitions.
+    pub partitions: Vec<PartitionIndex>,
 }

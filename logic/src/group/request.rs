@@ -3,6 +3,7 @@
 use super::Name;
 use bytes::Bytes;
 use protocol::types::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicId};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Names a request among those that are not answered yet. The caller's choice, never used twice at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +20,8 @@ pub enum Request {
     Heartbeat(Heartbeat),
     /// LeaveGroup.
     Leave(Leave),
+    /// ConsumerGroupHeartbeat.
+    ConsumerHeartbeat(Box<ConsumerHeartbeat>),
     /// OffsetCommit.
     Commit(Commit),
     /// TxnOffsetCommit.
@@ -31,6 +34,11 @@ pub enum Request {
     List(GroupFilter),
     /// DescribeGroups, of one group.
     Describe {
+        /// The group.
+        group: Name,
+    },
+    /// ConsumerGroupDescribe, of one group.
+    DescribeConsumers {
         /// The group.
         group: Name,
     },
@@ -128,6 +136,39 @@ pub struct Leave {
     pub group: Name,
     /// The members; one with an empty id is removed by its own name.
     pub members: Vec<MemberName>,
+}
+
+/// What a member of a consumer group (KIP-848) wants and has.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ConsumerHeartbeat {
+    /// The group.
+    pub group: Name,
+    /// The member.
+    pub member_id: Name,
+    /// Its epoch: 0 to join, -1 to leave, -2 to be back soon.
+    pub member_epoch: i32,
+    /// Whether the client chooses the member's id (version 1 on).
+    pub requires_member_id: bool,
+    /// The static member's own name.
+    pub instance_id: Option<Name>,
+    /// The member's rack; none for no change.
+    pub rack_id: Option<Name>,
+    /// The client's id, from the request's header.
+    pub client_id: Name,
+    /// The client's address as people read it.
+    pub client_host: Name,
+    /// Randomness for the id of a member that has none.
+    pub fresh_id: u128,
+    /// How long the member may take to give partitions back; none (-1 on the wire) for no change.
+    pub rebalance_timeout_ms: Option<i32>,
+    /// The topics subscribed to; none for no change.
+    pub topics: Option<Vec<Name>>,
+    /// The pattern subscribed to; none for no change, empty for no pattern.
+    pub expression: Option<Name>,
+    /// The assignor that the member wants; none for no change.
+    pub assignor: Option<Name>,
+    /// What the member owns; none for no change.
+    pub owned: Option<BTreeMap<TopicId, BTreeSet<PartitionIndex>>>,
 }
 
 /// Offsets to commit.

@@ -1,5 +1,7 @@
 //! What the operator decides about groups.
 
+use super::Assignor;
+
 /// Settings of a coordinator, by Kafka's names where it has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSettings {
@@ -11,6 +13,14 @@ pub struct GroupSettings {
     pub initial_rebalance_delay_ms: i32,
     /// `group.max.size`.
     pub members_max: usize,
+    /// `group.consumer.session.timeout.ms`.
+    pub consumer_session_timeout_ms: i32,
+    /// `group.consumer.heartbeat.interval.ms`.
+    pub consumer_heartbeat_interval_ms: i32,
+    /// `group.consumer.assignors`: the first one is used where members ask for none. Never empty.
+    pub consumer_assignors: Vec<Assignor>,
+    /// `group.consumer.max.size`.
+    pub consumer_members_max: usize,
     /// `offset.metadata.max.bytes`.
     pub offset_metadata_bytes_max: usize,
     /// `offsets.retention.minutes`, in milliseconds.
@@ -31,6 +41,10 @@ impl Default for GroupSettings {
             session_timeout_ms_max: 1_800_000,
             initial_rebalance_delay_ms: 3_000,
             members_max: i32::MAX.unsigned_abs() as usize,
+            consumer_session_timeout_ms: 45_000,
+            consumer_heartbeat_interval_ms: 5_000,
+            consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
+            consumer_members_max: i32::MAX.unsigned_abs() as usize,
             offset_metadata_bytes_max: 4_096,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
             offsets_retention_check_interval_ms: 600_000,

@@ -13,6 +13,8 @@ pub(super) enum Timer {
     Join { group: Name },
     /// A group has waited long enough for its members to sync.
     Sync { group: Name },
+    /// A member has had long enough to give partitions back.
+    Revocation { group: Name, member: Name },
     /// It is time to look for expired offsets.
     Retention,
 }

@@ -4,12 +4,14 @@ use super::reply::{Effects, Record, Reply};
 use super::request::Ticket;
 use super::settings::GroupSettings;
 use super::timers::Timers;
+use crate::metadata::Image;
 use protocol::types::Timestamp;
 
 /// What a group needs besides itself to deal with an input.
 pub(super) struct Turn<'a> {
     pub(super) now: Timestamp,
     pub(super) settings: &'a GroupSettings,
+    pub(super) image: &'a Image,
     pub(super) timers: &'a mut Timers,
     pub(super) effects: &'a mut Effects,
 }

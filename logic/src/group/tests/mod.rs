@@ -1,4 +1,6 @@
 mod classic;
+mod consumer;
+mod consumer_model;
 mod errors;
 mod model;
 mod offsets;

@@ -12,17 +12,30 @@
 //! | `1 fetch g t/0 t/1`, `1 fetch g all` | fetch; `stable` |
 //! | `1 forget g t/0`, `1 topics-deleted t` | offsets go |
 //! | `1 list`, `1 describe g`, `1 delete g` | `state=`, `type=` |
+//! | `1 member g m 0 topics=t,u` | a heartbeat of a consumer group; `regex=`, `static=`, `assignor=`, `owned=t/0,t/1` or `owned=-` |
+//! | `1 members g` | ConsumerGroupDescribe |
+//! | `topic t 4`, `drop t` | the metadata has topic t with 4 partitions; has it no more |
 //! | `restart` | the log is replayed; whoever waits is told |
 //!
-//! Printed are answers, those that wait for the commit with a `*`, and records. Ids are shortened to client and number.
+//! Printed are answers, those that wait for the commit with a `*`, and records but for those of consumer groups. Ids are
+//! shortened to client and number.
 
 use super::*;
 use crate::group::classic::CONSUMER_PROTOCOL_TYPE;
+use crate::metadata::{
+    Command, Image, Incarnation, Listener, MorePartitions, NewTopic, RegisterBroker, TopicReference,
+    TopicShape,
+};
 use bytes::Bytes;
-use protocol::coordinator::{GroupMetadataValue, Key, OffsetCommitValue, Value, embedded::Subscription};
-use protocol::types::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, TopicId};
-use std::collections::BTreeSet;
+use protocol::coordinator::{
+    GroupMetadataValue, Key, MemberMetadata, OffsetCommitValue, Value, embedded::Subscription,
+};
+use protocol::types::{
+    BrokerId, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, TopicId,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::sync::Arc;
 
 const ID_MIDDLE: &str = "-00000000-0000-4000-8000-";
 
@@ -31,6 +44,7 @@ pub(super) struct Script {
     pub(super) settings: GroupSettings,
     pub(super) coordinator: Coordinator,
     pub(super) log: Vec<Logged>,
+    image: Image,
     fresh: u128,
     waiting: BTreeSet<Ticket>,
 }
@@ -65,7 +79,27 @@ impl Script {
         let mut coordinator = Coordinator::new(settings.clone());
         let effects = coordinator.start(Timestamp(0));
         assert_eq!(effects, Effects::default());
-        Self { now: Timestamp(0), settings, coordinator, log: vec![], fresh: 0, waiting: BTreeSet::new() }
+        let mut run = Self {
+            now: Timestamp(0),
+            settings,
+            coordinator,
+            log: vec![],
+            image: Image::default(),
+            fresh: 0,
+            waiting: BTreeSet::new(),
+        };
+        run.change_image(Command::RegisterBroker(RegisterBroker {
+            cluster_id: "Zm9yIGEgY2x1c3Rlcg".to_owned(),
+            broker: BrokerId(1),
+            incarnation: Incarnation([1; 16]),
+            listeners: vec![Listener {
+                name: "PLAINTEXT".to_owned(),
+                host: "localhost".to_owned(),
+                port: 9092,
+            }],
+            rack: None,
+        }));
+        run
     }
 
     pub(super) fn run(&mut self, line: &str) -> String {
@@ -78,10 +112,19 @@ impl Script {
                 self.coordinator.end_transaction(producer, is_committed);
                 String::new()
             }
+            "topic" => {
+                self.set_topic(words[1], small(words[2]));
+                String::new()
+            }
+            "drop" => {
+                self.change_image(Command::DeleteTopics(vec![TopicReference::Name(words[1].to_owned())]));
+                String::new()
+            }
             "restart" => {
                 let effects = self.coordinator.resign(self.now);
                 let mut text = self.take(effects);
                 self.coordinator = self.replayed();
+                self.coordinator.update_image(Arc::new(self.image.clone()));
                 let effects = self.coordinator.start(self.now);
                 text.push_str(&self.take(effects));
                 text
@@ -128,6 +171,33 @@ impl Script {
         coordinator
     }
 
+    fn set_topic(&mut self, name: &str, partition_count: i32) {
+        let command = if self.image.topic(name).is_some() {
+            let topic = name.to_owned();
+            Command::CreatePartitions(vec![MorePartitions {
+                topic,
+                count: partition_count,
+                assignments: None,
+            }])
+        } else {
+            let shape = TopicShape::Counts { partition_count, replication_factor: 1 };
+            Command::CreateTopics(vec![NewTopic {
+                name: name.to_owned(),
+                id: id_of(name),
+                shape,
+                settings: vec![],
+            }])
+        };
+        self.change_image(command);
+    }
+
+    fn change_image(&mut self, command: Command) {
+        let next = self.image.sequence() + 1;
+        let (response, _) = self.image.apply(next, &command);
+        assert!(!format!("{response:?}").contains("Err"), "{response:?}");
+        self.coordinator.update_image(Arc::new(self.image.clone()));
+    }
+
     pub(super) fn waiting_count(&self) -> usize {
         self.waiting.len()
     }
@@ -136,7 +206,9 @@ impl Script {
         let mut text = String::new();
         let transaction = effects.transaction.map(|(producer, _)| producer);
         for record in effects.records {
-            writeln!(text, "log {}", print_record(&record)).expect("a string takes everything");
+            if let Some(printed) = print_record(&record) {
+                writeln!(text, "log {printed}").expect("a string takes everything");
+            }
             self.log.push(Logged::Record(transaction, record));
         }
         for answer in effects.answers {
@@ -203,6 +275,8 @@ impl Script {
                 let filter = |name| option(words, name).map(Name::from).into_iter().collect();
                 Request::List(GroupFilter { states: filter("state"), types: filter("type") })
             }
+            "member" => consumer_heartbeat(group, words),
+            "members" => Request::DescribeConsumers { group },
             "describe" => Request::Describe { group },
             "delete" => Request::Delete { group },
             "topics-deleted" => {
@@ -240,6 +314,38 @@ impl Script {
             may_skip_assignment: version >= 9,
         }))
     }
+}
+
+fn consumer_heartbeat(group: Name, words: &[&str]) -> Request {
+    let member_epoch = small(words[3]);
+    let joins = member_epoch == 0;
+    let names = |list: &str| list.split(',').filter(|name| *name != "-").map(Name::from).collect();
+    let owned = option(words, "owned").or(joins.then_some("-")).map(|list| {
+        let mut owned: BTreeMap<TopicId, BTreeSet<PartitionIndex>> = BTreeMap::new();
+        for (topic, partition) in list.split(',').filter(|word| *word != "-").map(place) {
+            owned.entry(id_of(topic)).or_default().insert(partition);
+        }
+        owned
+    });
+    Request::ConsumerHeartbeat(Box::new(ConsumerHeartbeat {
+        group,
+        member_id: if words[2] == "-" { Name::default() } else { words[2].into() },
+        member_epoch,
+        requires_member_id: words[2] != "-",
+        instance_id: option(words, "static").map(Name::from),
+        rack_id: option(words, "rack").map(Name::from),
+        client_id: "client".into(),
+        client_host: "/host".into(),
+        fresh_id: 77,
+        rebalance_timeout_ms: option(words, "rebalance")
+            .map(small)
+            .or(joins.then_some(30_000))
+            .filter(|ms| *ms >= 0),
+        topics: option(words, "topics").map(names),
+        expression: option(words, "regex").map(Name::from),
+        assignor: option(words, "assignor").map(Name::from),
+        owned,
+    }))
 }
 
 fn number(word: &str) -> i64 {
@@ -310,8 +416,8 @@ fn commits(words: &[&str]) -> Vec<CommitTopic> {
     asked.collect()
 }
 
-fn print_record(record: &Record) -> String {
-    match (Key::decode(&record.key).expect("a key"), &record.value) {
+fn print_record(record: &Record) -> Option<String> {
+    Some(match (Key::decode(&record.key).expect("a key"), &record.value) {
         (Key::Offset { group, topic, partition }, Some(value)) => {
             let value = OffsetCommitValue::decode(value).expect("an offset");
             format!("{group} {topic}/{partition}={}", value.offset)
@@ -319,18 +425,59 @@ fn print_record(record: &Record) -> String {
         (Key::Offset { group, topic, partition }, None) => format!("{group} {topic}/{partition} gone"),
         (Key::ClassicGroup { group }, Some(value)) => {
             let value = GroupMetadataValue::decode(value).expect("a group");
-            let members = value.members.iter();
-            let members: Vec<String> = members
-                .map(|member| {
-                    format!("{}={}", short(member.member_id), String::from_utf8_lossy(member.assignment))
-                })
-                .collect();
+            let assigned = |member: &MemberMetadata<'_>| {
+                format!("{}={}", short(member.member_id), String::from_utf8_lossy(member.assignment))
+            };
+            let members: Vec<String> = value.members.iter().map(assigned).collect();
             let protocol = value.protocol.unwrap_or("-");
             format!("{group} generation {} {protocol} [{}]", value.generation, members.join(" "))
         }
         (Key::ClassicGroup { group }, None) => format!("{group} gone"),
-        (other, _) => format!("{other:?}"),
+        (Key::ConsumerGroup { group }, None) => format!("{group} of consumers gone"),
+        _ => return None,
+    })
+}
+
+fn print_consumers(group: &DescribedConsumerGroup) -> String {
+    let partitions = |topics: &[DescribedTopic]| {
+        let each = topics.iter().flat_map(|topic| {
+            topic.partitions.iter().map(move |partition| format!("{}/{partition}", topic.topic))
+        });
+        each.collect::<Vec<_>>().join(",")
+    };
+    let mut text =
+        format!("{} epoch {} target {} {}", group.state, group.epoch, group.target_epoch, group.assignor);
+    for member in &group.members {
+        let (assignment, target) = (partitions(&member.assignment), partitions(&member.target));
+        write!(text, " {}@{}:{assignment}", member.member_id, member.epoch)
+            .expect("a string takes everything");
+        if assignment != target {
+            write!(text, "->{target}").expect("a string takes everything");
+        }
     }
+    text
+}
+
+fn print_beat(beat: &ConsumerBeat) -> String {
+    let mut text = format!("{} epoch {}", beat.member_id, beat.member_epoch);
+    if let Some(topics) = &beat.assignment {
+        text.push_str(" owns");
+        for topic in topics {
+            for partition in &topic.partitions {
+                write!(text, " {}/{partition}", name_of(topic.topic_id)).expect("a string takes everything");
+            }
+        }
+    }
+    text
+}
+
+/// Topics have one letter, which their ids are made of.
+fn id_of(topic: &str) -> TopicId {
+    TopicId([topic.as_bytes()[0]; 16])
+}
+
+fn name_of(id: TopicId) -> char {
+    char::from(id.0[0])
 }
 
 fn print_reply(reply: &Reply) -> String {
@@ -397,6 +544,9 @@ fn print_reply(reply: &Reply) -> String {
             let members: Vec<String> = members.collect();
             format!("{} {} {} [{}]", group.state, group.protocol_type, group.protocol, members.join(" "))
         }
+        Reply::ConsumerHeartbeat(Ok(beat)) => print_beat(beat),
+        Reply::DescribeConsumers(Ok(group)) => print_consumers(group),
+        Reply::ConsumerHeartbeat(Err(error)) | Reply::DescribeConsumers(Err(error)) => format!("{error:?}"),
         Reply::Done => "done".into(),
     }
 }
