@@ -8,8 +8,8 @@ use e2e::process::{self, Finished, Process};
 use e2e::{DEADLINE, wire};
 use nix::sys::signal::Signal;
 
-const TOPIC: &str = "shared";
-const PARTITIONS: i32 = 4;
+pub const TOPIC: &str = "shared";
+pub const PARTITIONS: i32 = 4;
 
 fn options(shards: u16) -> Options {
     let configs = vec![("group.initial.rebalance.delay.ms".to_owned(), "0".to_owned())];
@@ -22,7 +22,7 @@ fn start() -> Broker {
     broker
 }
 
-fn produce(broker: &Broker, values: std::ops::Range<u32>) {
+pub fn produce(broker: &Broker, values: std::ops::Range<u32>) {
     let lines: String = values.map(|value| format!("{value}\n")).collect();
     let mut command = Command::new("kcat");
     command.args(["-b", &broker.kafka().to_string(), "-P", "-t", TOPIC]);
@@ -64,7 +64,7 @@ fn a_group_goes_on_where_it_was_after_kill_9_on_another_number_of_shards() {
 }
 
 /// The partitions that a line of a member's output says it was given.
-fn assigned(line: &str) -> Option<BTreeSet<i32>> {
+pub fn assigned(line: &str) -> Option<BTreeSet<i32>> {
     let (_, list) = line.split_once("assigned: ")?;
     let number = |part: &str| part.split_once(']')?.0.parse().ok();
     Some(list.split('[').skip(1).filter_map(number).collect())
@@ -94,7 +94,7 @@ fn members_share_the_partitions_and_take_over_from_one_that_dies() {
     second.signal(Signal::SIGTERM);
 }
 
-fn groups(broker: &Broker, arguments: &[&str]) -> Finished {
+pub fn groups(broker: &Broker, arguments: &[&str]) -> Finished {
     const CLASS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
     let mut command = java(CLASS);
     command.args(["--bootstrap-server", &broker.kafka().to_string()]).args(arguments);
@@ -104,7 +104,7 @@ fn groups(broker: &Broker, arguments: &[&str]) -> Finished {
 }
 
 /// Committed offset and end of each partition that the tool shows.
-fn described(broker: &Broker, group: &str) -> Vec<(i64, i64)> {
+pub fn described(broker: &Broker, group: &str) -> Vec<(i64, i64)> {
     let shown = groups(broker, &["--describe", "--group", group]);
     let number = |word: Option<&str>| word.and_then(|word| word.parse().ok());
     let line = |line: &String| {

@@ -47,6 +47,8 @@ impl Target {
 /// How to start a broker.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Where it listens on loopback; 0 for any free port.
+    pub port: u16,
     /// Shards, where the broker has shards.
     pub shards: u16,
     /// Broker configuration by Kafka's names.
@@ -57,7 +59,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { shards: 2, configs: Vec::new(), arguments: Vec::new() }
+        Self { port: 0, shards: 2, configs: Vec::new(), arguments: Vec::new() }
     }
 }
 
@@ -314,7 +316,7 @@ fn iolite_process(directory: &Path, options: &Options) -> Process {
         command.env_remove(name);
     }
     command.arg("--data-dir").arg(directory.join("data"));
-    command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    command.args(["--listen", &format!("127.0.0.1:{}", options.port), "--admin", "127.0.0.1:0"]);
     command.args(["--shards", &options.shards.to_string()]);
     if !options.configs.is_empty() {
         let file = directory.join("broker.toml");
@@ -382,7 +384,9 @@ fn kafka_process(directory: &Path) -> Process {
     Process::start("kafka", command)
 }
 
-/// A port that was free a moment ago; Kafka can't be told to choose one itself.
-fn free_port() -> u16 {
+/// A port that was free a moment ago: for Kafka, which can't be told to choose one itself, and for a broker that is to
+/// be found again after a restart.
+#[must_use]
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it is bound").port()
 }

@@ -2,7 +2,9 @@
 
 use protocol::api::ApiKey;
 use protocol::error::KafkaError;
-use protocol::messages::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
+use protocol::messages::api_versions::{
+    ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
+};
 
 use super::OFFERED;
 use super::errors::told;
@@ -10,6 +12,13 @@ use super::reply::Reply;
 
 /// The version of the answer to a version that the broker doesn't know (KIP-511).
 const FALLBACK_VERSION: i16 = 0;
+
+/// Consumer groups of KIP-848: the feature, and its level here.
+const GROUP_VERSION: (&str, i16) = ("group.version", 1);
+/// From this version on clients know that a feature's lowest level may be 0 (KIP-1022).
+const LEVEL_0_VERSION_MIN: i16 = 4;
+/// Nothing about features is told.
+const UNKNOWN_EPOCH: i64 = -1;
 
 /// Answers.
 pub fn handle(request: &ApiVersionsRequest<'_>, reply: Reply) {
@@ -21,7 +30,8 @@ pub fn handle(request: &ApiVersionsRequest<'_>, reply: Reply) {
     let valid = reply.version() < 3
         || (named(request.client_software_name) && named(request.client_software_version));
     if valid {
-        reply.send(&response(KafkaError::None, OFFERED));
+        let version = reply.version();
+        reply.send(&with_features(response(KafkaError::None, OFFERED), version));
     } else {
         reply.send(&response(KafkaError::InvalidRequest, &[]));
     }
@@ -46,10 +56,21 @@ fn response(error: KafkaError, offered: &[ApiKey]) -> ApiVersionsResponse<'stati
             .collect(),
         throttle_time_ms: 0,
         supported_features: Vec::new(),
-        finalized_features_epoch: -1,
+        finalized_features_epoch: UNKNOWN_EPOCH,
         finalized_features: Vec::new(),
         zk_migration_ready: false,
     }
+}
+
+/// Adds the features in force, which never change while this broker is the cluster.
+fn with_features(mut response: ApiVersionsResponse<'static>, version: i16) -> ApiVersionsResponse<'static> {
+    let (name, level) = GROUP_VERSION;
+    let lowest = if version >= LEVEL_0_VERSION_MIN { 0 } else { 1 };
+    response.supported_features = vec![SupportedFeatureKey { name, min_version: lowest, max_version: level }];
+    response.finalized_features_epoch = 0;
+    response.finalized_features =
+        vec![FinalizedFeatureKey { name, max_version_level: level, min_version_level: level }];
+    response
 }
 
 #[cfg(test)]
@@ -61,12 +82,16 @@ mod tests {
     fn the_answer_goes_into_every_version() {
         in_every_version!(
             ApiVersionsResponse<'_>,
-            |_version| response(KafkaError::None, OFFERED),
-            |_version, read| {
+            |version| with_features(response(KafkaError::None, OFFERED), version),
+            |version, read| {
                 assert_eq!(read.api_keys.len(), OFFERED.len());
                 assert!(read.api_keys.is_sorted_by_key(|api| api.api_key));
                 let produce = &read.api_keys[0];
                 assert_eq!((produce.api_key, produce.min_version), (ApiKey::Produce.key(), 0));
+                let levels = read.supported_features.first().map(|feature| feature.min_version);
+                let lowest = if version >= LEVEL_0_VERSION_MIN { 0 } else { 1 };
+                assert_eq!(levels, (version >= 3).then_some(lowest));
+                assert_eq!(read.finalized_features.len(), usize::from(version >= 3));
             }
         );
     }

@@ -1,8 +1,9 @@
 //! Asking the coordinator of a consumer group, on whichever shard it is.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
-use logic::group::{GroupError, Reply, Request, partition_of_group};
+use logic::group::{GroupError, Name, Reply, Request, partition_of_group};
 use logic::metadata::{Image, Topic};
 use protocol::error::KafkaError;
 use protocol::types::{PartitionIndex, PartitionKey, TopicId};
@@ -12,6 +13,26 @@ use crate::runtime::join_all;
 use crate::shard::Shard;
 use crate::shard::internal_topics::GROUPS_TOPIC;
 use crate::shard::messages::{Answer, GroupAnswer, Question};
+
+/// Who sends a request.
+pub struct Client<'a> {
+    /// Its id, from the request's header.
+    pub id: Option<&'a str>,
+    /// Where it is.
+    pub peer: SocketAddr,
+}
+
+impl Client<'_> {
+    /// Its id; empty where it has none.
+    pub fn id(&self) -> Name {
+        self.id.unwrap_or_default().into()
+    }
+
+    /// Its address, as Kafka shows it.
+    pub fn host(&self) -> Name {
+        format!("/{}", self.peer.ip()).into()
+    }
+}
 
 /// Asks the coordinator of a group.
 ///

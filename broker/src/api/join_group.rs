@@ -1,6 +1,5 @@
 //! JoinGroup (key 11): become a member of a classic group; answered when the group has gathered.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -11,7 +10,7 @@ use protocol::messages::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse, JoinGroupResponseMember,
 };
 
-use super::coordinate::ask_group;
+use super::coordinate::{Client, ask_group};
 use super::errors::{group_error, told};
 use super::reply::Reply;
 use crate::shard::Shard;
@@ -24,14 +23,6 @@ const MEMBER_ID_VERSION_MIN: i16 = 4;
 const PROTOCOL_OPTIONAL_VERSION_MIN: i16 = 7;
 /// From this version on a leader may be told not to assign.
 const SKIP_ASSIGNMENT_VERSION_MIN: i16 = 9;
-
-/// Who sends the request.
-pub struct Client<'a> {
-    /// Its id, from the request's header.
-    pub id: Option<&'a str>,
-    /// Where it is.
-    pub peer: SocketAddr,
-}
 
 /// Answers.
 pub async fn handle(shard: &Rc<Shard>, client: Client<'_>, request: &JoinGroupRequest<'_>, reply: Reply) {
@@ -56,8 +47,8 @@ fn join(shard: &Shard, client: &Client<'_>, request: &JoinGroupRequest<'_>, vers
         group: request.group_id.into(),
         member_id: request.member_id.into(),
         instance_id: request.group_instance_id.map(Into::into),
-        client_id: client.id.unwrap_or_default().into(),
-        client_host: format!("/{}", client.peer.ip()).into(),
+        client_id: client.id(),
+        client_host: client.host(),
         fresh_id: shard.random_bits(),
         session_timeout_ms: request.session_timeout_ms,
         rebalance_timeout_ms: if version < REBALANCE_TIMEOUT_VERSION_MIN {

@@ -17,12 +17,15 @@ use crate::metrics::{Activity, note};
 use crate::net::connection::{Connection, ServeOutcome, Service};
 use crate::net::replies::Ticket;
 use crate::shard::Shard;
+use coordinate::Client;
 use reply::Reply;
 
 mod alter_configs;
 mod api_versions;
 mod config_changes;
 mod config_codes;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod coordinate;
 mod create_partitions;
 mod create_topics;
@@ -89,6 +92,8 @@ pub const OFFERED: &[ApiKey] = &[
     ApiKey::IncrementalAlterConfigs,
     ApiKey::OffsetDelete,
     ApiKey::DescribeCluster,
+    ApiKey::ConsumerGroupHeartbeat,
+    ApiKey::ConsumerGroupDescribe,
     ApiKey::ListConfigResources,
     ApiKey::DescribeTopicPartitions,
 ];
@@ -151,8 +156,15 @@ impl Api {
             ApiKey::CreatePartitions => create_partitions::handle(shard, &body.read()?, reply).await,
             ApiKey::FindCoordinator => find_coordinator::handle(shard, &body.read()?, reply).await,
             ApiKey::JoinGroup => {
-                let client = join_group::Client { id: header.client_id, peer: connection.peer };
+                let client = Client { id: header.client_id, peer: connection.peer };
                 join_group::handle(shard, client, &body.read()?, reply).await;
+            }
+            ApiKey::ConsumerGroupHeartbeat => {
+                let client = Client { id: header.client_id, peer: connection.peer };
+                consumer_group_heartbeat::handle(shard, client, &body.read()?, reply).await;
+            }
+            ApiKey::ConsumerGroupDescribe => {
+                consumer_group_describe::handle(shard, &body.read()?, reply).await;
             }
             ApiKey::SyncGroup => sync_group::handle(shard, &body.read()?, reply).await,
             ApiKey::Heartbeat => heartbeat::handle(shard, &body.read()?, reply).await,

@@ -103,6 +103,8 @@ fn note(errors: &mut Errors, outcome: Result<Vec<Vec<Result<(), GroupError>>>, K
 fn commit_error(error: &GroupError, version: i16) -> KafkaError {
     match error {
         GroupError::GroupNotFound if version < NOT_FOUND_VERSION_MIN => KafkaError::IllegalGeneration,
+        // Before this version a member has no epoch that it could be told of.
+        GroupError::StaleMemberEpoch if version < NOT_FOUND_VERSION_MIN => KafkaError::UnsupportedVersion,
         GroupError::RecordTooLarge => KafkaError::InvalidCommitOffsetSize,
         other => group_error(other),
     }

@@ -98,6 +98,32 @@ impl BrokerConfig {
         }
     }
 
+    /// What members of consumer groups are told is within what it may be.
+    pub(super) fn check_groups(&self, errors: &mut Vec<ConfigError>) {
+        let mut check = |what: &str, low: i32, value: i32, high: i32| {
+            if value < low || value > high {
+                let key = format!("group.consumer.{what}");
+                let place = self.entry(&key).expect("a key of the table").place.clone();
+                let reason = format!(
+                    "{value} is not within group.consumer.min.{what} ({low}) and group.consumer.max.{what} ({high})"
+                );
+                errors.push(ConfigError { place, key: Some(key), reason });
+            }
+        };
+        check(
+            "session.timeout.ms",
+            self.group_consumer_min_session_timeout_ms,
+            self.group_consumer_session_timeout_ms,
+            self.group_consumer_max_session_timeout_ms,
+        );
+        check(
+            "heartbeat.interval.ms",
+            self.group_consumer_min_heartbeat_interval_ms,
+            self.group_consumer_heartbeat_interval_ms,
+            self.group_consumer_max_heartbeat_interval_ms,
+        );
+    }
+
     /// What no single key can say of itself.
     pub(super) fn check_relations(&self, errors: &mut Vec<ConfigError>) {
         let mut refuse = |key: &str, reason: String| {

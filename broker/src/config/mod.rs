@@ -23,7 +23,7 @@ pub use error::{ConfigError, ConfigErrors, Place};
 pub use layout::{Machine, MemoryBudget, ShardLayout};
 pub use reference::reference;
 pub use table::{BrokerConfig, Definition, definitions};
-pub use value::{ConfigType, CoreList, Endpoint, Listener, LogFormat, SyncChoice};
+pub use value::{AssignorList, ConfigType, CoreList, Endpoint, Listener, LogFormat, SyncChoice};
 
 use std::ffi::OsString;
 
@@ -67,6 +67,7 @@ pub fn load(
     let config = BrokerConfig::from_values(&values, &mut errors);
     if errors.is_empty() {
         config.check_relations(&mut errors);
+        config.check_groups(&mut errors);
     }
     if errors.is_empty() { Ok(Invocation::Run(Box::new(config))) } else { Err(ConfigErrors(errors)) }
 }

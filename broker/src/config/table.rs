@@ -9,7 +9,8 @@ use super::ConfigEntry;
 use super::error::{ConfigError, Place};
 use super::sources::Values;
 use super::value::{
-    self, ConfigType, ConfigValue, CoreList, Endpoint, Listener, LogFormat, Rule, SyncChoice, Unit,
+    self, AssignorList, ConfigType, ConfigValue, CoreList, Endpoint, Listener, LogFormat, Rule, SyncChoice,
+    Unit,
 };
 use logic::config::{ConfigMap, broker as inherited};
 use std::path::PathBuf;
@@ -308,6 +309,27 @@ configuration! {
         "group.initial.rebalance.delay.ms" => group_initial_rebalance_delay_ms: i32 = "3000", in (0, INT_MAX);
         /// How many members a group may have.
         "group.max.size" => group_max_size: i32 = "2147483647", in (1, INT_MAX);
+        /// After how long without a heartbeat a member of a consumer group (KIP-848) is out.
+        "group.consumer.session.timeout.ms" => group_consumer_session_timeout_ms: i32 = "45000", in (1, INT_MAX);
+        /// The shortest that it may be.
+        "group.consumer.min.session.timeout.ms" => group_consumer_min_session_timeout_ms: i32 = "45000",
+            in (1, INT_MAX);
+        /// The longest that it may be.
+        "group.consumer.max.session.timeout.ms" => group_consumer_max_session_timeout_ms: i32 = "60000",
+            in (1, INT_MAX);
+        /// How often such a member is told to send a heartbeat.
+        "group.consumer.heartbeat.interval.ms" => group_consumer_heartbeat_interval_ms: i32 = "5000",
+            in (1, INT_MAX);
+        /// The shortest that it may be.
+        "group.consumer.min.heartbeat.interval.ms" => group_consumer_min_heartbeat_interval_ms: i32 = "5000",
+            in (1, INT_MAX);
+        /// The longest that it may be.
+        "group.consumer.max.heartbeat.interval.ms" => group_consumer_max_heartbeat_interval_ms: i32 = "15000",
+            in (1, INT_MAX);
+        /// How many members a consumer group (KIP-848) may have.
+        "group.consumer.max.size" => group_consumer_max_size: i32 = "2147483647", in (1, INT_MAX);
+        /// The assignors on offer to consumer groups (KIP-848), by name; the first one is used where members ask for none.
+        "group.consumer.assignors" => group_consumer_assignors: AssignorList = "uniform,range";
         /// The longest note that a client may leave with a committed offset.
         "offset.metadata.max.bytes" => offset_metadata_max_bytes: i32 = "4096", in (0, INT_MAX);
         /// How long the offsets of a group without members are kept.

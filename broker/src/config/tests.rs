@@ -45,6 +45,26 @@ fn check_refused(file: &str, environment: &[(&str, &str)], flags: &[&str], expec
 }
 
 #[test]
+fn what_members_are_told_is_within_what_it_may_be() {
+    check_refused(
+        "group.consumer.session.timeout.ms = 44999",
+        &[],
+        &[],
+        "broker.toml:1: group.consumer.session.timeout.ms: 44999 is not within group.consumer.min.session.timeout.ms (45000) \
+         and group.consumer.max.session.timeout.ms (60000)",
+    );
+    check(
+        "",
+        &[],
+        &["--set", "group.consumer.assignors=range, uniform"],
+        "group.consumer.assignors",
+        "range,uniform (--set)",
+    );
+    let named_twice = "flag --set: group.consumer.assignors: range is named twice in \"range,range\"";
+    check_refused("", &[], &["--set", "group.consumer.assignors=range,range"], named_twice);
+}
+
+#[test]
 fn the_upper_source_wins() {
     let file = "log.segment.bytes = 2000000";
     let variable = [("IOLITE_LOG_SEGMENT_BYTES", "3000000")];

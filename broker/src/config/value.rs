@@ -3,6 +3,7 @@
 //! Invariant: what [`ConfigValue::render`] writes, [`ConfigValue::parse`] reads to the same value; numbers are written
 //! plain, as Kafka's tools expect them, and read with or without a unit (`64MiB`, `7d`).
 
+use logic::group::Assignor;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -329,6 +330,31 @@ impl ConfigValue for CoreList {
 
     fn render(&self) -> Option<String> {
         Some(self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+    }
+}
+
+/// Assignors by their names, the first one for groups that ask for none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssignorList(pub Vec<Assignor>);
+
+impl ConfigValue for AssignorList {
+    const TYPE: ConfigType = ConfigType::List;
+
+    fn parse(text: &str, _rule: &Rule) -> Result<Self, String> {
+        let mut assignors = Vec::new();
+        for name in text.split(',').map(str::trim) {
+            let assignor = Assignor::of_name(name)
+                .ok_or_else(|| format!("{name:?} is not an assignor: there are uniform and range"))?;
+            if assignors.contains(&assignor) {
+                return Err(format!("{name} is named twice in {text:?}"));
+            }
+            assignors.push(assignor);
+        }
+        Ok(Self(assignors))
+    }
+
+    fn render(&self) -> Option<String> {
+        Some(self.0.iter().map(|assignor| assignor.name()).collect::<Vec<_>>().join(","))
     }
 }
 

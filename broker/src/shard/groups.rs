@@ -179,6 +179,7 @@ impl Led {
 
     /// Serves until the shard stops, the partition goes, or the log has to be read again.
     async fn run(&self, shard: &Shard, mut coordinator: Coordinator) {
+        coordinator.update_image(shard.image());
         let effects = coordinator.start(self.now(shard));
         if matches!(*self.phase.borrow(), Phase::Ended) {
             return;
@@ -233,7 +234,11 @@ impl Led {
     /// One input: what comes of it is carried out before the next.
     fn turn(&self, shard: &Shard, input: impl FnOnce(&mut Coordinator) -> Effects) {
         let effects = match &mut *self.phase.borrow_mut() {
-            Phase::Running(coordinator) => input(coordinator),
+            Phase::Running(coordinator) => {
+                // What topics there are matters to inputs alone: consumer groups look at their members' heartbeats.
+                coordinator.update_image(shard.image());
+                input(coordinator)
+            }
             Phase::Loading | Phase::Ended => return,
         };
         self.carry_out(shard, effects);
