@@ -24,11 +24,13 @@ impl Partition {
             OffsetTarget::Earliest => Ok(self.at(self.replica().log_start())),
             OffsetTarget::Latest => Ok(self.at(latest)),
             OffsetTarget::AtTime(wanted) => {
-                let batch = store.batch_at_time(self.slot, wanted, latest).await?;
+                let batch = store.batch_at_time(self.slot, wanted, latest).await;
+                let batch = batch.map_err(|error| self.tell(error))?;
                 self.find_record(batch, move |timestamp, _| timestamp >= wanted).await
             }
             OffsetTarget::MaxTimestamp => {
-                let batch = store.batch_of_max_timestamp(self.slot, latest).await?;
+                let batch = store.batch_of_max_timestamp(self.slot, latest).await;
+                let batch = batch.map_err(|error| self.tell(error))?;
                 self.find_record(batch, |timestamp, max| timestamp == max).await
             }
         }

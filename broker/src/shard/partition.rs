@@ -17,7 +17,7 @@ use logic::replica::{Acks, Advance, Appended, FetchCheck, Replica, Waiters};
 use protocol::api::ApiKey;
 use protocol::types::{Offset, PartitionKey, Timestamp};
 use rustc_hash::FxHashMap;
-use storage::store::{Admission, BatchAppend, PartitionSlot, ReadBatches};
+use storage::store::{Admission, BatchAppend, PartitionSlot, ReadBatches, ReadError};
 
 use super::catch_up::Place;
 use super::messages::{PartitionError, ProduceItem, ProduceTerms, ReadDone, ReadItem};
@@ -44,6 +44,8 @@ pub struct Partition {
     state: RefCell<State>,
     /// When the frames that are not synced yet went to the device, by the end of what they hold.
     sealed: RefCell<VecDeque<(Offset, Instant)>>,
+    /// The damage that was logged last.
+    damage_told: RefCell<String>,
 }
 
 struct State {
@@ -85,6 +87,7 @@ impl Partition {
             advanced: Signal::default(),
             state: RefCell::new(state),
             sealed: RefCell::default(),
+            damage_told: RefCell::default(),
         })
     }
 
@@ -275,8 +278,21 @@ impl Partition {
         }
         let (from, limit, mut done) = self.check_read(item)?;
         let place = Place { key: self.key, slot: self.slot, from, limit };
-        fill(&mut done, shard.catch_up(place, item.bytes_max).await?);
+        let read = shard.catch_up(place, item.bytes_max).await;
+        fill(&mut done, read.map_err(|error| self.tell(error))?);
         Ok(done)
+    }
+
+    /// Logs damage that a read has met, once: consumers ask for it again and again.
+    pub(super) fn tell(&self, error: ReadError) -> ReadError {
+        if let ReadError::Damaged { place } = &error {
+            let before = self.damage_told.replace(place.clone());
+            if before != *place {
+                let (topic, partition) = (&self.topic_name, self.key.partition);
+                tracing::error!(%topic, %partition, "{error}: it is not served; restore it from a backup");
+            }
+        }
+        error
     }
 
     fn check_read(&self, item: ReadItem) -> Result<(Offset, Offset, ReadDone), PartitionError> {

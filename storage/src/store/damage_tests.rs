@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::task::Poll;
 
-use super::testing::{append, block_on, open, options, read_all, run_with, spec};
+use protocol::types::Timestamp;
+
+use super::testing::{append, block_on, contents, open, options, read_all, run_with, spec};
 use super::*;
 use crate::disk::memory::MemoryDisk;
 use crate::disk::{Disk, DiskFile, IoBuffer, OpenMode};
@@ -142,6 +144,50 @@ fn a_segment_that_is_too_short_is_reported() {
     let file = block_on(disk.open(&path, OpenMode::Write)).expect("it is there");
     block_on(file.truncate(3 * (61 + 8) + 5)).expect("no faults");
     assert_eq!(records(&damage(&disk)), [(0, 3, 5)]);
+}
+
+/// Reads five records one by one and all at once: what is before and behind the rotten one comes, that one never.
+fn check_one_is_not_served(store: &ShardStore<MemoryDisk>, slot: PartitionSlot, rotten: i64) {
+    for from in 0..5 {
+        let read = block_on(store.read(slot, Offset(from), Offset(5), 1));
+        if from == rotten {
+            let error = read.expect_err("it is damaged").to_string();
+            assert_eq!(error, format!("the batch of offsets {rotten} to {rotten} is damaged"));
+        } else {
+            assert_eq!(contents(&read.expect("it is sound"))[0].0, from);
+        }
+    }
+    let read = block_on(store.read(slot, Offset(0), Offset(5), 1 << 20)).expect("some are sound");
+    assert_eq!((contents(&read).len(), read.next), (2, Offset(rotten)));
+}
+
+#[test]
+fn a_record_that_rots_in_its_segment_is_not_served() {
+    let disk = MemoryDisk::default();
+    written(&disk);
+    let (store, _, _) = open(&disk, options(), vec![spec(1, 0), spec(1, 1)]).expect("whole");
+    run_with(&store, store.close()).expect("closed");
+    let batch_bytes = 61 + 8;
+    rot(&disk, "topics/topic-1-0/00000000000000000000.log", 0, 2 * batch_bytes + 61 + 3);
+    let (store, _, _) = open(&disk, options(), vec![spec(1, 0), spec(1, 1)]).expect("headers are whole");
+    let slot = store.slot(spec(1, 0).key).expect("it is live");
+    check_one_is_not_served(&store, slot, 2);
+    // A search that ends at it doesn't take it for what it looks for; one that passes it by does no worse for it.
+    let at_time = |time| block_on(store.batch_at_time(slot, Timestamp(time), Offset(5)));
+    assert!(matches!(at_time(2), Err(ReadError::Damaged { .. })));
+    assert!(matches!(at_time(3), Ok(Some(_))));
+}
+
+#[test]
+fn a_record_that_rots_in_the_journal_of_an_open_store_is_not_served() {
+    let disk = MemoryDisk::default();
+    written(&disk);
+    // No room in memory: what is read comes from the journal.
+    let options = StoreOptions { tail_cache_bytes: 0, ..options() };
+    let (store, _, _) = open(&disk, options, vec![spec(1, 0), spec(1, 1)]).expect("whole");
+    rot(&disk, JOURNAL, 4, 64 + 48 + 61 + 3);
+    let slot = store.slot(spec(1, 0).key).expect("it is live");
+    check_one_is_not_served(&store, slot, 2);
 }
 
 #[test]

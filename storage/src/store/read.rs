@@ -9,7 +9,7 @@ use super::errors::ReadError;
 use super::state::State;
 use super::types::PartitionSlot;
 use super::{ShardStore, Shared};
-use crate::batch::BatchView;
+use crate::batch::{BatchView, batches};
 use crate::disk::{Disk, DiskFile};
 use crate::limits::SCAN_READ_BYTES;
 use crate::segment::ReadBatches;
@@ -36,10 +36,11 @@ impl<D: Disk> ShardStore<D> {
     }
 
     /// Reads from wherever the batches are; what is read is as for [`ShardStore::read_cached`]. May return less than
-    /// there is, but nothing only where `limit` allows nothing.
+    /// there is, but nothing only where `limit` allows nothing. What comes from a device is held against its CRC.
     ///
     /// # Errors
-    /// [`ReadError::OutOfRange`] where the offset is not in the log.
+    /// [`ReadError::OutOfRange`] where the offset is not in the log; [`ReadError::Damaged`] where the batch at `from` is
+    /// not what was written.
     pub async fn read(
         &self,
         slot: PartitionSlot,
@@ -66,11 +67,11 @@ impl<D: Disk> ShardStore<D> {
             }
             if !is_in_journal {
                 self.shared.state.borrow_mut().stats.reads_segment += 1;
-                return Ok(segments.log.read(from, limit, bytes_max).await?);
+                return sound(segments.log.read(from, limit, bytes_max).await?);
             }
             if let Some(read) = self.shared.read_journal(slot, wanted).await? {
                 self.shared.state.borrow_mut().stats.reads_journal += 1;
-                return Ok(read);
+                return sound(read);
             }
         }
     }
@@ -91,6 +92,7 @@ impl<D: Disk> ShardStore<D> {
         let destaged = segments.log.end();
         let found = segments.log.batch_at_time(timestamp, limit.min(destaged)).await?;
         if let Some(found) = found {
+            check_crc(&found)?;
             let batch = BatchView::first(&found);
             if batch.is_some_and(|batch| batch.end_offset() > log_start) {
                 return Ok(found_within(found, limit));
@@ -116,6 +118,9 @@ impl<D: Disk> ShardStore<D> {
         let segments = self.shared.segments(slot).ok_or(ReadError::Gone)?;
         let destaged = segments.log.end();
         let mut best = segments.log.batch_of_max_timestamp(limit.min(destaged)).await?;
+        if let Some(found) = &best {
+            check_crc(found)?;
+        }
         let mut highest = Timestamp(-1);
         let mut from = destaged.max(log_start);
         match best.as_deref().and_then(BatchView::first) {
@@ -183,6 +188,45 @@ impl ReadBatches {
         }
         part
     }
+}
+
+/// What came from a device, up to the first batch that is not what was written: who reads on meets it then.
+fn sound(mut read: ReadBatches) -> Result<ReadBatches, ReadError> {
+    let mut bytes = 0;
+    for index in 0..read.chunks.len() {
+        let chunk = read.chunks[index].clone();
+        let mut length = 0;
+        for batch in batches(&chunk) {
+            if !batch.crc_fits() {
+                if bytes == 0 {
+                    return Err(damaged(batch));
+                }
+                read.next = batch.base_offset();
+                read.bytes = bytes;
+                read.chunks.truncate(index);
+                if length > 0 {
+                    read.chunks.push(chunk.slice(..length));
+                }
+                return Ok(read);
+            }
+            length += batch.length_bytes();
+            bytes += batch.length_bytes();
+        }
+    }
+    assert_eq!(bytes, read.bytes, "whole batches were read");
+    Ok(read)
+}
+
+fn check_crc(bytes: &[u8]) -> Result<(), ReadError> {
+    match BatchView::first(bytes) {
+        Some(batch) if !batch.crc_fits() => Err(damaged(batch)),
+        _ => Ok(()),
+    }
+}
+
+fn damaged(batch: BatchView<'_>) -> ReadError {
+    let last = batch.end_offset().get() - 1;
+    ReadError::Damaged { place: format!("the batch of offsets {} to {last}", batch.base_offset()) }
 }
 
 /// A batch, unless it ends past the limit.

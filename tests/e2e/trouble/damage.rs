@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use e2e::DEADLINE;
 use e2e::broker::{Broker, Options, Target};
 use e2e::wire::{self, Connection};
 use tempfile::TempDir;
@@ -109,4 +110,35 @@ fn a_segment_that_lost_its_end_is_named_and_refused() {
         .expect("cut");
     check_refused(&directory, &[&format!("rotten-0: offsets {kept} to"), "recovery.accept.damage"]);
     check_goes_on(directory, usize::try_from(kept).expect("small"));
+}
+
+/// A record that rots where it lies is told of and not served; what lies around it is, and so is what is new.
+#[test]
+fn a_record_that_rots_in_its_segment_is_told_of_and_not_served() {
+    const CORRUPT_MESSAGE: i16 = 2;
+    let broker = written();
+    let topics = broker.topics_directory();
+    let (status, directory) = broker.stop();
+    assert!(status.success(), "{status}");
+    let rotten = RECORDS / 2;
+    rot(&topics, rotten);
+    let broker = Broker::start_on(directory, Target::Iolite, &options(false));
+    let mut connection = Connection::open(broker.kafka());
+    for from in 0..RECORDS {
+        let read = fetch(&mut connection, "rotten", i64::try_from(from).expect("small"));
+        if from == rotten {
+            assert_eq!(read, Err(CORRUPT_MESSAGE));
+            continue;
+        }
+        let records = e2e::batch::walk(&read.expect("what is sound is read"));
+        assert_eq!(records[0].value, numbered(from, RECORD_BYTES));
+        assert!(records.iter().all(|record| usize::try_from(record.offset) != Ok(rotten)));
+    }
+    broker.process().wait_for_line(DEADLINE, "where it is damaged", |line| {
+        let words =
+            ["ERROR", "topic=rotten", "partition=0", &format!("offsets {rotten} to {rotten} is damaged")];
+        words.iter().all(|word| line.contains(word)).then_some(())
+    });
+    let offset = produce(&mut connection, "rotten", b"new").expect("it takes what is new");
+    assert_eq!(usize::try_from(offset), Ok(RECORDS));
 }
