@@ -111,6 +111,8 @@ pub const COORDINATOR_LOAD_BYTES: usize = 1024 * 1024;
 pub const COORDINATOR_RETRY_SECONDS: u64 = 1;
 /// Memory that each coordinator of groups may take in any case, about.
 pub const COORDINATOR_BYTES_MIN: u64 = 16 << 20;
+/// What a regular expression of a client may take once it is compiled.
+pub const PATTERN_BYTES_MAX: usize = 1024 * 1024;
 /// What a stored batch may decompress to when it is looked into.
 pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Connections of the admin port at a time.

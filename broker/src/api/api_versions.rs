@@ -5,6 +5,7 @@ use protocol::error::KafkaError;
 use protocol::messages::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
+use protocol::types::TransactionVersion;
 
 use super::OFFERED;
 use super::errors::told;
@@ -13,8 +14,13 @@ use super::reply::Reply;
 /// The version of the answer to a version that the broker doesn't know (KIP-511).
 const FALLBACK_VERSION: i16 = 0;
 
-/// Consumer groups of KIP-848: the feature, and its level here.
-const GROUP_VERSION: (&str, i16) = ("group.version", 1);
+/// What clients choose their ways by (KIP-584), and how much of it is there, on every broker of this version.
+const FEATURES: &[(&str, i16)] = &[
+    // Consumer groups of KIP-848.
+    ("group.version", 1),
+    // Transactions whose ends raise the producer's epoch (KIP-890).
+    ("transaction.version", TransactionVersion::V2.level()),
+];
 /// From this version on clients know that a feature's lowest level may be 0 (KIP-1022).
 const LEVEL_0_VERSION_MIN: i16 = 4;
 /// Nothing about features is told.
@@ -64,12 +70,13 @@ fn response(error: KafkaError, offered: &[ApiKey]) -> ApiVersionsResponse<'stati
 
 /// Adds the features in force, which never change while this broker is the cluster.
 fn with_features(mut response: ApiVersionsResponse<'static>, version: i16) -> ApiVersionsResponse<'static> {
-    let (name, level) = GROUP_VERSION;
-    let lowest = if version >= LEVEL_0_VERSION_MIN { 0 } else { 1 };
-    response.supported_features = vec![SupportedFeatureKey { name, min_version: lowest, max_version: level }];
+    let min_version = if version >= LEVEL_0_VERSION_MIN { 0 } else { 1 };
+    let supported = |(name, max_version)| SupportedFeatureKey { name, min_version, max_version };
+    let finalized =
+        |(name, level)| FinalizedFeatureKey { name, max_version_level: level, min_version_level: level };
+    response.supported_features = FEATURES.iter().copied().map(supported).collect();
     response.finalized_features_epoch = 0;
-    response.finalized_features =
-        vec![FinalizedFeatureKey { name, max_version_level: level, min_version_level: level }];
+    response.finalized_features = FEATURES.iter().copied().map(finalized).collect();
     response
 }
 
@@ -91,7 +98,8 @@ mod tests {
                 let levels = read.supported_features.first().map(|feature| feature.min_version);
                 let lowest = if version >= LEVEL_0_VERSION_MIN { 0 } else { 1 };
                 assert_eq!(levels, (version >= 3).then_some(lowest));
-                assert_eq!(read.finalized_features.len(), usize::from(version >= 3));
+                let finalized = read.finalized_features.iter().map(|feature| feature.name);
+                assert!(finalized.eq(FEATURES.iter().map(|(name, _)| *name).filter(|_| version >= 3)));
             }
         );
     }

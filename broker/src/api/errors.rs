@@ -59,6 +59,7 @@ pub fn produce_refusal(refusal: &ProduceRefusal) -> KafkaError {
         ProduceRefusal::Batch(refusal) => batch_refusal(refusal),
         ProduceRefusal::Producer(error) => producer_error(error),
         ProduceRefusal::Store(error) => store_error(error),
+        ProduceRefusal::NoTransactionalId => KafkaError::TransactionalIdAuthorizationFailed,
         ProduceRefusal::DiskFull => KafkaError::KafkaStorageError,
         ProduceRefusal::TimedOut => KafkaError::RequestTimedOut,
     }
@@ -116,7 +117,7 @@ fn batch_refusal(refusal: &BatchRefusal) -> KafkaError {
             | AdmissionError::SeveralBatches { .. }
             | AdmissionError::Record(_)
             | AdmissionError::BaseOffset { .. }
-            | AdmissionError::Transactional => KafkaError::InvalidRecord,
+            | AdmissionError::NobodysTransaction => KafkaError::InvalidRecord,
         },
     }
 }
@@ -189,6 +190,7 @@ pub fn group_refusal(refusal: GroupRefusal) -> KafkaError {
         GroupRefusal::Loading => KafkaError::CoordinatorLoadInProgress,
         GroupRefusal::NotHere => KafkaError::NotCoordinator,
         GroupRefusal::Unavailable => KafkaError::CoordinatorNotAvailable,
+        GroupRefusal::Producer(error) => producer_error(&error),
     }
 }
 

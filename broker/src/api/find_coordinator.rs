@@ -1,25 +1,21 @@
-//! FindCoordinator (key 10): which broker coordinates a group. The topic that groups are kept in is made by the first who
-//! asks.
-//!
-//! Transactions are refused with an error after which clients give up: they ask again for ever after
-//! COORDINATOR_NOT_AVAILABLE, while Java explains INVALID_REQUEST as "the message was sent to an incompatible broker"; the
-//! sentence beside it says what is missing. One client goes on asking even so: librdkafka (versions up to 3) for a
-//! transactional id, unless it hears TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
+//! FindCoordinator (key 10): which broker coordinates a group, or a transactional id. The topic that they are kept in is
+//! made by the first who asks.
 
 use std::rc::Rc;
 
 use logic::group::partition_of_group;
 use logic::metadata::{Command, Image};
+use logic::transaction::partition_of;
 use protocol::api::ApiKey;
 use protocol::error::{ErrorCode, KafkaError};
 use protocol::messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
-use protocol::types::BrokerId;
+use protocol::types::{BrokerId, PartitionIndex};
 
 use super::endpoints::{Endpoint, endpoints};
 use super::errors::{quorum_error, told};
 use super::reply::Reply;
 use crate::shard::Shard;
-use crate::shard::internal_topics::{GROUPS_TOPIC, groups_topic};
+use crate::shard::internal_topics::{GROUPS_TOPIC, TRANSACTIONS_TOPIC, internal_topic};
 
 /// What a key may be.
 const GROUP: i8 = 0;
@@ -35,48 +31,50 @@ type Refusal = (KafkaError, &'static str);
 /// Answers.
 pub async fn handle(shard: &Rc<Shard>, request: &FindCoordinatorRequest<'_>, reply: Reply) {
     let version = reply.version();
-    let outcome = match refusal(request.key_type, version) {
-        Some(refusal) => Err(refusal),
-        None => make_groups_topic(shard).await,
+    let outcome = match kind(request.key_type) {
+        Ok(kind) => make_topic(shard, kind).await.map(|()| kind),
+        Err(refusal) => Err(refusal),
     };
     let image = shard.image();
-    let find = |key: &str| outcome.and_then(|()| find_group(&image, key));
+    let find = |key: &str| outcome.and_then(|kind| find_leader(&image, kind, key));
     reply.send(&response(request, find, version));
 }
 
-/// Why no key of this type has a coordinator here, if so.
-fn refusal(key_type: i8, version: i16) -> Option<Refusal> {
-    Some(match key_type {
-        GROUP => return None,
-        TRANSACTION if version < LIST_VERSION_MIN => {
-            (KafkaError::TransactionalIdAuthorizationFailed, NO_TRANSACTIONS)
-        }
-        TRANSACTION => (KafkaError::InvalidRequest, NO_TRANSACTIONS),
-        SHARE => (KafkaError::InvalidRequest, "This broker does not coordinate share groups."),
-        _ => (KafkaError::InvalidRequest, "This broker does not know this type of coordinator."),
-    })
+/// What is coordinated: where it is kept, and in which of how many partitions.
+#[derive(Clone, Copy)]
+struct Kind {
+    topic_name: &'static str,
+    partition_of: fn(&str, i32) -> PartitionIndex,
 }
 
-const NO_TRANSACTIONS: &str =
-    "This broker does not coordinate transactions yet: leave transactional.id unset.";
+fn kind(key_type: i8) -> Result<Kind, Refusal> {
+    match key_type {
+        GROUP => Ok(Kind { topic_name: GROUPS_TOPIC, partition_of: partition_of_group }),
+        TRANSACTION => Ok(Kind { topic_name: TRANSACTIONS_TOPIC, partition_of }),
+        SHARE => Err((KafkaError::InvalidRequest, "This broker does not coordinate share groups.")),
+        _ => Err((KafkaError::InvalidRequest, "This broker does not know this type of coordinator.")),
+    }
+}
 
-/// Makes the groups' topic, unless it is there. Two who make it at a time both find it made.
-async fn make_groups_topic(shard: &Rc<Shard>) -> Result<(), Refusal> {
-    if shard.image().topic(GROUPS_TOPIC).is_some() {
+/// Makes the topic, unless it is there. Two who make it at a time both find it made.
+async fn make_topic(shard: &Rc<Shard>, kind: Kind) -> Result<(), Refusal> {
+    if shard.image().topic(kind.topic_name).is_some() {
         return Ok(());
     }
-    let topic = groups_topic(&shard.config, shard.random_topic_id());
+    let topic = internal_topic(&shard.config, kind.topic_name, shard.random_topic_id());
+    let topic = topic.expect("coordinators live in internal topics");
     match shard.submit(Command::CreateTopics(vec![topic])).await {
         Ok(_) => Ok(()),
-        Err(error) => Err((quorum_error(&error), "The topic of the groups can't be made for now.")),
+        Err(error) => Err((quorum_error(&error), "The coordinators' topic can't be made for now.")),
     }
 }
 
-/// The leader of the partition that a group is kept in.
-fn find_group<'i>(image: &'i Image, group: &str) -> Result<Endpoint<'i>, Refusal> {
-    const NOT_YET: Refusal = (KafkaError::CoordinatorNotAvailable, "The group has no coordinator for now.");
-    let topic = image.topic(GROUPS_TOPIC).ok_or(NOT_YET)?;
-    let partition = topic.partition(partition_of_group(group, topic.partition_count())).ok_or(NOT_YET)?;
+/// The leader of the partition that a group, or a transactional id, is kept in.
+fn find_leader<'i>(image: &'i Image, kind: Kind, key: &str) -> Result<Endpoint<'i>, Refusal> {
+    const NOT_YET: Refusal = (KafkaError::CoordinatorNotAvailable, "There is no coordinator for now.");
+    let topic = image.topic(kind.topic_name).ok_or(NOT_YET)?;
+    let index = (kind.partition_of)(key, topic.partition_count());
+    let partition = topic.partition(index).ok_or(NOT_YET)?;
     endpoints(image).find(|endpoint| Some(endpoint.id) == partition.leader).ok_or(NOT_YET)
 }
 

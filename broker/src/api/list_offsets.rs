@@ -14,7 +14,7 @@ use super::errors::{partition_error, told};
 use super::reply::Reply;
 use super::scatter::scatter;
 use crate::shard::Shard;
-use crate::shard::messages::{Answer, FindOffset, FoundOffset, OffsetTarget, Question};
+use crate::shard::messages::{Answer, FindOffset, FoundOffset, Isolation, OffsetTarget, Question};
 
 /// The first version whose answer can name a leader epoch.
 const LEADER_EPOCH_VERSION_MIN: i16 = 4;
@@ -60,6 +60,7 @@ fn sort_out(
     version: i16,
 ) -> (Vec<Line>, Vec<(PartitionKey, FindOffset)>) {
     let (mut lines, mut items) = (Vec::new(), Vec::new());
+    let isolation = Isolation::of_request(request.isolation_level);
     for topic in &request.topics {
         let found = image.topic(topic.name);
         for partition in &topic.partitions {
@@ -71,7 +72,8 @@ fn sort_out(
                 (Some(_), Asked::Invalid) => Line::Known(Err(KafkaError::UnsupportedVersion)),
                 (Some(topic), Asked::Find(target)) => {
                     let key = PartitionKey { topic_id: topic.id, partition: index };
-                    items.push((key, FindOffset { key, epoch: partition.current_leader_epoch, target }));
+                    let epoch = partition.current_leader_epoch;
+                    items.push((key, FindOffset { key, epoch, target, isolation }));
                     Line::Asked
                 }
             });

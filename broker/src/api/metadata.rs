@@ -17,7 +17,7 @@ use super::errors::{metadata_error, told};
 use super::operations;
 use super::reply::Reply;
 use crate::shard::Shard;
-use crate::shard::internal_topics::{GROUPS_TOPIC, groups_topic, is_internal};
+use crate::shard::internal_topics::{internal_topic, is_internal};
 
 /// From this version on a topic can be asked for by its id.
 const IDS_VERSION_MIN: i16 = 12;
@@ -136,19 +136,15 @@ fn find(image: &Image, name: Option<&str>, id: TopicId) -> Option<Arc<Topic>> {
 async fn create_missing<'a>(shard: &Rc<Shard>, name: &'a str) -> Entry<'a> {
     let missing = |error| Entry::Missing { name: Some(name), id: TopicId::ZERO, error };
     let id = shard.random_topic_id();
-    let topic = if name == GROUPS_TOPIC {
-        groups_topic(&shard.config, id)
-    } else {
-        NewTopic {
-            name: name.to_owned(),
-            id,
-            shape: TopicShape::Counts {
-                partition_count: shard.config.default_partition_count,
-                replication_factor: shard.config.default_replication_factor,
-            },
-            settings: Vec::new(),
-        }
-    };
+    let topic = internal_topic(&shard.config, name, id).unwrap_or_else(|| NewTopic {
+        name: name.to_owned(),
+        id,
+        shape: TopicShape::Counts {
+            partition_count: shard.config.default_partition_count,
+            replication_factor: shard.config.default_replication_factor,
+        },
+        settings: Vec::new(),
+    });
     match shard.submit(Command::CreateTopics(vec![topic])).await {
         Ok(Response::CreateTopics(mut outcomes)) => match outcomes.pop() {
             Some(Ok(topic)) => Entry::Found(topic),

@@ -20,6 +20,8 @@ use crate::shard::Shard;
 use coordinate::Client;
 use reply::Reply;
 
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
 mod alter_configs;
 mod api_versions;
 mod config_changes;
@@ -36,7 +38,10 @@ mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
+mod describe_producers;
 mod describe_topic_partitions;
+mod describe_transactions;
+mod end_txn;
 mod endpoints;
 mod errors;
 mod fetch;
@@ -49,6 +54,7 @@ mod leave_group;
 mod list_config_resources;
 mod list_groups;
 mod list_offsets;
+mod list_transactions;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
@@ -62,6 +68,10 @@ mod submit;
 mod sync_group;
 #[cfg(test)]
 mod testing;
+mod transact;
+mod txn_offset_commit;
+mod verify;
+mod write_txn_markers;
 
 /// The APIs on offer, in order of their keys. What stands here works completely.
 pub const OFFERED: &[ApiKey] = &[
@@ -84,6 +94,11 @@ pub const OFFERED: &[ApiKey] = &[
     ApiKey::DeleteRecords,
     ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
+    ApiKey::AddPartitionsToTxn,
+    ApiKey::AddOffsetsToTxn,
+    ApiKey::EndTxn,
+    ApiKey::WriteTxnMarkers,
+    ApiKey::TxnOffsetCommit,
     ApiKey::DescribeConfigs,
     ApiKey::AlterConfigs,
     ApiKey::DescribeLogDirs,
@@ -92,6 +107,9 @@ pub const OFFERED: &[ApiKey] = &[
     ApiKey::IncrementalAlterConfigs,
     ApiKey::OffsetDelete,
     ApiKey::DescribeCluster,
+    ApiKey::DescribeProducers,
+    ApiKey::DescribeTransactions,
+    ApiKey::ListTransactions,
     ApiKey::ConsumerGroupHeartbeat,
     ApiKey::ConsumerGroupDescribe,
     ApiKey::ListConfigResources,
@@ -142,7 +160,9 @@ impl Api {
         let body = Body { bytes: body, version };
         match header.api {
             ApiKey::Produce => {
-                connection.affinity.note(produce::handle(shard, frame, &body.read()?, reply));
+                let request = body.read()?;
+                let verified = produce::verify(shard, &request, version).await;
+                connection.affinity.note(produce::handle(shard, frame, &request, &verified, reply));
                 shard.hold_back().await;
             }
             ApiKey::Fetch => {
@@ -176,6 +196,14 @@ impl Api {
             ApiKey::DescribeGroups => describe_groups::handle(shard, &body.read()?, reply).await,
             ApiKey::DeleteGroups => delete_groups::handle(shard, &body.read()?, reply).await,
             ApiKey::InitProducerId => init_producer_id::handle(shard, &body.read()?, reply).await,
+            ApiKey::AddPartitionsToTxn => add_partitions_to_txn::handle(shard, &body.read()?, reply).await,
+            ApiKey::AddOffsetsToTxn => add_offsets_to_txn::handle(shard, &body.read()?, reply).await,
+            ApiKey::EndTxn => end_txn::handle(shard, &body.read()?, reply).await,
+            ApiKey::WriteTxnMarkers => write_txn_markers::handle(shard, &body.read()?, reply).await,
+            ApiKey::TxnOffsetCommit => txn_offset_commit::handle(shard, &body.read()?, reply).await,
+            ApiKey::DescribeProducers => describe_producers::handle(shard, &body.read()?, reply).await,
+            ApiKey::DescribeTransactions => describe_transactions::handle(shard, &body.read()?, reply).await,
+            ApiKey::ListTransactions => list_transactions::handle(shard, &body.read()?, reply).await,
             ApiKey::DescribeConfigs => describe_configs::handle(shard, &body.read()?, reply),
             ApiKey::AlterConfigs => alter_configs::handle(shard, &body.read()?, reply).await,
             ApiKey::IncrementalAlterConfigs => {

@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use logic::metadata::{Image, Topic};
+use logic::producer::ProducerBatch;
 use logic::replica::Acks;
 use protocol::api::ApiKey;
+use protocol::batch::BatchHeader;
 use protocol::error::KafkaError;
 use protocol::messages::produce::{
     LeaderIdAndEpoch, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
@@ -21,10 +23,16 @@ use smallvec::SmallVec;
 
 use super::errors::{produce_refusal, told};
 use super::reply::Reply;
+use super::verify::{self, Batch, Support, Verified};
 use crate::shard::Shard;
 use crate::shard::internal_topics::is_internal;
 use crate::shard::messages::{ProduceItem, ProduceOutcome, ProduceTerms};
 use crate::shard::produce::{Listener, ProduceCall};
+
+/// From this version on clients know an error after which they abort.
+const ABORTABLE_VERSION_MIN: i16 = 11;
+/// From this version on a partition joins a transaction by being written to (KIP-890).
+const ADDS_PARTITIONS_VERSION_MIN: i16 = 12;
 
 /// What the answer says about one partition.
 struct Line {
@@ -51,19 +59,20 @@ struct Section {
 type Sections = SmallVec<[Section; 1]>;
 
 /// Takes the request; the answer follows by itself. Returns the shard that all of it is about, if it is one.
-pub fn handle(shard: &Rc<Shard>, frame: &Bytes, request: &ProduceRequest<'_>, reply: Reply) -> Option<usize> {
+pub fn handle(
+    shard: &Rc<Shard>,
+    frame: &Bytes,
+    request: &ProduceRequest<'_>,
+    verified: &[Verified],
+    reply: Reply,
+) -> Option<usize> {
     let mut sections = skeleton(request);
     let Some(acks) = Acks::from_wire(request.acks) else {
         fail_all(&mut sections, KafkaError::InvalidRequiredAcks);
         answer(sections, reply);
         return None;
     };
-    if request.transactional_id.is_some() {
-        fail_all(&mut sections, KafkaError::InvalidRequest);
-        answer_unless_silent(sections, acks, reply);
-        return None;
-    }
-    let items = sort_out(shard, frame, request, &mut sections);
+    let items = sort_out(shard, frame, request, verified, &mut sections);
     let count = items.iter().map(|(_, items)| items.len()).sum();
     if count == 0 {
         answer_unless_silent(sections, acks, reply);
@@ -72,7 +81,8 @@ pub fn handle(shard: &Rc<Shard>, frame: &Bytes, request: &ProduceRequest<'_>, re
     let only_owner = if let [(owner, _)] = items.as_slice() { Some(*owner) } else { None };
     let now = shard.now();
     let deadline = Timestamp(now.get().saturating_add(i64::from(request.timeout_ms.max(0))));
-    let terms = ProduceTerms { version: reply.version(), acks, deadline };
+    let is_transactional = request.transactional_id.is_some();
+    let terms = ProduceTerms { version: reply.version(), acks, deadline, is_transactional };
     let listener: Box<dyn FnOnce(Vec<ProduceOutcome>)> = Box::new(move |outcomes| {
         for outcome in outcomes {
             note(&mut sections, outcome);
@@ -84,6 +94,43 @@ pub fn handle(shard: &Rc<Shard>, frame: &Bytes, request: &ProduceRequest<'_>, re
         shard.produce(owner, &call, terms, items);
     }
     only_owner
+}
+
+/// Has the coordinator asked for the batches of a transaction, before any of them is appended: one answer for each
+/// partition of the request, in its order. None for a request without a transactional id.
+pub async fn verify(shard: &Rc<Shard>, request: &ProduceRequest<'_>, version: i16) -> Vec<Verified> {
+    let Some(transactional_id) = request.transactional_id else { return Vec::new() };
+    let support = match version {
+        ADDS_PARTITIONS_VERSION_MIN.. => Support::AddsPartitions,
+        ABORTABLE_VERSION_MIN.. => Support::Abortable,
+        _ => Support::Classic,
+    };
+    let image = shard.image();
+    let (mut verified, mut places, mut batches) = (Vec::new(), Vec::new(), Vec::new());
+    for data in &request.topic_data {
+        let topic = find_topic(&image, data);
+        for partition in &data.partition_data {
+            let records = partition.records.as_ref().and_then(|payload| payload.borrowed());
+            let batch = records.and_then(transactional_batch);
+            let key = topic.and_then(|topic| known_partition(topic, partition.index));
+            if let (Some(topic), Some(key), Some(batch)) = (topic, key, batch) {
+                places.push(verified.len());
+                batches.push(Batch { topic: &topic.name, key, batch });
+            }
+            // Whatever else there is: it is appended, or refused, as it is.
+            verified.push(Ok(None));
+        }
+    }
+    let answers = verify::verify(shard, transactional_id, support, &batches).await;
+    for (place, answer) in places.into_iter().zip(answers) {
+        verified[place] = answer;
+    }
+    verified
+}
+
+fn transactional_batch(records: &[u8]) -> Option<ProducerBatch> {
+    let header = BatchHeader::from_prefix(records)?;
+    ProducerBatch::of(header).filter(|batch| batch.is_transactional)
 }
 
 /// The answer's shape: every topic and partition of the request, in its order.
@@ -105,6 +152,7 @@ fn sort_out(
     shard: &Shard,
     frame: &Bytes,
     request: &ProduceRequest<'_>,
+    verified: &[Verified],
     sections: &mut Sections,
 ) -> SmallVec<[(usize, Vec<ProduceItem>); 2]> {
     let image = shard.image();
@@ -115,14 +163,15 @@ fn sort_out(
         for (partition, line) in data.partition_data.iter().zip(section.lines.iter_mut()) {
             let here = place;
             place += 1;
+            let guard = verified.get(here as usize).copied().unwrap_or(Ok(None));
             let found = topic.ok_or(unknown_topic(data)).and_then(|topic| {
                 if is_internal(&topic.name) {
                     return Err(KafkaError::InvalidTopicException);
                 }
                 known_partition(topic, partition.index).ok_or(KafkaError::UnknownTopicOrPartition)
             });
-            let key = match found {
-                Ok(key) => key,
+            let (key, guard) = match found.and_then(|key| Ok((key, guard?))) {
+                Ok(found) => found,
                 Err(error) => {
                     line.outcome = Err(error);
                     continue;
@@ -133,7 +182,7 @@ fn sort_out(
                 partition.records.as_ref().and_then(|payload| payload.borrowed()).unwrap_or_default();
             let records = if records.is_empty() { Bytes::new() } else { frame.slice_ref(records) };
             let owner = shard.owner_of(key);
-            let item = ProduceItem { place: here, key, records };
+            let item = ProduceItem { place: here, key, records, guard };
             match sorted.iter_mut().find(|(shard, _)| *shard == owner) {
                 Some((_, items)) => items.push(item),
                 None => sorted.push((owner, vec![item])),

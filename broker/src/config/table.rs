@@ -344,6 +344,21 @@ configuration! {
         /// How large their segments get, likewise.
         "offsets.topic.segment.bytes" => offsets_topic_segment_bytes: u32 = "104857600", in (1 << 20, INT_MAX);
     }
+    "Transactions" {
+        /// The longest time that a client may ask for its transactions to be left open.
+        "transaction.max.timeout.ms" => transaction_max_timeout_ms: i32 = "900000", in (1, INT_MAX);
+        /// How long a transactional id is remembered after it was last used.
+        "transactional.id.expiration.ms" => transactional_id_expiration_ms: i32 = "604800000", in (1, INT_MAX);
+        /// Into how many partitions transactional ids are spread, where their topic is still to be made.
+        "transaction.state.log.num.partitions" => transaction_state_log_num_partitions: i32 = "50",
+            in (1, 1_000);
+        /// How many replicas each of them gets, likewise.
+        "transaction.state.log.replication.factor" => transaction_state_log_replication_factor: i32 = "1",
+            in (1, 32_767);
+        /// How large their segments get, likewise.
+        "transaction.state.log.segment.bytes" => transaction_state_log_segment_bytes: u32 = "104857600",
+            in (1 << 20, INT_MAX);
+    }
     "Memory" {
         /// What the broker may use for everything below, all shards together.
         /// Unset: half of the machine's (or the container's) memory, at most 2 GiB a shard.

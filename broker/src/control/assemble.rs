@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use logic::group::GroupSettings;
+use logic::transaction::CoordinatorConfig;
 use logic::metadata::{
     Command, Image, Incarnation, Listener as AdvertisedListener, RegisterBroker, Response,
 };
-use protocol::types::BrokerId;
+use protocol::types::{BrokerId, TransactionVersion};
 use storage::store::{OpenError, StoreOptions, SyncMethod};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
@@ -27,6 +28,7 @@ use crate::net::listener::BoundSocket;
 use crate::quorum::{Identity, Quorum, QuorumHandle};
 use crate::runtime::{MeshJoin, start_shard};
 use crate::shard::ShardConfig;
+use crate::shard::internal_topics::InternalTopic;
 use crate::shard::start::{self, ControlMessage, ShardFailure, StartOrder};
 use crate::startup::{self, Banner, Prepared, StartupError};
 
@@ -245,9 +247,22 @@ fn shard_config(config: &BrokerConfig, index: u16, shard_count: u16, budget: &Me
         data_directory: std::path::absolute(&config.log_dirs).unwrap_or_else(|_| config.log_dirs.clone()),
         fetch_bytes_max: config.fetch_max_bytes,
         groups: group_settings(config, shard_count, budget),
-        groups_partition_count: config.offsets_topic_num_partitions,
-        groups_replication_factor: i16::try_from(config.offsets_topic_replication_factor).unwrap_or(i16::MAX),
-        groups_segment_bytes: config.offsets_topic_segment_bytes,
+        groups_topic: InternalTopic {
+            partition_count: config.offsets_topic_num_partitions,
+            replication_factor: i16::try_from(config.offsets_topic_replication_factor).unwrap_or(i16::MAX),
+            segment_bytes: config.offsets_topic_segment_bytes,
+        },
+        transactions: CoordinatorConfig {
+            timeout_ms_max: config.transaction_max_timeout_ms,
+            id_expiration_ms: i64::from(config.transactional_id_expiration_ms),
+            version: TransactionVersion::V2,
+        },
+        transactions_topic: InternalTopic {
+            partition_count: config.transaction_state_log_num_partitions,
+            replication_factor: i16::try_from(config.transaction_state_log_replication_factor)
+                .unwrap_or(i16::MAX),
+            segment_bytes: config.transaction_state_log_segment_bytes,
+        },
         read_ahead_bytes: usize::try_from(budget.read_ahead_bytes).unwrap_or(usize::MAX),
         fetch_sessions_max: usize::try_from(config.max_incremental_fetch_session_cache_slots)
             .unwrap_or(usize::MAX)

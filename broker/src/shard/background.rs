@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use protocol::types::Offset;
 use storage::store::Admission;
 
-use super::messages::ProduceOutcome;
+use super::messages::{Isolation, ProduceOutcome};
 use super::produce::ProduceRefusal;
 use super::{Shard, figures, producer_memory};
 use crate::limits::{
@@ -114,13 +114,13 @@ async fn free_deleted(shard: &Shard) {
 async fn retain(shard: Rc<Shard>) {
     while pause(&shard, shard.config.retention_interval).await {
         let committed =
-            |slot| shard.partitions.at(slot).map_or(Offset(0), |partition| partition.readable_end());
+            |slot| shard.partitions.at(slot).map_or(Offset(0), |partition| partition.readable_end(Isolation::Uncommitted));
         match shard.store.retain(shard.now(), committed).await {
             Ok(moved) => {
                 for retained in moved {
                     metrics::add(Count::SegmentsDeleted, retained.segments as u64);
                     let Some(partition) = shard.partitions.at(retained.slot) else { continue };
-                    partition.advance(|replica| replica.on_log_start(retained.log_start));
+                    partition.start_at(retained.log_start);
                 }
             }
             Err(error) => tracing::warn!(%error, "old segments stay for now"),

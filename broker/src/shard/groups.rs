@@ -9,24 +9,22 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use logic::group::{
-    Answer as Outcome, Coordinator, Effects, GroupSettings, Name, Record, Request, Ticket, When,
+    Answer as Outcome, Coordinator, Effects, GroupSettings, Name, Request, Ticket, TransactionalCommit, When,
 };
-use protocol::batch::BatchIter;
-use protocol::records::{BatchBuilder, BatchOptions, ControlKind, ControlRecord, RecordIter};
-use protocol::types::{Offset, PartitionKey, Timestamp};
+use logic::producer::VerificationGuard;
+use protocol::records::{ControlKind, ControlRecord};
+use protocol::types::{Offset, PartitionKey, ProducerId, Timestamp};
 use rustc_hash::FxHashMap;
 
-use super::Shard;
 use super::background::pause;
 use super::calls::Calls;
 use super::messages::{Answer, GroupAnswer, GroupRefusal, PartitionError};
 use super::partition::Partition;
-use super::prepare::Prepared;
 use super::produce::ProduceRefusal;
-use crate::limits::{COORDINATOR_LOAD_BYTES, COORDINATOR_RETRY_SECONDS, DECOMPRESSED_BATCH_BYTES_MAX};
-use crate::runtime::{Queue, Signal, either, sleep, spawn_into, yield_if_needed};
+use super::{Shard, coordinator_log};
+use crate::limits::COORDINATOR_RETRY_SECONDS;
+use crate::runtime::{Queue, Signal, either, sleep, spawn_into};
 
 /// The coordinators of a shard.
 pub struct Groups {
@@ -100,6 +98,34 @@ impl Groups {
         }
     }
 
+    /// Commits offsets in a transaction, where the partition takes a batch of it.
+    pub async fn commit_in_transaction(
+        &self,
+        shard: &Rc<Shard>,
+        key: PartitionKey,
+        commit: TransactionalCommit,
+        guard: Option<VerificationGuard>,
+    ) -> GroupAnswer {
+        let led = self.led.borrow().get(&key).cloned().ok_or(GroupRefusal::NotHere)?;
+        let batch = coordinator_log::stamp((commit.producer_id, commit.producer_epoch), 1);
+        let checked = led.partition.check_own_in_transaction(&shard.store, &batch, guard);
+        checked.map_err(|refusal| match refusal {
+            ProduceRefusal::Producer(error) => GroupRefusal::Producer(error),
+            _ => GroupRefusal::Unavailable,
+        })?;
+        self.ask(shard, key, Request::CommitInTransaction(commit)).await
+    }
+
+    /// The marker of a producer's transaction is committed in a partition.
+    pub fn end_transaction(&self, key: PartitionKey, producer: ProducerId, is_committed: bool) {
+        if let Some(led) = self.led.borrow().get(&key)
+            && let Phase::Running(coordinator) = &mut *led.phase.borrow_mut()
+        {
+            // One that is loading reads the marker.
+            coordinator.end_transaction(producer, is_committed);
+        }
+    }
+
     /// Topics are gone, and with them the offsets that groups have committed there.
     pub fn forget_topics(&self, shard: &Shard, topics: &[Name]) {
         let all: Vec<Rc<Led>> = self.led.borrow().values().cloned().collect();
@@ -133,48 +159,22 @@ impl Led {
     /// Rebuilds the coordinator from its log.
     async fn load(&self, shard: &Shard) -> Result<Coordinator, PartitionError> {
         let mut coordinator = Coordinator::new(shard.groups.settings.clone());
-        let (mut at, end) = {
-            let replica = self.partition.replica();
-            (replica.log_start(), replica.log_end())
-        };
-        while at < end {
-            let read = shard.store.read(self.partition.slot, at, end, COORDINATOR_LOAD_BYTES).await?;
-            for chunk in &read.chunks {
-                self.replay(&mut coordinator, chunk)?;
-                yield_if_needed().await;
+        coordinator_log::read_all(shard, &self.partition, |header, record| {
+            if header.is_control() {
+                if let Ok(Some(marker)) = ControlRecord::read(record) {
+                    coordinator.end_transaction(header.producer_id(), marker.kind == ControlKind::Commit);
+                }
+                return;
             }
-            if read.chunks.is_empty() {
-                break;
-            }
-            at = read.next;
-        }
-        Ok(coordinator)
-    }
-
-    fn replay(&self, coordinator: &mut Coordinator, chunk: &[u8]) -> Result<(), PartitionError> {
-        let broken = |error: &dyn std::fmt::Display| PartitionError::Batch(error.to_string());
-        for batch in BatchIter::new(chunk) {
-            let batch = batch.map_err(|error| broken(&error))?;
-            let header = batch.header();
             let transaction = header.is_transactional().then(|| header.producer_id());
-            let body = batch.records(DECOMPRESSED_BATCH_BYTES_MAX).map_err(|error| broken(&error))?;
-            for record in RecordIter::new(&body, header) {
-                let record = record.map_err(|error| broken(&error))?;
-                if header.is_control() {
-                    if let Ok(Some(marker)) = ControlRecord::read(&record) {
-                        let is_committed = marker.kind == ControlKind::Commit;
-                        coordinator.end_transaction(header.producer_id(), is_committed);
-                    }
-                    continue;
-                }
-                let replayed = coordinator.replay(transaction, record.key.unwrap_or_default(), record.value);
-                if let Err(error) = replayed {
-                    let offset = record.offset.get();
-                    tracing::warn!(partition = %self.partition.key, offset, %error, "passed over");
-                }
+            let replayed = coordinator.replay(transaction, record.key.unwrap_or_default(), record.value);
+            if let Err(error) = replayed {
+                let offset = record.offset.get();
+                tracing::warn!(partition = %self.partition.key, offset, %error, "passed over");
             }
-        }
-        Ok(())
+        })
+        .await?;
+        Ok(coordinator)
     }
 
     /// Serves until the shard stops, the partition goes, or the log has to be read again.
@@ -245,8 +245,15 @@ impl Led {
     }
 
     fn carry_out(&self, shard: &Shard, effects: Effects) {
-        assert!(effects.transaction.is_none(), "no transactional commit is on offer");
-        if let Err(error) = self.append(shard, &effects.records) {
+        let records = effects.records.iter().map(|record| (&record.key, record.value.as_ref()));
+        let appended = coordinator_log::append(
+            &shard.store,
+            &self.partition,
+            shard.now(),
+            records,
+            effects.transaction,
+        );
+        if let Err(error) = appended {
             tracing::warn!(partition = %self.partition.key, %error, "groups are read again: a record was refused");
             for outcome in effects.answers {
                 self.calls.answer(outcome.ticket.0, Answer::Group(Err(GroupRefusal::Unavailable)));
@@ -268,32 +275,6 @@ impl Led {
         if deadline.is_some_and(|deadline| self.armed.get().is_none_or(|armed| deadline < armed)) {
             self.changed.raise();
         }
-    }
-
-    /// Appends records, in as few batches as the topic's limit allows.
-    fn append(&self, shard: &Shard, records: &[Record]) -> Result<(), ProduceRefusal> {
-        let now = shard.now();
-        let bytes_max = self.partition.config.get().message_bytes_max as usize / 2;
-        let mut records = records.iter().peekable();
-        while records.peek().is_some() {
-            let mut builder = BatchBuilder::new(BatchOptions::default());
-            while let Some(record) = records.next_if(|record| {
-                let bytes = record.key.len() + record.value.as_ref().map_or(0, Bytes::len);
-                builder.record_count() == 0 || builder.records_bytes() + bytes <= bytes_max
-            }) {
-                builder.append(now, Some(&record.key), record.value.as_deref(), &[]);
-            }
-            let record_count = u32::try_from(builder.record_count()).expect("a count");
-            let batch = Prepared {
-                records: Bytes::from(builder.build()),
-                record_count,
-                timestamp_max: now,
-                append_time: None,
-                producer: None,
-            };
-            self.partition.append_own(&shard.store, now, batch)?;
-        }
-        Ok(())
     }
 
     /// Tells whose records are committed.

@@ -1,11 +1,17 @@
 //! What shards say to each other: a closed set. Bytes go by reference, never by copy.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
-use logic::group::{Reply as GroupReply, Request as GroupRequest};
+use logic::group::{Reply as GroupReply, Request as GroupRequest, TransactionalCommit};
+use logic::producer::{ProducerBatch, ProducerError, ProducerState, TransactionMarker, VerificationGuard};
 use logic::replica::{Acks, EpochEnd, ReplicaError};
-use protocol::types::{LeaderEpoch, Offset, PartitionKey, Timestamp};
+use logic::transaction::{End, PartitionSet, Producer, Reply, TransactionError, TransactionState};
+use protocol::transaction_index::AbortedTransaction;
+use protocol::types::{LeaderEpoch, Offset, PartitionKey, ProducerId, Timestamp, TransactionVersion};
 use storage::store::{ReadError, StoreError};
 
+use super::partition::MarkRefusal;
 use super::produce::{ProduceRefusal, Produced};
 use crate::net::stream::MovedSocket;
 
@@ -62,6 +68,8 @@ pub struct ProduceTerms {
     pub acks: Acks,
     /// When to answer at the latest.
     pub deadline: Timestamp,
+    /// Whether the request names a transactional id.
+    pub is_transactional: bool,
 }
 
 /// The batches of one partition in a produce request.
@@ -72,6 +80,8 @@ pub struct ProduceItem {
     pub key: PartitionKey,
     /// Its batches, end to end.
     pub records: Bytes,
+    /// What the partition gave out before the coordinator was asked, for the first batch of a transaction.
+    pub guard: Option<VerificationGuard>,
 }
 
 /// What became of one [`ProduceItem`].
@@ -95,6 +105,8 @@ pub enum Question {
     Watch {
         /// Partitions, and how far each was readable.
         seen: Vec<(PartitionKey, Offset)>,
+        /// For whom.
+        isolation: Isolation,
         /// When to answer although nothing has happened.
         deadline: Timestamp,
     },
@@ -106,6 +118,33 @@ pub enum Question {
     Sizes(Vec<PartitionKey>),
     /// Let logs begin later, durably.
     DeleteRecords(Vec<DeleteRecords>),
+    /// Whether the coordinator of a transaction has to be asked before a batch is appended.
+    Verifications(Vec<Verification>),
+    /// Write the marker of a transaction's end.
+    Mark {
+        /// The marker.
+        marker: TransactionMarker,
+        /// Where.
+        keys: Vec<PartitionKey>,
+    },
+    /// What is known of the producers of partitions.
+    Producers(Vec<PartitionKey>),
+    /// Ask the coordinator of the transactional ids in a partition.
+    Transaction {
+        /// The partition.
+        key: PartitionKey,
+        /// What it is asked.
+        request: TransactionRequest,
+    },
+    /// Commit offsets in a transaction.
+    CommitInTransaction {
+        /// The partition of the group's coordinator.
+        key: PartitionKey,
+        /// The offsets.
+        commit: TransactionalCommit,
+        /// As in [`ProduceItem::guard`].
+        guard: Option<VerificationGuard>,
+    },
     /// Ask the coordinator of groups in a partition.
     Group {
         /// The partition.
@@ -129,8 +168,175 @@ pub enum Answer {
     Sizes(Vec<Option<u64>>),
     /// To [`Question::DeleteRecords`]: where the logs begin now.
     LogStarts(Vec<Result<Offset, PartitionError>>),
-    /// To [`Question::Group`].
+    /// To [`Question::Verifications`]: what to show with the batch; none where nobody has to be asked.
+    Verifications(Vec<Result<Option<VerificationGuard>, ProduceRefusal>>),
+    /// To [`Question::Mark`].
+    Marked(Vec<Result<(), MarkRefusal>>),
+    /// To [`Question::Producers`].
+    Producers(Vec<Result<Vec<ProducerState>, PartitionError>>),
+    /// To [`Question::Transaction`].
+    Transaction(TransactionAnswer),
+    /// To [`Question::Group`] and [`Question::CommitInTransaction`].
     Group(GroupAnswer),
+}
+
+/// What a coordinator of transactions answers.
+pub type TransactionAnswer = Result<TransactionReply, TransactionRefusal>;
+
+/// What the coordinator of transactional ids is asked.
+#[derive(Clone, Debug)]
+pub enum TransactionRequest {
+    /// InitProducerId.
+    Initialise {
+        /// The transactional id.
+        id: Arc<str>,
+        /// After how long an open transaction is aborted.
+        timeout_ms: i32,
+        /// What the client says to have been.
+        expected: Option<Producer>,
+    },
+    /// Partitions join the transaction.
+    Add {
+        /// The transactional id.
+        id: Arc<str>,
+        /// Who asks.
+        producer: Producer,
+        /// The partitions.
+        partitions: PartitionSet,
+        /// What the client goes by.
+        version: TransactionVersion,
+    },
+    /// Whether partitions are in the transaction.
+    Verify {
+        /// The transactional id.
+        id: Arc<str>,
+        /// Who asks.
+        producer: Producer,
+        /// The partitions.
+        partitions: PartitionSet,
+    },
+    /// The transaction ends.
+    End {
+        /// The transactional id.
+        id: Arc<str>,
+        /// Who asks.
+        producer: Producer,
+        /// How.
+        end: End,
+        /// What the client goes by.
+        version: TransactionVersion,
+    },
+    /// What is known of an id.
+    Describe(Arc<str>),
+    /// Which ids there are.
+    List(Arc<ListRequest>),
+}
+
+/// Which transactional ids are listed.
+#[derive(Debug, Default)]
+pub struct ListRequest {
+    /// Their states; none for all.
+    pub states: Option<Vec<TransactionState>>,
+    /// Their producers; empty for all.
+    pub producer_ids: Vec<ProducerId>,
+    /// For how long they have been going on, at least.
+    pub open_longer_than_ms: Option<i64>,
+    /// Which names.
+    pub pattern: Option<regex::Regex>,
+}
+
+/// An answer of the coordinator of transactional ids.
+#[derive(Clone, Debug)]
+pub enum TransactionReply {
+    /// To what changes a transaction.
+    Changed(Reply),
+    /// To [`TransactionRequest::Verify`]: whether each partition is in it, in the order of the set.
+    Verified(Vec<bool>),
+    /// To [`TransactionRequest::Describe`].
+    Described(Box<DescribedTransaction>),
+    /// To [`TransactionRequest::List`].
+    Listed(Vec<ListedTransaction>),
+}
+
+/// What is told of a transactional id.
+#[derive(Clone, Debug)]
+pub struct DescribedTransaction {
+    /// Its state.
+    pub state: TransactionState,
+    /// Its producer.
+    pub producer: Producer,
+    /// After how long an open transaction is aborted.
+    pub timeout_ms: i32,
+    /// When the transaction began; -1 without one.
+    pub started_at: Timestamp,
+    /// The partitions of the transaction.
+    pub partitions: PartitionSet,
+}
+
+/// A line of a list.
+#[derive(Clone, Debug)]
+pub struct ListedTransaction {
+    /// The transactional id.
+    pub id: Box<str>,
+    /// Its producer.
+    pub producer_id: ProducerId,
+    /// Its state.
+    pub state: TransactionState,
+}
+
+/// Why the coordinator of transactional ids has not done what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransactionRefusal {
+    /// Its log is being read.
+    #[error("the transactional ids are being loaded")]
+    Loading,
+    /// It is not on this broker (any more).
+    #[error("the transactional ids are coordinated elsewhere")]
+    NotHere,
+    /// Its log takes no records for now, or no producer id is to be had.
+    #[error("nothing about transactions can be stored for now")]
+    Unavailable,
+    /// It refuses.
+    #[error(transparent)]
+    Refused(#[from] TransactionError),
+}
+
+/// A batch that is to be appended in a transaction.
+#[derive(Clone, Copy, Debug)]
+pub struct Verification {
+    /// The partition.
+    pub key: PartitionKey,
+    /// The batch.
+    pub batch: ProducerBatch,
+    /// Whether the client goes by KIP-890.
+    pub bumps_epoch: bool,
+}
+
+/// Which records a reader wants to see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// All that are committed by the log.
+    #[default]
+    Uncommitted,
+    /// None of open transactions; those of aborted ones are told of.
+    Committed,
+}
+
+impl Isolation {
+    /// What a request's level means: 1 is for committed records.
+    #[must_use]
+    pub fn of_request(level: i8) -> Self {
+        if level == 1 { Self::Committed } else { Self::Uncommitted }
+    }
+
+    /// How far to read, where all could be read up to `end`.
+    #[must_use]
+    pub fn limit(self, end: Offset, last_stable: Offset) -> Offset {
+        match self {
+            Self::Uncommitted => end,
+            Self::Committed => end.min(last_stable),
+        }
+    }
 }
 
 /// What a coordinator answers.
@@ -148,6 +354,9 @@ pub enum GroupRefusal {
     /// Its log takes no records for now.
     #[error("nothing about groups can be stored for now")]
     Unavailable,
+    /// Its log takes no records of this transaction.
+    #[error(transparent)]
+    Producer(#[from] ProducerError),
 }
 
 /// A read of one partition.
@@ -163,6 +372,8 @@ pub struct ReadItem {
     pub last_fetched_epoch: LeaderEpoch,
     /// The most to read; the first batch of all may be larger.
     pub bytes_max: usize,
+    /// Which records are wanted.
+    pub isolation: Isolation,
 }
 
 /// What came of a read of one partition.
@@ -177,8 +388,12 @@ pub struct ReadDone {
     pub bytes: usize,
     /// What is committed.
     pub high_watermark: Offset,
-    /// How far consumers may read.
+    /// Where the first open transaction begins.
+    pub last_stable: Offset,
+    /// How far this reader may read.
     pub readable_end: Offset,
+    /// The aborted transactions among what was read, for who wants committed records only.
+    pub aborted: Vec<AbortedTransaction>,
     /// The first offset there is.
     pub log_start: Offset,
     /// Where the reader's log leaves this one, where it does: there are no records then.
@@ -194,6 +409,8 @@ pub struct FindOffset {
     pub epoch: LeaderEpoch,
     /// What is looked for.
     pub target: OffsetTarget,
+    /// Among which records.
+    pub isolation: Isolation,
 }
 
 /// What [`FindOffset`] looks for.

@@ -6,13 +6,15 @@
 mod background;
 mod calls;
 mod catch_up;
+pub mod coordinator_log;
 mod figures;
 mod groups;
 mod inbox;
 pub mod internal_topics;
+mod markers;
 pub mod messages;
 mod offsets;
-mod partition;
+pub mod partition;
 pub mod prepare;
 pub mod produce;
 mod producer_ids;
@@ -21,6 +23,7 @@ pub mod questions;
 mod serving;
 pub mod start;
 mod topics;
+mod transactions;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -31,6 +34,7 @@ use logic::config::{BrokerLayers, ConfigMap, Described};
 use logic::fetch::SessionCache;
 use logic::group::GroupSettings;
 use logic::metadata::{Command, Image, Response, shard_of};
+use logic::transaction::CoordinatorConfig;
 use protocol::types::{BrokerId, PartitionKey, Timestamp, TopicId};
 use protocol::wire::Writer;
 use storage::disk::glommio::GlommioDisk;
@@ -47,12 +51,14 @@ use crate::runtime::{Mesh, Signal, Tally, sleep};
 use calls::Calls;
 use catch_up::CatchUp;
 use groups::Groups;
+use internal_topics::InternalTopic;
 use messages::{Answer, Message, ProduceItem, ProduceOutcome, ProduceTerms, Question};
 use partition::{Partition, Partitions};
 use produce::{Listener, ProduceCall};
 use producer_ids::ProducerIds;
 use producer_memory::ProducerMemory;
 pub use topics::partition_specs;
+use transactions::Transactions;
 
 /// The store as the broker runs it.
 pub type Store = ShardStore<GlommioDisk>;
@@ -81,12 +87,12 @@ pub struct ShardConfig {
     pub read_ahead_bytes: usize,
     /// How groups are coordinated.
     pub groups: GroupSettings,
-    /// Partitions of the groups' topic, where it is still to be made.
-    pub groups_partition_count: i32,
-    /// Replicas of each of them, likewise.
-    pub groups_replication_factor: i16,
-    /// The size of their segments, likewise.
-    pub groups_segment_bytes: u32,
+    /// The groups' topic, where it is still to be made.
+    pub groups_topic: InternalTopic,
+    /// How transactions are coordinated.
+    pub transactions: CoordinatorConfig,
+    /// The topic of the transactional ids, where it is still to be made.
+    pub transactions_topic: InternalTopic,
     /// Fetch sessions that it keeps.
     pub fetch_sessions_max: usize,
     /// The largest request.
@@ -133,6 +139,8 @@ pub struct Shard {
     catch_up: CatchUp,
     /// The coordinators of consumer groups.
     groups: Groups,
+    /// The coordinators of transactional ids.
+    transactions: Transactions,
     /// The fetch sessions of its connections.
     pub sessions: RefCell<SessionCache>,
     /// Writes its responses.

@@ -20,6 +20,7 @@ impl Partition {
     pub async fn find_offset(&self, store: &Store, item: FindOffset) -> Result<FoundOffset, PartitionError> {
         // What a follower of the log may see bounds every answer.
         let latest = self.replica().latest_offset(item.epoch)?;
+        let latest = item.isolation.limit(latest, self.last_stable_offset());
         match item.target {
             OffsetTarget::Earliest => Ok(self.at(self.replica().log_start())),
             OffsetTarget::Latest => Ok(self.at(latest)),

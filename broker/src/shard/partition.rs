@@ -20,7 +20,7 @@ use rustc_hash::FxHashMap;
 use storage::store::{Admission, BatchAppend, PartitionSlot, ReadBatches, ReadError};
 
 use super::catch_up::Place;
-use super::messages::{PartitionError, ProduceItem, ProduceTerms, ReadDone, ReadItem};
+use super::messages::{Isolation, PartitionError, ProduceItem, ProduceTerms, ReadDone, ReadItem};
 use super::prepare::{Prepared, prepare};
 use super::produce::{Pending, ProduceCall, ProduceRefusal, Produced};
 use super::producer_memory::{Held, ProducerMemory};
@@ -28,6 +28,10 @@ use super::{Shard, Store};
 use crate::limits::PRODUCERS_PER_SNAPSHOT_STEP;
 use crate::metrics::{self, Count, Stage};
 use crate::runtime::{Signal, yield_if_needed};
+
+mod transactional;
+
+pub use transactional::MarkRefusal;
 
 /// One partition of this shard.
 pub struct Partition {
@@ -98,8 +102,12 @@ impl Partition {
 
     /// How far consumers may read.
     #[must_use]
-    pub fn readable_end(&self) -> Offset {
-        self.state.borrow().replica.readable_end()
+    pub fn readable_end(&self, isolation: Isolation) -> Offset {
+        let end = self.state.borrow().replica.readable_end();
+        match isolation {
+            Isolation::Uncommitted => end,
+            Isolation::Committed => isolation.limit(end, self.last_stable_offset()),
+        }
     }
 
     /// Moves the replica on; take what is due afterwards.
@@ -136,7 +144,7 @@ impl Partition {
         state.replica.check_append(terms.acks)?;
         let prepared = prepare(now, terms.version, &item.records, &self.config.get())?;
         let log_start = state.replica.log_start();
-        let (end, produced) = match state.check_sequence(&prepared)? {
+        let (end, produced) = match state.check_producer(&prepared, terms, item)? {
             Some(original) => {
                 metrics::add(Count::BatchesDuplicate, 1);
                 let append_time = prepared.append_time.map(|_| original.timestamp);
@@ -168,6 +176,12 @@ impl Partition {
         let pending = Pending { call: Rc::clone(call), place: item.place, produced, appended };
         waiters.push(end, terms.deadline, pending);
         Ok(None)
+    }
+
+    /// The log begins at `start` now.
+    pub fn start_at(&self, start: Offset) {
+        self.advance(|replica| replica.on_log_start(start));
+        self.change_producers(|table| table.start_at(start));
     }
 
     /// Whether the broker's own records could be appended now.
@@ -264,7 +278,7 @@ impl Partition {
             return Some(Ok(done));
         }
         let batches = store.read_cached(self.slot, from, limit, item.bytes_max)?;
-        fill(&mut done, batches);
+        self.fill(&mut done, item, batches);
         Some(Ok(done))
     }
 
@@ -279,7 +293,7 @@ impl Partition {
         let (from, limit, mut done) = self.check_read(item)?;
         let place = Place { key: self.key, slot: self.slot, from, limit };
         let read = shard.catch_up(place, item.bytes_max).await;
-        fill(&mut done, read.map_err(|error| self.tell(error))?);
+        self.fill(&mut done, item, read.map_err(|error| self.tell(error))?);
         Ok(done)
     }
 
@@ -296,24 +310,31 @@ impl Partition {
     }
 
     fn check_read(&self, item: ReadItem) -> Result<(Offset, Offset, ReadDone), PartitionError> {
+        let last_stable = self.last_stable_offset();
         let replica = self.replica();
         let done = ReadDone {
             high_watermark: replica.high_watermark(),
-            readable_end: replica.readable_end(),
+            last_stable,
+            readable_end: item.isolation.limit(replica.readable_end(), last_stable),
             log_start: replica.log_start(),
             ..ReadDone::default()
         };
         Ok(match replica.check_fetch(item.from, item.epoch, item.last_fetched_epoch)? {
-            FetchCheck::Read(position) => (position.from, position.limit, done),
+            FetchCheck::Read(position) => {
+                (position.from, item.isolation.limit(position.limit, last_stable), done)
+            }
             FetchCheck::Diverging(end) => (item.from, item.from, ReadDone { diverging: Some(end), ..done }),
         })
     }
-}
 
-fn fill(done: &mut ReadDone, batches: ReadBatches) {
-    metrics::add(Count::BytesFetched, batches.bytes as u64);
-    done.bytes = batches.bytes;
-    done.chunks = batches.chunks;
+    fn fill(&self, done: &mut ReadDone, item: ReadItem, batches: ReadBatches) {
+        metrics::add(Count::BytesFetched, batches.bytes as u64);
+        if item.isolation == Isolation::Committed {
+            done.aborted = self.aborted(item.from, batches.next);
+        }
+        done.bytes = batches.bytes;
+        done.chunks = batches.chunks;
+    }
 }
 
 impl Drop for State {
@@ -331,9 +352,17 @@ impl State {
     }
 
     /// Whether the batch repeats one that was appended: which.
-    fn check_sequence(&self, prepared: &Prepared) -> Result<Option<OriginalBatch>, ProduceRefusal> {
+    fn check_producer(
+        &self,
+        prepared: &Prepared,
+        terms: ProduceTerms,
+        item: &ProduceItem,
+    ) -> Result<Option<OriginalBatch>, ProduceRefusal> {
         let Some(batch) = &prepared.producer else { return Ok(None) };
-        Ok(match self.producers.check(batch)? {
+        if batch.is_transactional && !terms.is_transactional {
+            return Err(ProduceRefusal::NoTransactionalId);
+        }
+        Ok(match self.producers.check_verified(batch, item.guard)? {
             Verdict::New => None,
             Verdict::Duplicate(original) => Some(original),
         })

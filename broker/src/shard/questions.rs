@@ -7,13 +7,15 @@ use std::task::Poll;
 use std::time::Duration;
 
 use logic::fetch::Share;
+use logic::producer::VerificationGuard;
 use protocol::types::{Offset, PartitionKey, Timestamp};
 
 use super::messages::{
-    Answer, DeleteRecords, FindOffset, FoundOffset, OffsetTarget, PartitionError, Question, ReadItem,
-    ReadOutcome,
+    Answer, DeleteRecords, FindOffset, FoundOffset, Isolation, OffsetTarget, PartitionError, Question,
+    ReadItem, ReadOutcome, Verification,
 };
 use super::partition::Partition;
+use super::produce::ProduceRefusal;
 use super::{Shard, Store};
 use crate::limits::WATCH_SECONDS_MAX;
 use crate::runtime::{Queue, Wait, join_all, run_in, sleep};
@@ -23,8 +25,8 @@ impl Shard {
     pub(super) async fn answer(self: &Rc<Self>, question: Question) -> Answer {
         match question {
             Question::Read { items, bytes_max } => Answer::Read(self.read_all(items, bytes_max).await),
-            Question::Watch { seen, deadline } => {
-                self.watch(&seen, deadline).await;
+            Question::Watch { seen, isolation, deadline } => {
+                self.watch(&seen, isolation, deadline).await;
                 Answer::Watched
             }
             Question::FindOffsets(items) => {
@@ -51,6 +53,23 @@ impl Shard {
                 let size = |key| self.store.size_bytes(self.partitions.get(key)?.slot);
                 Answer::Sizes(keys.into_iter().map(size).collect())
             }
+            Question::Verifications(items) => {
+                Answer::Verifications(items.into_iter().map(|item| self.verification(item)).collect())
+            }
+            Question::Mark { marker, keys } => Answer::Marked(self.mark_all(marker, keys).await),
+            Question::Producers(keys) => {
+                let states = |key| {
+                    let partition = self.partitions.get(key).ok_or(PartitionError::Unknown)?;
+                    Ok(partition.producer_states())
+                };
+                Answer::Producers(keys.into_iter().map(states).collect())
+            }
+            Question::Transaction { key, request } => {
+                Answer::Transaction(self.transactions.ask(self, key, request).await)
+            }
+            Question::CommitInTransaction { key, commit, guard } => {
+                Answer::Group(self.groups.commit_in_transaction(self, key, commit, guard).await)
+            }
             Question::Group { key, request } => Answer::Group(self.groups.ask(self, key, request).await),
             Question::DeleteRecords(wishes) => {
                 // Side by side: what the journal takes in one frame costs one sync.
@@ -59,12 +78,17 @@ impl Shard {
         }
     }
 
+    fn verification(&self, item: Verification) -> Result<Option<VerificationGuard>, ProduceRefusal> {
+        let partition = self.partitions.get(item.key).ok_or(ProduceRefusal::Unknown)?;
+        Ok(partition.verification(self.now(), &item.batch, item.bumps_epoch)?)
+    }
+
     /// Lets a log begin later; the answer says where, once that is durable.
     async fn delete_records(&self, wish: DeleteRecords) -> Result<Offset, PartitionError> {
         let partition = self.partitions.get(wish.key).ok_or(PartitionError::Unknown)?;
         let start = partition.replica().check_delete_records(wish.below)?;
         self.store.set_log_start(partition.slot, start).await?;
-        partition.advance(|replica| replica.on_log_start(start));
+        partition.start_at(start);
         let begins = partition.replica().log_start();
         Ok(begins)
     }
@@ -97,26 +121,38 @@ impl Shard {
     }
 
     /// Waits until one of the partitions can be read further than was seen, or is gone, or until the deadline.
-    pub async fn watch(&self, seen: &[(PartitionKey, Offset)], deadline: Timestamp) {
-        let watched: Vec<Rc<Partition>> =
-            seen.iter().filter_map(|(key, _)| self.partitions.get(*key)).collect();
-        let mut waits: Vec<Wait<'_>> = watched.iter().map(|partition| partition.advanced.next()).collect();
-        // What moved between the read and now, or is gone, is answered at once: the waits count from here on.
-        let moved = watched.len() < seen.len()
-            || watched.iter().zip(seen).any(|(partition, (_, end))| partition.readable_end() > *end);
-        if moved {
-            return;
-        }
+    pub async fn watch(&self, seen: &[(PartitionKey, Offset)], isolation: Isolation, deadline: Timestamp) {
+        let watched: Vec<(Rc<Partition>, Offset)> =
+            seen.iter().filter_map(|(key, end)| Some((self.partitions.get(*key)?, *end))).collect();
+        let has_moved = || {
+            let is_further =
+                |(partition, end): &(Rc<Partition>, Offset)| partition.readable_end(isolation) > *end;
+            watched.len() < seen.len() || watched.iter().any(is_further)
+        };
         let _parked = self.fetches_parked.one_more();
         let left = u64::try_from(deadline.get() - self.now().get()).unwrap_or(0);
         let mut timer = pin!(sleep(Duration::from_millis(left.min(WATCH_SECONDS_MAX * 1_000))));
-        poll_fn(|context| {
-            if waits.iter_mut().any(|wait| wait.poll(context).is_ready()) {
-                return Poll::Ready(());
+        loop {
+            let mut waits: Vec<Wait<'_>> =
+                watched.iter().map(|(partition, _)| partition.advanced.next()).collect();
+            // What moved between the read and now, or is gone, is answered at once: the waits count from here on.
+            if has_moved() {
+                return;
             }
-            timer.as_mut().poll(context)
-        })
-        .await;
+            let is_woken = poll_fn(|context| {
+                if waits.iter_mut().any(|wait| wait.poll(context).is_ready()) {
+                    return Poll::Ready(true);
+                }
+                timer.as_mut().poll(context).map(|()| false)
+            })
+            .await;
+            // An open transaction may hold back what was committed by the log: then nothing is told yet. A partition that
+            // goes is told of.
+            let is_gone = |(partition, _): &(Rc<Partition>, Offset)| self.partitions.get(partition.key).is_none();
+            if !is_woken || isolation == Isolation::Uncommitted || watched.iter().any(is_gone) {
+                return;
+            }
+        }
     }
 }
 

@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::calls::Calls;
 use super::catch_up::CatchUp;
 use super::groups::Groups;
+use super::transactions::Transactions;
 use super::messages::Message;
 use super::partition::{Partition, Partitions};
 use super::producer_ids::ProducerIds;
@@ -146,6 +147,7 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
     });
     let catch_up = CatchUp::new(config.read_ahead_bytes);
     let groups = Groups::new(config.groups.clone());
+    let transactions = Transactions::new(config.transactions);
     let shard = Rc::new(Shard {
         config,
         broker_id,
@@ -158,6 +160,7 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
         scratch: Scratch::new(),
         catch_up,
         groups,
+        transactions,
         sessions: RefCell::new(sessions),
         writer: RefCell::new(Writer::new()),
         quorum,

@@ -11,7 +11,7 @@ use protocol::types::{BrokerId, Offset, PartitionIndex, PartitionKey};
 use storage::store::{LogConfig, PartitionSpec, StoreError};
 
 use super::Shard;
-use super::internal_topics::GROUPS_TOPIC;
+use super::internal_topics::{GROUPS_TOPIC, TRANSACTIONS_TOPIC};
 use super::messages::ProduceOutcome;
 use super::partition::Partition;
 use super::produce::ProduceRefusal;
@@ -102,8 +102,10 @@ impl Shard {
         }
         for ((partition, _), (_, epoch, _)) in led.iter().filter(mine).zip(starts) {
             partition.change_replica(|replica| replica.on_epoch_durable(epoch));
-            if *partition.topic_name == *GROUPS_TOPIC {
-                self.groups.begin(self, partition);
+            match &*partition.topic_name {
+                GROUPS_TOPIC => self.groups.begin(self, partition),
+                TRANSACTIONS_TOPIC => self.transactions.begin(self, partition),
+                _ => {}
             }
         }
         Ok(())
@@ -133,6 +135,7 @@ impl Shard {
         }
         partition.advanced.raise();
         self.groups.end(self, key);
+        self.transactions.end(key);
         self.store.delete_partition(partition.slot).await
     }
 

@@ -5,8 +5,7 @@
 //! (`LogValidator`, `UnifiedLog`, `ProduceRequest`), with these differences, all towards refusing:
 //!
 //! - bytes after the batch are refused, where Kafka drops them;
-//! - a batch that claims the broker's timestamps is refused on every topic, where Kafka relabels it on some;
-//! - a transactional batch is refused: there is no coordinator that would ever end its transaction.
+//! - a batch that claims the broker's timestamps is refused on every topic, where Kafka relabels it on some.
 //!
 //! A compressed batch is not opened for its timestamps' upper bound: its header's maximum, which retention and time
 //! indexes go by, is checked instead. It is opened where [`Admitted::look_inside`] says so.
@@ -73,9 +72,9 @@ pub enum AdmissionError {
         /// The topic's limit.
         segment_bytes: u32,
     },
-    /// The batch belongs to a transaction.
-    #[error("a transactional batch")]
-    Transactional,
+    /// The batch belongs to a transaction, and to no producer.
+    #[error("a transactional batch without a producer")]
+    NobodysTransaction,
     /// The batch claims that the broker made its timestamps.
     #[error("a producer's timestamps labelled as the broker's")]
     AppendTimeFromProducer,
@@ -150,8 +149,9 @@ pub fn admit<'a>(
     if summary.compression == Compression::Zstd && version < ZSTD_VERSION_MIN {
         return Err(AdmissionError::CompressionTooNew { version });
     }
-    if header.is_transactional() {
-        return Err(AdmissionError::Transactional);
+    let producer = ProducerBatch::of(header);
+    if header.is_transactional() && producer.is_none() {
+        return Err(AdmissionError::NobodysTransaction);
     }
     let stamp = admit_timestamps(now, batch, summary.timestamps, topic)?;
     let recompression = admit_compression(summary.compression, topic.compression);
@@ -161,7 +161,7 @@ pub fn admit<'a>(
     Ok(Admitted {
         batch,
         record_count: header.record_count().unsigned_abs(),
-        producer: ProducerBatch::of(header),
+        producer,
         stamp,
         recompression,
         look_inside: is_compressed && (recompression.is_some() || bounded_below),

@@ -4,8 +4,9 @@ use logic::fetch::{Opened, PartitionOutcome};
 use protocol::api::ApiKey;
 use protocol::error::KafkaError;
 use protocol::messages::fetch::{
-    EpochEndOffset, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData, SnapshotId,
+    AbortedTransaction, EpochEndOffset, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData, SnapshotId,
 };
+use protocol::transaction_index::AbortedTransaction as Aborted;
 use protocol::types::{BrokerId, LeaderEpoch, Offset};
 use protocol::wire::Payload;
 
@@ -13,6 +14,7 @@ use super::super::errors::{partition_error, told};
 use super::super::reply::Reply;
 use super::{Call, Line, session_error};
 use crate::shard::Shard;
+use crate::shard::messages::Isolation;
 
 /// Answers a request whose session can't be gone on with.
 pub fn refuse(error: KafkaError, reply: Reply) {
@@ -21,7 +23,7 @@ pub fn refuse(error: KafkaError, reply: Reply) {
 
 /// Answers with what was read; in a session, with what is news of it.
 pub fn send(call: Call, shard: &Shard, reply: Reply) {
-    let Call { opened, read_committed, reading } = call;
+    let Call { opened, isolation, reading } = call;
     let session_id = match opened {
         Opened::Sessionless => 0,
         Opened::Session { id, .. } => id,
@@ -36,7 +38,7 @@ pub fn send(call: Call, shard: &Shard, reply: Reply) {
     }
     let mut responses: Vec<FetchableTopicResponse<'_>> = Vec::new();
     for line in &told {
-        let data = partition_data(line, read_committed);
+        let data = partition_data(line, isolation);
         match responses.last_mut() {
             Some(last) if last.topic == &*line.topic_name && last.topic_id == line.topic_id => {
                 last.partitions.push(data);
@@ -87,7 +89,13 @@ fn response(
     }
 }
 
-fn partition_data(line: &Line, read_committed: bool) -> PartitionData<'static> {
+fn aborted(found: &[Aborted]) -> Vec<AbortedTransaction> {
+    let told =
+        |one: &Aborted| AbortedTransaction { producer_id: one.producer_id, first_offset: one.first_offset };
+    found.iter().map(told).collect()
+}
+
+fn partition_data(line: &Line, isolation: Isolation) -> PartitionData<'static> {
     let error = match (&line.asked, &line.outcome) {
         (Err(error), _) => *error,
         (Ok(_), Some(Err(error))) => partition_error(error),
@@ -108,9 +116,9 @@ fn partition_data(line: &Line, read_committed: bool) -> PartitionData<'static> {
     };
     if let Some(Ok(done)) = &line.outcome {
         data.high_watermark = done.high_watermark;
-        data.last_stable_offset = done.high_watermark;
+        data.last_stable_offset = done.last_stable;
         data.log_start_offset = done.log_start;
-        data.aborted_transactions = read_committed.then(Vec::new);
+        data.aborted_transactions = (isolation == Isolation::Committed).then(|| aborted(&done.aborted));
         data.records = Some(Payload::Chunks(done.chunks.clone()));
         if let Some(end) = done.diverging {
             data.diverging_epoch = EpochEndOffset { epoch: end.epoch, end_offset: end.end };

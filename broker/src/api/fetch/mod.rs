@@ -19,18 +19,16 @@ use super::reply::Reply;
 use crate::net::connection::Connection;
 use crate::runtime::{either, spawn};
 use crate::shard::Shard;
-use crate::shard::messages::{ReadItem, ReadOutcome};
+use crate::shard::messages::{Isolation, ReadItem, ReadOutcome};
 use reading::Reading;
 
 /// The first version that names topics by id.
 const TOPIC_ID_VERSION_MIN: i16 = 13;
-/// Isolation level 1: records of open and aborted transactions are not wanted.
-const READ_COMMITTED: i8 = 1;
 
 /// A fetch under way, with all that the answer needs of its request.
 struct Call {
     opened: Opened,
-    read_committed: bool,
+    isolation: Isolation,
     reading: Reading,
 }
 
@@ -115,30 +113,32 @@ fn open(shard: &Shard, request: &FetchRequest<'_>, version: i16) -> Result<Call,
     let mut sessions = shard.sessions.borrow_mut();
     let opened = sessions.open(shard.now(), session, asked.iter().copied(), forgotten)?;
     let image = shard.image();
+    let isolation = Isolation::of_request(request.isolation_level);
     let lines = match opened {
         Opened::Sessionless => {
-            Lines::new(&image).collect(asked.iter().map(|(topic, wanted)| (*topic, *wanted, None)))
+            Lines::new(&image, isolation).collect(asked.iter().map(|(topic, wanted)| (*topic, *wanted, None)))
         }
         Opened::Session { id, epoch } => {
             let session = sessions.session(id, epoch)?;
-            Lines::new(&image).collect(
+            Lines::new(&image, isolation).collect(
                 session.partitions().map(|place| (place.topic.key(), place.request, Some(place.handle))),
             )
         }
     };
-    let reading = Reading::new(request, lines, shard);
-    Ok(Call { opened, read_committed: request.isolation_level == READ_COMMITTED, reading })
+    let reading = Reading::new(request, lines, isolation, shard);
+    Ok(Call { opened, isolation, reading })
 }
 
 /// Makes lines; neighbours of one topic share its name.
 struct Lines<'i> {
     image: &'i Image,
+    isolation: Isolation,
     last_name: Rc<str>,
 }
 
 impl<'i> Lines<'i> {
-    fn new(image: &'i Image) -> Self {
-        Self { image, last_name: Rc::from("") }
+    fn new(image: &'i Image, isolation: Isolation) -> Self {
+        Self { image, isolation, last_name: Rc::from("") }
     }
 
     fn collect<'a>(
@@ -163,13 +163,17 @@ impl<'i> Lines<'i> {
         if *self.last_name != *name {
             self.last_name = Rc::from(name);
         }
-        let asked = found.ok_or(unknown).and_then(|topic| read_item(topic, request));
+        let asked = found.ok_or(unknown).and_then(|topic| read_item(topic, request, self.isolation));
         let topic_name = Rc::clone(&self.last_name);
         Line { topic_name, topic_id, partition: request.partition, handle, asked, outcome: None }
     }
 }
 
-fn read_item(topic: &Topic, request: PartitionRequest) -> Result<ReadItem, KafkaError> {
+fn read_item(
+    topic: &Topic,
+    request: PartitionRequest,
+    isolation: Isolation,
+) -> Result<ReadItem, KafkaError> {
     topic.partition(request.partition).ok_or(KafkaError::UnknownTopicOrPartition)?;
     Ok(ReadItem {
         key: PartitionKey { topic_id: topic.id, partition: request.partition },
@@ -177,6 +181,7 @@ fn read_item(topic: &Topic, request: PartitionRequest) -> Result<ReadItem, Kafka
         epoch: request.leader_epoch,
         last_fetched_epoch: request.last_fetched_epoch,
         bytes_max: usize::try_from(request.bytes_max).unwrap_or(0),
+        isolation,
     })
 }
 

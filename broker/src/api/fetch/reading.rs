@@ -15,7 +15,7 @@ use super::Line;
 use crate::net::replies::Ticket;
 use crate::net::reply_budget::Room;
 use crate::shard::Shard;
-use crate::shard::messages::{Answer, Question, ReadItem};
+use crate::shard::messages::{Answer, Isolation, Question, ReadItem};
 use crate::shard::questions::take;
 
 /// What a fetch reads, and how long it waits for how much. It reads no more than the room that it is given, and holds
@@ -23,6 +23,7 @@ use crate::shard::questions::take;
 pub struct Reading {
     /// The partitions, in the order in which they share the bytes.
     pub lines: Vec<Line>,
+    isolation: Isolation,
     bounds: FetchBounds,
     /// What it would like to read at a time.
     wanted_bytes: usize,
@@ -33,12 +34,18 @@ pub struct Reading {
 
 impl Reading {
     /// The reading that a request asks for.
-    pub fn new(request: &FetchRequest<'_>, lines: Vec<Line>, shard: &Shard) -> Self {
+    pub fn new(
+        request: &FetchRequest<'_>,
+        lines: Vec<Line>,
+        isolation: Isolation,
+        shard: &Shard,
+    ) -> Self {
         let (wait, least, most) = (request.max_wait_ms, request.min_bytes, request.max_bytes);
         let bounds = FetchBounds::new(wait, least, most, shard.config.fetch_bytes_max);
         let owners = bytes_by_owner(&lines, shard);
         Self {
             lines,
+            isolation,
             bounds,
             wanted_bytes: owners.iter().map(|(_, bytes)| (*bytes).min(bounds.bytes_max)).sum(),
             owner_count: owners.len().max(1),
@@ -155,11 +162,11 @@ impl Reading {
                 None => sorted.push((owner, vec![(item.key, done.readable_end)])),
             }
         }
-        let deadline = self.deadline;
+        let (isolation, deadline) = (self.isolation, self.deadline);
         let mut watches: Vec<Pin<Box<dyn Future<Output = Answer> + '_>>> = sorted
             .into_iter()
             .map(|(owner, seen)| {
-                let watch = shard.ask(owner, Question::Watch { seen, deadline });
+                let watch = shard.ask(owner, Question::Watch { seen, isolation, deadline });
                 Box::pin(watch) as Pin<Box<dyn Future<Output = Answer> + '_>>
             })
             .collect();
