@@ -17,4 +17,5 @@ mod oracle;
 mod suite;
 mod tools;
 mod trace;
+mod transactions;
 mod trouble;

@@ -73,6 +73,13 @@ impl Batch {
         self
     }
 
+    /// The same, as part of a transaction.
+    #[must_use]
+    pub fn in_transaction(mut self) -> Self {
+        self.attributes |= 1 << 4;
+        self
+    }
+
     /// The batch as bytes, its CRC right.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, CreateTopicsResponse, ListOffsetsRequest, RequestHeader, ResponseHeader,
-    TopicName,
+    BrokerId, CreateTopicsRequest, CreateTopicsResponse, FindCoordinatorRequest, InitProducerIdRequest,
+    ListOffsetsRequest, RequestHeader, ResponseHeader, TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
@@ -232,6 +232,30 @@ pub fn await_leaders(address: SocketAddr, name: &str, partitions: i32) {
             return;
         }
         assert!(Instant::now() < end, "no leaders for {name}: {response:?}");
+    }
+}
+
+/// Initialises a transactional producer, as clients do: finds its coordinator, and asks again while that is not ready.
+/// Its id and epoch.
+///
+/// # Panics
+/// When it is refused.
+pub fn init_transactions(connection: &mut Connection, id: &TransactionalId, timeout_ms: i32) -> (i64, i16) {
+    let find = FindCoordinatorRequest::default().with_key(id.0.clone()).with_key_type(1);
+    let request = InitProducerIdRequest::default()
+        .with_transactional_id(Some(id.clone()))
+        .with_transaction_timeout_ms(timeout_ms);
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let found = connection.call(3, &find).error_code;
+        let made = connection.call(4, &request);
+        match (found, made.error_code) {
+            (0, 0) => return (made.producer_id.0, made.producer_epoch),
+            // Not there yet, loading, elsewhere, busy.
+            (0 | 15, 14 | 15 | 16 | 51) => {}
+            errors => panic!("errors {errors:?}"),
+        }
+        assert!(Instant::now() < end, "no coordinator for {id:?}");
     }
 }
 

@@ -40,8 +40,11 @@ async fn add(
         partitions: [(GROUPS_TOPIC, partition)].into_iter().collect(),
         version: TransactionVersion::V0,
     };
-    let fenced =
-        if version < FENCED_VERSION_MIN { KafkaError::InvalidProducerEpoch } else { KafkaError::ProducerFenced };
+    let fenced = if version < FENCED_VERSION_MIN {
+        KafkaError::InvalidProducerEpoch
+    } else {
+        KafkaError::ProducerFenced
+    };
     let outcome = change_transaction(shard, request.transactional_id, add).await;
     outcome.map(|_| ()).map_err(|refusal| transaction_refusal(refusal, fenced))
 }

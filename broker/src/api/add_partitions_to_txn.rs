@@ -161,7 +161,8 @@ mod tests {
     fn the_answer_goes_into_every_version() {
         let partitions = vec![PartitionIndex(0), PartitionIndex(3)];
         let topics = vec![AddPartitionsToTxnTopic { name: "orders", partitions }];
-        let errors: Errors = vec![vec![KafkaError::OperationNotAttempted, KafkaError::UnknownTopicOrPartition]];
+        let errors: Errors =
+            vec![vec![KafkaError::OperationNotAttempted, KafkaError::UnknownTopicOrPartition]];
         let asked = [Asked {
             id: "payments",
             producer: producer(ProducerId(1), ProducerEpoch(0)),

@@ -31,8 +31,11 @@ pub async fn handle(shard: &Rc<Shard>, request: &EndTxnRequest<'_>, reply: Reply
         end: if request.committed { End::Commit } else { End::Abort },
         version: if bumps_epoch { TransactionVersion::V2 } else { TransactionVersion::V0 },
     };
-    let fenced =
-        if version < FENCED_VERSION_MIN { KafkaError::InvalidProducerEpoch } else { KafkaError::ProducerFenced };
+    let fenced = if version < FENCED_VERSION_MIN {
+        KafkaError::InvalidProducerEpoch
+    } else {
+        KafkaError::ProducerFenced
+    };
     let outcome = match change_transaction(shard, request.transactional_id, end).await {
         Ok(TransactionReply::Ended(producer)) => Ok(producer),
         Ok(_) => unreachable!("an end is answered as such"),
@@ -61,14 +64,10 @@ mod tests {
     #[test]
     fn the_answer_goes_into_every_version() {
         let next = producer(ProducerId(7), ProducerEpoch(3));
-        in_every_version!(
-            EndTxnResponse,
-            |version| response(Ok(next), version),
-            |version, read| {
-                let expected = if version >= EPOCH_VERSION_MIN { next } else { Producer::NONE };
-                assert_eq!(producer(read.producer_id, read.producer_epoch), expected);
-            }
-        );
+        in_every_version!(EndTxnResponse, |version| response(Ok(next), version), |version, read| {
+            let expected = if version >= EPOCH_VERSION_MIN { next } else { Producer::NONE };
+            assert_eq!(producer(read.producer_id, read.producer_epoch), expected);
+        });
         let refused = response(Err(KafkaError::ProducerFenced), EPOCH_VERSION_MIN);
         assert_eq!(refused.error_code, KafkaError::ProducerFenced.into());
         assert_eq!(refused.producer_id, ProducerId::NONE);

@@ -59,7 +59,6 @@ pub fn produce_refusal(refusal: &ProduceRefusal) -> KafkaError {
         ProduceRefusal::Batch(refusal) => batch_refusal(refusal),
         ProduceRefusal::Producer(error) => producer_error(error),
         ProduceRefusal::Store(error) => store_error(error),
-        ProduceRefusal::NoTransactionalId => KafkaError::TransactionalIdAuthorizationFailed,
         ProduceRefusal::DiskFull => KafkaError::KafkaStorageError,
         ProduceRefusal::TimedOut => KafkaError::RequestTimedOut,
     }
@@ -116,8 +115,7 @@ fn batch_refusal(refusal: &BatchRefusal) -> KafkaError {
             AdmissionError::Empty
             | AdmissionError::SeveralBatches { .. }
             | AdmissionError::Record(_)
-            | AdmissionError::BaseOffset { .. }
-            | AdmissionError::NobodysTransaction => KafkaError::InvalidRecord,
+            | AdmissionError::BaseOffset { .. } => KafkaError::InvalidRecord,
         },
     }
 }

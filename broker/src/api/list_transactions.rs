@@ -71,12 +71,10 @@ fn response<'a>(
         producer_id: listed.producer_id,
         transaction_state: listed.state.name(),
     };
+    let error = outcome.as_ref().err().copied().unwrap_or(KafkaError::None);
     ListTransactionsResponse {
         throttle_time_ms: 0,
-        error_code: told(
-            ApiKey::ListTransactions,
-            outcome.as_ref().err().copied().unwrap_or(KafkaError::None),
-        ),
+        error_code: told(ApiKey::ListTransactions, error),
         unknown_state_filters,
         transaction_states: outcome.as_deref().unwrap_or_default().iter().map(line).collect(),
     }

@@ -12,11 +12,11 @@ use logic::metadata::{Image, Topic};
 use logic::producer::ProducerBatch;
 use logic::replica::Acks;
 use protocol::api::ApiKey;
-use protocol::batch::BatchHeader;
+use protocol::batch::{BatchHeader, MAGIC};
 use protocol::error::KafkaError;
 use protocol::messages::produce::{
-    LeaderIdAndEpoch, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
-    TopicProduceResponse,
+    LeaderIdAndEpoch, PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceData, TopicProduceResponse,
 };
 use protocol::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, PartitionKey, Timestamp, TopicId};
 use smallvec::SmallVec;
@@ -72,6 +72,11 @@ pub fn handle(
         answer(sections, reply);
         return None;
     };
+    if request.transactional_id.is_none() && batches(request).any(|header| header.is_transactional()) {
+        fail_all(&mut sections, KafkaError::TransactionalIdAuthorizationFailed);
+        answer_unless_silent(sections, acks, reply);
+        return None;
+    }
     let items = sort_out(shard, frame, request, verified, &mut sections);
     let count = items.iter().map(|(_, items)| items.len()).sum();
     if count == 0 {
@@ -81,8 +86,7 @@ pub fn handle(
     let only_owner = if let [(owner, _)] = items.as_slice() { Some(*owner) } else { None };
     let now = shard.now();
     let deadline = Timestamp(now.get().saturating_add(i64::from(request.timeout_ms.max(0))));
-    let is_transactional = request.transactional_id.is_some();
-    let terms = ProduceTerms { version: reply.version(), acks, deadline, is_transactional };
+    let terms = ProduceTerms { version: reply.version(), acks, deadline };
     let listener: Box<dyn FnOnce(Vec<ProduceOutcome>)> = Box::new(move |outcomes| {
         for outcome in outcomes {
             note(&mut sections, outcome);
@@ -110,8 +114,7 @@ pub async fn verify(shard: &Rc<Shard>, request: &ProduceRequest<'_>, version: i1
     for data in &request.topic_data {
         let topic = find_topic(&image, data);
         for partition in &data.partition_data {
-            let records = partition.records.as_ref().and_then(|payload| payload.borrowed());
-            let batch = records.and_then(transactional_batch);
+            let batch = header(partition).and_then(ProducerBatch::of).filter(|batch| batch.is_transactional);
             let key = topic.and_then(|topic| known_partition(topic, partition.index));
             if let (Some(topic), Some(key), Some(batch)) = (topic, key, batch) {
                 places.push(verified.len());
@@ -128,9 +131,15 @@ pub async fn verify(shard: &Rc<Shard>, request: &ProduceRequest<'_>, version: i1
     verified
 }
 
-fn transactional_batch(records: &[u8]) -> Option<ProducerBatch> {
-    let header = BatchHeader::from_prefix(records)?;
-    ProducerBatch::of(header).filter(|batch| batch.is_transactional)
+/// The headers of a request's batches, as far as it has any.
+fn batches<'r>(request: &'r ProduceRequest<'_>) -> impl Iterator<Item = &'r BatchHeader> {
+    let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    partitions.filter_map(header)
+}
+
+fn header<'r>(data: &'r PartitionProduceData<'_>) -> Option<&'r BatchHeader> {
+    let header = BatchHeader::from_prefix(data.records.as_ref()?.borrowed()?)?;
+    (header.magic() == MAGIC).then_some(header)
 }
 
 /// The answer's shape: every topic and partition of the request, in its order.

@@ -12,7 +12,8 @@ use crate::runtime::join_all;
 use crate::shard::Shard;
 use crate::shard::internal_topics::TRANSACTIONS_TOPIC;
 use crate::shard::messages::{
-    Answer, ListRequest, Question, TransactionAnswer, TransactionRefusal, TransactionReply, TransactionRequest,
+    Answer, ListRequest, Question, TransactionAnswer, TransactionRefusal, TransactionReply,
+    TransactionRequest,
 };
 
 /// Asks the coordinator of a transactional id.

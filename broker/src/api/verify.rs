@@ -58,7 +58,8 @@ pub async fn verify(
     });
     let mut verified: Vec<Verified> =
         asked.await.into_iter().map(|answer| answer.map_err(|refusal| produce_refusal(&refusal))).collect();
-    let open: Vec<usize> = (0..verified.len()).filter(|place| matches!(verified[*place], Ok(Some(_)))).collect();
+    let open: Vec<usize> =
+        (0..verified.len()).filter(|place| matches!(verified[*place], Ok(Some(_)))).collect();
     let Some(first) = open.first().map(|place| &batches[*place]) else { return verified };
     let producer = producer(first.batch.producer_id, first.batch.epoch);
     let partitions: PartitionSet =

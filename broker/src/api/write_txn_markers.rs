@@ -6,8 +6,8 @@ use logic::producer::{MarkerError, TransactionMarker};
 use protocol::api::ApiKey;
 use protocol::error::KafkaError;
 use protocol::messages::write_txn_markers::{
-    WritableTxnMarker, WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
-    WriteTxnMarkersRequest, WriteTxnMarkersResponse,
+    WritableTxnMarker, WritableTxnMarkerPartitionResult, WritableTxnMarkerResult,
+    WritableTxnMarkerTopicResult, WriteTxnMarkersRequest, WriteTxnMarkersResponse,
 };
 use protocol::records::ControlKind;
 use protocol::types::{PartitionKey, TransactionVersion};

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use logic::group::GroupSettings;
-use logic::transaction::CoordinatorConfig;
 use logic::metadata::{
     Command, Image, Incarnation, Listener as AdvertisedListener, RegisterBroker, Response,
 };
+use logic::transaction::CoordinatorConfig;
 use protocol::types::{BrokerId, TransactionVersion};
 use storage::store::{OpenError, StoreOptions, SyncMethod};
 use tokio::sync::{mpsc, oneshot, watch};

@@ -113,8 +113,12 @@ async fn free_deleted(shard: &Shard) {
 /// Drops segments that are too old or too much.
 async fn retain(shard: Rc<Shard>) {
     while pause(&shard, shard.config.retention_interval).await {
-        let committed =
-            |slot| shard.partitions.at(slot).map_or(Offset(0), |partition| partition.readable_end(Isolation::Uncommitted));
+        let committed = |slot| {
+            shard
+                .partitions
+                .at(slot)
+                .map_or(Offset(0), |partition| partition.readable_end(Isolation::Uncommitted))
+        };
         match shard.store.retain(shard.now(), committed).await {
             Ok(moved) => {
                 for retained in moved {

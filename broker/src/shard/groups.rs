@@ -246,13 +246,8 @@ impl Led {
 
     fn carry_out(&self, shard: &Shard, effects: Effects) {
         let records = effects.records.iter().map(|record| (&record.key, record.value.as_ref()));
-        let appended = coordinator_log::append(
-            &shard.store,
-            &self.partition,
-            shard.now(),
-            records,
-            effects.transaction,
-        );
+        let appended =
+            coordinator_log::append(&shard.store, &self.partition, shard.now(), records, effects.transaction);
         if let Err(error) = appended {
             tracing::warn!(partition = %self.partition.key, %error, "groups are read again: a record was refused");
             for outcome in effects.answers {

@@ -68,8 +68,6 @@ pub struct ProduceTerms {
     pub acks: Acks,
     /// When to answer at the latest.
     pub deadline: Timestamp,
-    /// Whether the request names a transactional id.
-    pub is_transactional: bool,
 }
 
 /// The batches of one partition in a produce request.

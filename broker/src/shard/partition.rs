@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use logic::config::TopicConfig;
-use logic::producer::{AppendedAt, OriginalBatch, ProducerTable, Verdict};
+use logic::producer::{AppendedAt, OriginalBatch, ProducerTable, Verdict, VerificationGuard};
 use logic::replica::{Acks, Advance, Appended, FetchCheck, Replica, Waiters};
 use protocol::api::ApiKey;
 use protocol::types::{Offset, PartitionKey, Timestamp};
@@ -144,7 +144,7 @@ impl Partition {
         state.replica.check_append(terms.acks)?;
         let prepared = prepare(now, terms.version, &item.records, &self.config.get())?;
         let log_start = state.replica.log_start();
-        let (end, produced) = match state.check_producer(&prepared, terms, item)? {
+        let (end, produced) = match state.check_producer(&prepared, item.guard)? {
             Some(original) => {
                 metrics::add(Count::BatchesDuplicate, 1);
                 let append_time = prepared.append_time.map(|_| original.timestamp);
@@ -355,14 +355,10 @@ impl State {
     fn check_producer(
         &self,
         prepared: &Prepared,
-        terms: ProduceTerms,
-        item: &ProduceItem,
+        guard: Option<VerificationGuard>,
     ) -> Result<Option<OriginalBatch>, ProduceRefusal> {
         let Some(batch) = &prepared.producer else { return Ok(None) };
-        if batch.is_transactional && !terms.is_transactional {
-            return Err(ProduceRefusal::NoTransactionalId);
-        }
-        Ok(match self.producers.check_verified(batch, item.guard)? {
+        Ok(match self.producers.check_verified(batch, guard)? {
             Verdict::New => None,
             Verdict::Duplicate(original) => Some(original),
         })

@@ -44,9 +44,6 @@ pub enum ProduceRefusal {
     /// The store refuses.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A batch of a transaction in a request that names no transactional id.
-    #[error("a transactional batch without a transactional id")]
-    NoTransactionalId,
     /// There is no room to store it.
     #[error("the disk is full")]
     DiskFull,

@@ -148,7 +148,8 @@ impl Shard {
             .await;
             // An open transaction may hold back what was committed by the log: then nothing is told yet. A partition that
             // goes is told of.
-            let is_gone = |(partition, _): &(Rc<Partition>, Offset)| self.partitions.get(partition.key).is_none();
+            let is_gone =
+                |(partition, _): &(Rc<Partition>, Offset)| self.partitions.get(partition.key).is_none();
             if !is_woken || isolation == Isolation::Uncommitted || watched.iter().any(is_gone) {
                 return;
             }

@@ -26,12 +26,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::calls::Calls;
 use super::catch_up::CatchUp;
 use super::groups::Groups;
-use super::transactions::Transactions;
 use super::messages::Message;
 use super::partition::{Partition, Partitions};
 use super::producer_ids::ProducerIds;
 use super::producer_memory::ProducerMemory;
 use super::topics::{partition_specs, topic_config};
+use super::transactions::Transactions;
 use super::{Shard, ShardConfig, background, inbox, serving, wall_clock};
 use crate::api::Api;
 use crate::limits::{

@@ -72,9 +72,6 @@ pub enum AdmissionError {
         /// The topic's limit.
         segment_bytes: u32,
     },
-    /// The batch belongs to a transaction, and to no producer.
-    #[error("a transactional batch without a producer")]
-    NobodysTransaction,
     /// The batch claims that the broker made its timestamps.
     #[error("a producer's timestamps labelled as the broker's")]
     AppendTimeFromProducer,
@@ -149,10 +146,6 @@ pub fn admit<'a>(
     if summary.compression == Compression::Zstd && version < ZSTD_VERSION_MIN {
         return Err(AdmissionError::CompressionTooNew { version });
     }
-    let producer = ProducerBatch::of(header);
-    if header.is_transactional() && producer.is_none() {
-        return Err(AdmissionError::NobodysTransaction);
-    }
     let stamp = admit_timestamps(now, batch, summary.timestamps, topic)?;
     let recompression = admit_compression(summary.compression, topic.compression);
     let bounded_below =
@@ -161,7 +154,7 @@ pub fn admit<'a>(
     Ok(Admitted {
         batch,
         record_count: header.record_count().unsigned_abs(),
-        producer,
+        producer: ProducerBatch::of(header),
         stamp,
         recompression,
         look_inside: is_compressed && (recompression.is_some() || bounded_below),

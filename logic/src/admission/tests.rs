@@ -122,12 +122,10 @@ fn a_batch_fits_the_topics_sizes() {
 }
 
 #[test]
-fn control_batches_and_transactions_of_nobody_are_refused() {
+fn control_batches_are_refused_and_transactional_ones_are_not() {
     let producer = ProducerStamp { id: ProducerId(7), epoch: ProducerEpoch(0), base_sequence: Sequence(0) };
     let control = build(BatchOptions { control: true, producer, ..options() }, &[Some(0)]);
     assert_eq!(verdict(&control, &topic(&[])), "a control batch from a producer");
-    let nobodys = build(BatchOptions { transactional: true, ..options() }, &[Some(0)]);
-    assert_eq!(verdict(&nobodys, &topic(&[])), "a transactional batch without a producer");
     let transactional = build(BatchOptions { transactional: true, producer, ..options() }, &[Some(0)]);
     let admitted = admit(NOW, VERSION, &transactional, &topic(&[])).expect("a producer's");
     assert!(admitted.producer.is_some_and(|batch| batch.is_transactional));

@@ -4,7 +4,8 @@ use logic::fetch::{Opened, PartitionOutcome};
 use protocol::api::ApiKey;
 use protocol::error::KafkaError;
 use protocol::messages::fetch::{
-    AbortedTransaction, EpochEndOffset, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData, SnapshotId,
+    AbortedTransaction, EpochEndOffset, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch,
+    PartitionData, SnapshotId,
 };
 use protocol::transaction_index::AbortedTransaction as Aborted;
 use protocol::types::{BrokerId, LeaderEpoch, Offset};

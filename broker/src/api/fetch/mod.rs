@@ -169,11 +169,7 @@ impl<'i> Lines<'i> {
     }
 }
 
-fn read_item(
-    topic: &Topic,
-    request: PartitionRequest,
-    isolation: Isolation,
-) -> Result<ReadItem, KafkaError> {
+fn read_item(topic: &Topic, request: PartitionRequest, isolation: Isolation) -> Result<ReadItem, KafkaError> {
     topic.partition(request.partition).ok_or(KafkaError::UnknownTopicOrPartition)?;
     Ok(ReadItem {
         key: PartitionKey { topic_id: topic.id, partition: request.partition },

@@ -34,12 +34,7 @@ pub struct Reading {
 
 impl Reading {
     /// The reading that a request asks for.
-    pub fn new(
-        request: &FetchRequest<'_>,
-        lines: Vec<Line>,
-        isolation: Isolation,
-        shard: &Shard,
-    ) -> Self {
+    pub fn new(request: &FetchRequest<'_>, lines: Vec<Line>, isolation: Isolation, shard: &Shard) -> Self {
         let (wait, least, most) = (request.max_wait_ms, request.min_bytes, request.max_bytes);
         let bounds = FetchBounds::new(wait, least, most, shard.config.fetch_bytes_max);
         let owners = bytes_by_owner(&lines, shard);

@@ -1,7 +1,11 @@
 use super::*;
 use crate::api::testing::in_every_version;
 
-fn ask(transactional_id: Option<&str>, producer_id: i64, producer_epoch: i16) -> Result<Option<Producer>, KafkaError> {
+fn ask(
+    transactional_id: Option<&str>,
+    producer_id: i64,
+    producer_epoch: i16,
+) -> Result<Option<Producer>, KafkaError> {
     check(&InitProducerIdRequest {
         transactional_id,
         transaction_timeout_ms: 60_000,
@@ -30,9 +34,13 @@ fn a_transactional_id_has_a_name() {
 
 #[test]
 fn the_answer_goes_into_every_version() {
-    in_every_version!(InitProducerIdResponse, |_version| response(Ok(producer(ProducerId(7), ProducerEpoch(2)))), |_version, read| {
-        assert_eq!((read.producer_id, read.producer_epoch), (ProducerId(7), ProducerEpoch(2)));
-    });
+    in_every_version!(
+        InitProducerIdResponse,
+        |_version| response(Ok(producer(ProducerId(7), ProducerEpoch(2)))),
+        |_version, read| {
+            assert_eq!((read.producer_id, read.producer_epoch), (ProducerId(7), ProducerEpoch(2)));
+        }
+    );
     let refused = Err(KafkaError::InvalidRequest);
     in_every_version!(InitProducerIdResponse, |_version| response(refused), |_version, read| {
         assert_eq!(read.error_code, KafkaError::InvalidRequest.into());

@@ -1,0 +1,184 @@
+//! Exactly once: what is read, written and committed in transactions is there once, whatever dies.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::process::Command;
+
+use e2e::batch::Batch;
+use e2e::broker::{Broker, Options, Target, java};
+use e2e::process::{self, Finished, Process};
+use e2e::wire::{self, Connection};
+use e2e::{DEADLINE, cache, project};
+use kafka_protocol::messages::{AddPartitionsToTxnRequest, ProduceRequest, TransactionalId};
+
+const INPUT: &str = "numbers";
+const OUTPUT: &str = "copies";
+
+fn options(shards: u16) -> Options {
+    let configs = vec![("group.initial.rebalance.delay.ms".to_owned(), "0".to_owned())];
+    Options { shards, configs, ..Options::default() }
+}
+
+fn start(partitions: i32) -> Broker {
+    let broker = Broker::start(Target::chosen(), &options(2));
+    wire::create_topic(broker.kafka(), INPUT, partitions, &[]);
+    wire::create_topic(broker.kafka(), OUTPUT, partitions, &[]);
+    broker
+}
+
+fn kcat(broker: &Broker, arguments: &[&str], input: &str) -> Finished {
+    let mut command = Command::new("kcat");
+    command.args(["-b", &broker.kafka().to_string()]).args(arguments);
+    let finished = process::run_with_input("kcat", command, input.as_bytes(), DEADLINE);
+    assert!(finished.status.success(), "{arguments:?}: {finished}");
+    finished
+}
+
+fn write_numbers(broker: &Broker, numbers: Range<u32>) {
+    let lines: String = numbers.map(|number| format!("{number}\n")).collect();
+    kcat(broker, &["-P", "-t", INPUT], &lines);
+}
+
+/// How often each value is in the output, as a consumer at this level sees it.
+fn count(broker: &Broker, isolation: &str) -> BTreeMap<String, usize> {
+    let isolation = format!("isolation.level={isolation}");
+    let read = kcat(broker, &["-C", "-e", "-q", "-t", OUTPUT, "-o", "beginning", "-X", &isolation], "");
+    let mut counts = BTreeMap::new();
+    for line in read.stdout {
+        *counts.entry(line).or_default() += 1;
+    }
+    counts
+}
+
+fn once_each(numbers: Range<u32>) -> BTreeMap<String, usize> {
+    numbers.map(|number| (number.to_string(), 1)).collect()
+}
+
+#[test]
+fn confluents_transactions_copy_each_record_once_and_fence() {
+    let broker = start(3);
+    write_numbers(&broker, 0..400);
+    let mut command = Command::new(cache().join("venv/bin/python"));
+    command.arg(project().join("tests/clients/python/confluent_transactions.py"));
+    command.args([&broker.kafka().to_string(), INPUT, OUTPUT, "400"]);
+    let finished = process::run_with_input("confluent_transactions", command, b"", DEADLINE);
+    assert!(finished.status.success(), "{finished}");
+    let [aborted, fenced] = finished.stdout.as_slice() else { panic!("{finished}") };
+    assert_eq!(fenced, "fenced");
+    assert_ne!(aborted, "aborted 0 transactions");
+    assert_eq!(count(&broker, "read_committed"), once_each(0..400));
+    let all: usize = count(&broker, "read_uncommitted").values().sum();
+    assert!(all > 400, "{all} records with those of {aborted}");
+}
+
+fn copier(broker: &Broker, max_messages: i32) -> Command {
+    let mut command = java("org.apache.kafka.tools.TransactionalMessageCopier");
+    command.args(["--broker-list", &broker.kafka().to_string(), "--input-topic", INPUT]);
+    command.args(["--input-partition", "0", "--output-topic", OUTPUT, "--consumer-group", "copiers"]);
+    command.args(["--transactional-id", "copier", "--transaction-size", "40", "--enable-random-aborts"]);
+    command.args(["--max-messages", &max_messages.to_string(), "--use-group-metadata"]);
+    command
+}
+
+/// Kafka's own copier goes by KIP-890. It dies in the middle of its work, now alone, now after the broker.
+#[test]
+fn kafkas_copier_copies_each_record_once_through_kill_9() {
+    const COUNT: u32 = 4_000;
+    if Target::chosen() == Target::Kafka {
+        return;
+    }
+    let mut broker = start(1);
+    write_numbers(&broker, 0..COUNT);
+    for round in 0..4_u16 {
+        let mut process = Process::start("copier", copier(&broker, -1));
+        let transactions = Cell::new(0);
+        process.wait_for_line(DEADLINE, "a few transactions", |line| {
+            transactions.set(transactions.get() + usize::from(line.contains("ProcessLoop")));
+            (transactions.get() >= 4 || line.contains("ShutdownComplete")).then_some(())
+        });
+        if round % 2 == 0 {
+            process.kill();
+        } else {
+            let directory = broker.kill();
+            process.kill();
+            broker = Broker::start_on(directory, Target::Iolite, &options(round % 3 + 1));
+        }
+    }
+    let finished = process::run_with_input("copier", copier(&broker, -1), b"", DEADLINE);
+    assert!(finished.status.success(), "{finished}");
+    assert_eq!(count(&broker, "read_committed"), once_each(0..COUNT));
+}
+
+fn tool(broker: &Broker, arguments: &[&str]) -> Finished {
+    const CLASS: &str = "org.apache.kafka.tools.TransactionsCommand";
+    let mut command = java(CLASS);
+    command.args(["--bootstrap-server", &broker.kafka().to_string()]).args(arguments);
+    let finished = process::run_with_input(CLASS, command, b"", DEADLINE);
+    assert!(finished.status.success(), "{arguments:?}: {finished}");
+    finished
+}
+
+/// The line of a table that begins with a word, word by word.
+fn line<'f>(shown: &'f Finished, first: &str) -> Vec<&'f str> {
+    let mut lines = shown.stdout.iter().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines.find(|words| words.first() == Some(&first)).unwrap_or_else(|| panic!("no {first}: {shown}"))
+}
+
+#[test]
+fn kafkas_tools_write_and_describe_transactions() {
+    let broker = start(1);
+    let mut command = java("org.apache.kafka.tools.ProducerPerformance");
+    command.args(["--topic", OUTPUT, "--num-records", "500", "--record-size", "10", "--throughput", "1000"]);
+    command.args(["--transactional-id", "performer", "--transaction-duration-ms", "100"]);
+    command.args(["--producer-props", &format!("bootstrap.servers={}", broker.kafka())]);
+    let finished = process::run_with_input("ProducerPerformance", command, b"", DEADLINE);
+    assert!(finished.status.success(), "{finished}");
+    assert_eq!(line(&tool(&broker, &["list"]), "performer").last(), Some(&"CompleteCommit"));
+    let described = tool(&broker, &["describe", "--transactional-id", "performer"]);
+    assert_eq!(line(&described, "1")[4], "CompleteCommit");
+    let producers = tool(&broker, &["describe-producers", "--topic", OUTPUT, "--partition", "0"]);
+    assert_eq!(line(&producers, "0").last(), Some(&"None"), "no transaction is open: {producers}");
+    assert_eq!(count(&broker, "read_committed").values().sum::<usize>(), 500);
+}
+
+/// A batch of a producer in partition 0 of the output, under a transactional id or none; the error.
+fn produce(connection: &mut Connection, id: Option<&TransactionalId>, batch: &Batch) -> i16 {
+    use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+    let partition = PartitionProduceData::default().with_records(Some(batch.encode().into()));
+    let topic =
+        TopicProduceData::default().with_name(wire::topic_name(OUTPUT)).with_partition_data(vec![partition]);
+    let request = ProduceRequest::default()
+        .with_transactional_id(id.cloned())
+        .with_acks(-1)
+        .with_timeout_ms(10_000)
+        .with_topic_data(vec![topic]);
+    connection.call(9, &request).responses[0].partition_responses[0].error_code
+}
+
+#[test]
+fn a_transaction_whose_client_is_gone_is_aborted_when_its_time_is_up() {
+    use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
+    let broker = start(1);
+    let mut connection = Connection::open(broker.kafka());
+    let id = TransactionalId(wire::text("abandoned"));
+    let producer = wire::init_transactions(&mut connection, &id, 300);
+    let add = AddPartitionsToTxnRequest::default()
+        .with_v3_and_below_transactional_id(id.clone())
+        .with_v3_and_below_producer_id(producer.0.into())
+        .with_v3_and_below_producer_epoch(producer.1)
+        .with_v3_and_below_topics(vec![
+            AddPartitionsToTxnTopic::default().with_name(wire::topic_name(OUTPUT)).with_partitions(vec![0]),
+        ]);
+    let added = connection.call(3, &add);
+    assert_eq!(added.results_by_topic_v3_and_below[0].results_by_partition[0].partition_error_code, 0);
+    let now = 1_700_000_000_000;
+    let batch = Batch::of_values(now, &["never"]).by_producer(producer.0, producer.1, 0).in_transaction();
+    assert_eq!(produce(&mut connection, Some(&id), &batch), 0);
+    assert_eq!(produce(&mut connection, None, &Batch::of_values(now, &["after"])), 0);
+    // The reader waits at the open transaction until its time is up.
+    let read = kcat(&broker, &["-C", "-c", "1", "-q", "-t", OUTPUT, "-o", "beginning"], "");
+    assert_eq!(read.stdout, ["after"]);
+    let again = Batch::of_values(now, &["too late"]).by_producer(producer.0, producer.1, 1).in_transaction();
+    assert_eq!(produce(&mut connection, Some(&id), &again), 47, "INVALID_PRODUCER_EPOCH");
+}
