@@ -86,10 +86,12 @@ impl<D: Disk> ShardStore<D> {
         if state.room_bytes < i64::try_from(bytes).unwrap_or(i64::MAX) {
             return Admission::Full;
         }
+        let pending = state.collector.pending_bytes() as u64;
         let (used, total) = state.ring.occupancy();
-        let used = used + state.collector.pending_bytes() as u64;
-        // Thousandths, so that nothing is lost on the way to a small float.
-        let thousandths = u16::try_from(used.saturating_mul(1000) / total).unwrap_or(u16::MAX).min(1000);
+        // A disk that doesn't answer is noticed by what waits for it. It counts as full at half of what may wait: the rest
+        // is for those who were let in at the same moment.
+        let pending_max = state.options.pending_bytes_max as u64 / 2;
+        let thousandths = thousandths(used + pending, total).max(thousandths(pending, pending_max));
         if thousandths < 500 {
             Admission::Admit
         } else {
@@ -357,6 +359,11 @@ impl<D: Disk> Shared<D> {
         }
         Ok(recycled)
     }
+}
+
+/// How full something is: thousandths, so that nothing is lost on the way to a small float.
+fn thousandths(used: u64, total: u64) -> u16 {
+    u16::try_from(used.saturating_mul(1000) / total.max(1)).unwrap_or(u16::MAX).min(1000)
 }
 
 /// The bytes of a run from an offset on, as far as they count.

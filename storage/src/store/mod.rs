@@ -42,6 +42,8 @@ mod destage_tests;
 #[cfg(test)]
 mod layout_tests;
 #[cfg(test)]
+mod stall_tests;
+#[cfg(test)]
 mod tests;
 
 pub use crate::checkpoint::EpochStart;
