@@ -4,8 +4,7 @@
 //! Kafka, not about us. `IOLITE_BROKER` names a broker binary to use instead of the one built here.
 
 use std::fs;
-use std::io::Write;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::OnceLock;
@@ -16,9 +15,6 @@ use tempfile::TempDir;
 
 use crate::process::Process;
 use crate::{DEADLINE, project};
-
-/// Between two looks at a page.
-const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Which broker answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,34 +154,6 @@ impl Broker {
     #[must_use]
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
-    }
-
-    /// What the admin port says to a path: the whole answer, head and body.
-    ///
-    /// # Panics
-    /// When there is none.
-    #[must_use]
-    pub fn ask_admin(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(self.admin.expect("an admin port")).expect("it listens");
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: iolite\r\nConnection: close\r\n\r\n").expect("it reads");
-        std::io::read_to_string(stream).expect("it answers")
-    }
-
-    /// Asks `/readyz` until the answer is as wanted.
-    ///
-    /// # Panics
-    /// When it never is.
-    pub fn await_readiness(&self, wanted: impl Fn(&str) -> bool) {
-        let end = Instant::now() + DEADLINE;
-        loop {
-            let answer = self.ask_admin("/readyz");
-            if wanted(&answer) {
-                return;
-            }
-            assert!(Instant::now() < end, "{answer}\n{}", self.process.last_lines());
-            // A page has no news to wait for: it is looked at again, without taking the core from who makes the news.
-            std::thread::park_timeout(LOOK_PAUSE);
-        }
     }
 
     /// The folder that holds `<topic>-<partition>` folders with segment files.

@@ -2,10 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::DEADLINE;
 use crate::broker::Broker;
+
+/// Between two looks at a page.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A page of the admin port, its head included.
 ///
@@ -20,6 +24,23 @@ pub fn page(broker: &Broker, path: &str) -> String {
     let mut page = String::new();
     stream.read_to_string(&mut page).expect("a page of text");
     page
+}
+
+/// Asks `/readyz` until the answer is as wanted.
+///
+/// # Panics
+/// When that takes too long.
+pub fn await_readiness(broker: &Broker, wanted: impl Fn(&str) -> bool) {
+    let began = Instant::now();
+    loop {
+        let answer = page(broker, "/readyz");
+        if wanted(&answer) {
+            return;
+        }
+        assert!(began.elapsed() < DEADLINE, "{answer}\n{}", broker.process().last_lines());
+        // A page has no news to wait for: it is looked at again, without taking the core from who makes the news.
+        thread::park_timeout(LOOK_PAUSE);
+    }
 }
 
 /// A counter or gauge of `/metrics` whose name ends so, summed up over the shards.

@@ -1,10 +1,12 @@
 //! A disk of the test's own that is full, or stands still. Needs root.
 
 use std::os::unix::process::ExitStatusExt;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e::DEADLINE;
 use e2e::broker::{Broker, Options, Target};
+use e2e::figures::{await_figure, await_readiness, figure, page};
 use e2e::volume::Volume;
 use e2e::wire::{self, Connection, text, topic_name};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
@@ -26,6 +28,10 @@ fn options(more: &[(&str, &str)]) -> Options {
     ];
     let configs = small.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     Options { shards: 1, configs: configs.collect(), ..Options::default() }
+}
+
+fn check_values(connection: &mut Connection, topic: &str, expected: &[&[u8]]) {
+    assert_eq!(read_all(connection, topic), expected);
 }
 
 fn check_kept(connection: &mut Connection, topic: &str, count: usize) {
@@ -58,7 +64,7 @@ fn fill(broker: &Broker, connection: &mut Connection, taken: &mut Taken) {
             // What is still on its way to its segment takes room that it gives back: the disk is full when it is said so.
             Err(code) => {
                 assert_eq!(code, KAFKA_STORAGE_ERROR);
-                if broker.ask_admin("/readyz").contains("disk full") {
+                if page(broker, "/readyz").contains("disk full") {
                     println!("full after {taken:?} records of {RECORD_BYTES} B");
                     return;
                 }
@@ -88,7 +94,7 @@ fn await_healed(broker: &Broker, connection: &mut Connection, taken: &mut Taken)
         assert!(Instant::now() < end, "room heals it\n{}", broker.process().last_lines());
     }
     taken.kept += 1;
-    broker.await_readiness(|answer| answer.starts_with("HTTP/1.1 200"));
+    await_readiness(broker, |answer| answer.starts_with("HTTP/1.1 200"));
 }
 
 #[test]
@@ -133,26 +139,80 @@ fn a_disk_that_stands_still_is_told_of_and_replies_wait_for_it() {
     for (number, offset) in (0..3).zip(0..) {
         assert_eq!(produce(&mut connection, "kept", &numbered(number, RECORD_BYTES)), Ok(offset));
     }
-    broker.await_readiness(|answer| answer.starts_with("HTTP/1.1 200"));
+    await_readiness(&broker, |answer| answer.starts_with("HTTP/1.1 200"));
     let frozen = volume.freeze();
     let began = Instant::now();
     for (number, correlation) in (3..6).zip(3..) {
         send_produce(&mut connection, correlation, "kept", &numbered(number, RECORD_BYTES))
             .expect("it reads");
     }
-    broker.await_readiness(|answer| answer.starts_with("HTTP/1.1 503") && answer.contains("slow disk"));
+    await_readiness(&broker, |answer| answer.starts_with("HTTP/1.1 503") && answer.contains("slow disk"));
     // It stays so, and what is in memory is read meanwhile.
     let mut reader = Connection::open(broker.kafka());
     check_kept(&mut reader, "kept", 3);
-    broker.await_readiness(|answer| answer.contains("slow disk") && began.elapsed() > STALL);
+    await_readiness(&broker, |answer| answer.contains("slow disk") && began.elapsed() > STALL);
     assert!(!connection.has_something_to_read(), "nothing is acknowledged while nothing can be written");
     drop(frozen);
     for correlation in 3..6 {
         assert_eq!(receive_produced(&mut connection, correlation), Ok(Ok(i64::from(correlation))));
     }
-    broker.await_readiness(|answer| answer.starts_with("HTTP/1.1 200"));
+    await_readiness(&broker, |answer| answer.starts_with("HTTP/1.1 200"));
     let broker = Broker::start_on(broker.kill(), Target::Iolite, &options);
     check_kept(&mut Connection::open(broker.kafka()), "kept", 6);
+}
+
+/// Many producers send far more than the broker may hold while its disk stands still: it stops to read them, stays small, and
+/// serves everybody else; then each of them gets all its acks, in order and without an error.
+#[test]
+fn while_the_disk_stands_still_producers_wait_and_others_do_not() {
+    const PRODUCERS: i32 = 8;
+    const RECORDS: i32 = 50;
+    const REQUESTS_BYTES_MAX: u64 = 96 << 20;
+    /// By then producers are being slowed.
+    const WAITING_BYTES: u64 = 24 << 20;
+    const GROWTH_BYTES_MAX: u64 = 128 << 20;
+    const OTHERS: usize = 20;
+    const { assert!(RECORD_BYTES as u64 * (PRODUCERS * RECORDS) as u64 > GROWTH_BYTES_MAX, "they send more") };
+    let volume = Volume::make(1 << 30);
+    let limits = [("memory.tail.bytes", "8MiB"), ("queued.max.request.bytes", "96MiB")];
+    let broker = Broker::start_on(volume.directory(), Target::Iolite, &options(&limits));
+    let topics: Vec<String> = (0..PRODUCERS).map(|number| format!("flood-{number}")).collect();
+    for topic in topics.iter().map(String::as_str).chain(["kept"]) {
+        wire::create_topic(broker.kafka(), topic, 1, &[("retention.ms", "-1")]);
+    }
+    assert_eq!(produce(&mut Connection::open(broker.kafka()), "kept", b"before"), Ok(0));
+    let before_bytes = figure(&broker, "process_resident_memory_bytes");
+    thread::scope(|scope| {
+        let frozen = volume.freeze();
+        for topic in &topics {
+            let mut sender = Connection::open(broker.kafka());
+            let mut receiver = sender.share();
+            scope.spawn(move || {
+                for number in 0..RECORDS {
+                    let value = numbered(usize::try_from(number).expect("small"), RECORD_BYTES);
+                    send_produce(&mut sender, number, topic, &value).expect("it reads in the end");
+                }
+            });
+            scope.spawn(move || {
+                for number in 0..RECORDS {
+                    assert_eq!(receive_produced(&mut receiver, number), Ok(Ok(i64::from(number))));
+                }
+            });
+        }
+        await_figure(&broker, "iolite_request_memory_bytes", |waiting| waiting >= WAITING_BYTES);
+        for _ in 0..OTHERS {
+            check_values(&mut Connection::open(broker.kafka()), "kept", &[b"before"]);
+            wire::await_leaders(broker.kafka(), "flood-0", 1);
+            assert!(figure(&broker, "iolite_request_memory_bytes") <= REQUESTS_BYTES_MAX);
+            let grown = figure(&broker, "process_resident_memory_bytes").saturating_sub(before_bytes);
+            assert!(grown <= GROWTH_BYTES_MAX, "grew by {grown} B");
+        }
+        drop(frozen);
+    });
+    let mut connection = Connection::open(broker.kafka());
+    for topic in &topics {
+        check_kept(&mut connection, topic, usize::try_from(RECORDS).expect("small"));
+    }
 }
 
 /// A stop waits for the disk; whoever doesn't want to wait says so again, and loses nothing by it.
