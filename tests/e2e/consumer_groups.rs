@@ -39,15 +39,22 @@ struct Member(Process);
 
 impl Member {
     fn start(broker: &Broker, name: &str, protocol: &str, topic: &str) -> Self {
+        Self::configured(broker, name, &format!(r#""group.protocol": "{protocol}""#), topic)
+    }
+
+    /// A member of the classic protocol.
+    fn classic(broker: &Broker, name: &str, strategy: &str) -> Self {
+        let config = format!(
+            r#""session.timeout.ms": 6000, "heartbeat.interval.ms": 200, "partition.assignment.strategy": "{strategy}""#
+        );
+        Self::configured(broker, name, &config, TOPIC)
+    }
+
+    fn configured(broker: &Broker, name: &str, config: &str, topic: &str) -> Self {
         assert!(!Client::Confluent.left_out(), "tests/clients/install left confluent-kafka out");
         let mut command = Command::new(cache().join("venv/bin/python"));
         command.arg(project().join("tests/clients/python/member.py")).arg(broker.kafka().to_string());
-        let more = if protocol == "classic" {
-            r#", "session.timeout.ms": 6000, "heartbeat.interval.ms": 200, "partition.assignment.strategy": "range""#
-        } else {
-            ""
-        };
-        command.arg(format!(r#"{{"group.id": "g", "group.protocol": "{protocol}"{more}}}"#)).arg(topic);
+        command.arg(format!(r#"{{"group.id": "g", {config}}}"#)).arg(topic);
         Self(Process::start(name, command))
     }
 
@@ -187,6 +194,49 @@ fn members_keep_what_they_own_through_kill_9_of_the_broker() {
         "nobody was assigned anew"
     );
     members.iter().for_each(|member| member.0.signal(Signal::SIGTERM));
+}
+
+/// The type of the group, as Kafka's tool lists it.
+fn kind_of_group(broker: &Broker) -> String {
+    let listed = groups(broker, &["--list", "--type"]);
+    let line = listed.stdout.iter().find(|line| line.starts_with("g ")).expect("the group");
+    line.split_whitespace().last().expect("a type").to_owned()
+}
+
+fn migrate_and_back(strategy: &str) {
+    let options = Options { port: free_port(), ..options() };
+    let mut broker = Broker::start(Target::chosen(), &options);
+    wire::create_topic(broker.kafka(), TOPIC, PARTITIONS, &[]);
+    let all = partitions_of(TOPIC, PARTITIONS);
+    let old = Member::classic(&broker, "classic member", strategy);
+    wait_until_shared(&[&old], &all);
+    assert_eq!(kind_of_group(&broker), "Classic");
+    let new = Member::consumer(&broker, "new member");
+    let shares = wait_until_shared(&[&old, &new], &all);
+    assert_eq!(kind_of_group(&broker), "Consumer");
+    produce_to_each_partition(&broker, "together ");
+    wait_until_read(&[&old, &new], &shares, "together ");
+    if broker.target() == Target::Iolite {
+        broker = Broker::start_on(broker.kill(), Target::Iolite, &options);
+        produce_to_each_partition(&broker, "restarted ");
+        wait_until_read(&[&old, &new], &shares, "restarted ");
+    }
+    new.0.signal(Signal::SIGTERM);
+    let shares = wait_until_shared(&[&old], &all);
+    assert_eq!(kind_of_group(&broker), "Classic");
+    produce_to_each_partition(&broker, "alone ");
+    wait_until_read(&[&old], &shares, "alone ");
+    old.0.signal(Signal::SIGTERM);
+}
+
+#[test]
+fn a_group_changes_its_protocol_member_by_member_and_back_through_kill_9() {
+    migrate_and_back("range");
+}
+
+#[test]
+fn a_group_changes_its_protocol_while_its_classic_members_read_on() {
+    migrate_and_back("cooperative-sticky");
 }
 
 #[test]

@@ -21,6 +21,8 @@ use crate::shard::Shard;
 
 /// From this version on a member's protocol is told.
 const MEMBER_TYPE_VERSION_MIN: i16 = 1;
+/// A member that speaks the classic protocol.
+const CLASSIC: i8 = 0;
 /// A member that speaks the consumer protocol.
 const CONSUMER: i8 = 1;
 /// Not told.
@@ -94,7 +96,11 @@ fn member(described: &DescribedConsumer, version: i16) -> Member<'_> {
         subscribed_topic_regex: described.expression.as_deref(),
         assignment: assignment(&described.assignment),
         target_assignment: assignment(&described.target),
-        member_type: if version >= MEMBER_TYPE_VERSION_MIN { CONSUMER } else { UNTOLD },
+        member_type: match described.speaks_classic {
+            _ if version < MEMBER_TYPE_VERSION_MIN => UNTOLD,
+            true => CLASSIC,
+            false => CONSUMER,
+        },
     }
 }
 
@@ -139,6 +145,7 @@ mod tests {
                 client_host: "/127.0.0.1".into(),
                 topics: vec!["t".into()],
                 expression: Some("t.*".into()),
+                speaks_classic: false,
                 assignment: owned,
                 target: Vec::new(),
             }],

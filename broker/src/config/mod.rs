@@ -23,7 +23,9 @@ pub use error::{ConfigError, ConfigErrors, Place};
 pub use layout::{Machine, MemoryBudget, ShardLayout};
 pub use reference::reference;
 pub use table::{BrokerConfig, Definition, definitions};
-pub use value::{AssignorList, ConfigType, CoreList, Endpoint, Listener, LogFormat, SyncChoice};
+pub use value::{
+    AssignorList, ConfigType, CoreList, Endpoint, Listener, LogFormat, MigrationChoice, SyncChoice,
+};
 
 use std::ffi::OsString;
 

@@ -9,8 +9,8 @@ use super::ConfigEntry;
 use super::error::{ConfigError, Place};
 use super::sources::Values;
 use super::value::{
-    self, AssignorList, ConfigType, ConfigValue, CoreList, Endpoint, Listener, LogFormat, Rule, SyncChoice,
-    Unit,
+    self, AssignorList, ConfigType, ConfigValue, CoreList, Endpoint, Listener, LogFormat, MigrationChoice,
+    Rule, SyncChoice, Unit,
 };
 use logic::config::{ConfigMap, broker as inherited};
 use std::path::PathBuf;
@@ -328,6 +328,10 @@ configuration! {
             in (1, INT_MAX);
         /// How many members a consumer group (KIP-848) may have.
         "group.consumer.max.size" => group_consumer_max_size: i32 = "2147483647", in (1, INT_MAX);
+        /// Which groups change their kind while they have members: `disabled`, `upgrade` (a classic group becomes a
+        /// consumer group when the first consumer of KIP-848 joins), `downgrade` (back when the last one has left) or
+        /// `bidirectional`.
+        "group.consumer.migration.policy" => group_consumer_migration_policy: MigrationChoice = "bidirectional";
         /// The assignors on offer to consumer groups (KIP-848), by name; the first one is used where members ask for none.
         "group.consumer.assignors" => group_consumer_assignors: AssignorList = "uniform,range";
         /// The longest note that a client may leave with a committed offset.

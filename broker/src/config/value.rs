@@ -404,3 +404,17 @@ choice! {
         WriteThenSync = "write-then-sync",
     }
 }
+
+choice! {
+    /// Which groups change their kind while they have members.
+    MigrationChoice {
+        /// None.
+        Disabled = "disabled",
+        /// Classic groups may become consumer groups.
+        Upgrade = "upgrade",
+        /// Consumer groups may become classic ones.
+        Downgrade = "downgrade",
+        /// Both.
+        Bidirectional = "bidirectional",
+    }
+}

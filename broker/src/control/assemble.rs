@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use logic::group::GroupSettings;
+use logic::group::{GroupSettings, MigrationPolicy};
 use logic::metadata::{
     Command, Image, Incarnation, Listener as AdvertisedListener, RegisterBroker, Response,
 };
@@ -19,7 +19,9 @@ use super::layout::{self, Layout};
 use super::publish::publish;
 use super::signals::StopSignals;
 use crate::admin;
-use crate::config::{BrokerConfig, Endpoint, Machine, MemoryBudget, ShardLayout, SyncChoice};
+use crate::config::{
+    BrokerConfig, Endpoint, Machine, MemoryBudget, MigrationChoice, ShardLayout, SyncChoice,
+};
 use crate::exit::ExitCode;
 use crate::limits::{COORDINATOR_BYTES_MIN, MAILBOX_MESSAGES_MAX};
 use crate::logging;
@@ -293,6 +295,12 @@ fn group_settings(config: &BrokerConfig, shard_count: u16, budget: &MemoryBudget
         consumer_session_timeout_ms: config.group_consumer_session_timeout_ms,
         consumer_heartbeat_interval_ms: config.group_consumer_heartbeat_interval_ms,
         consumer_assignors: config.group_consumer_assignors.0.clone(),
+        consumer_migration: match config.group_consumer_migration_policy {
+            MigrationChoice::Disabled => MigrationPolicy::Disabled,
+            MigrationChoice::Upgrade => MigrationPolicy::Upgrade,
+            MigrationChoice::Downgrade => MigrationPolicy::Downgrade,
+            MigrationChoice::Bidirectional => MigrationPolicy::Bidirectional,
+        },
         consumer_members_max: count(config.group_consumer_max_size),
         offset_metadata_bytes_max: count(config.offset_metadata_max_bytes),
         offsets_retention_ms: i64::from(config.offsets_retention_minutes) * 60_000,

@@ -154,13 +154,15 @@ impl Coordinator {
             match timer {
                 Timer::Session { group, member } => {
                     self.with_group(now, cx, &group, |entry, turn| {
-                        entry.group.on_session_timer(turn, &member)
+                        entry.group.on_session_timer(turn, &member);
                     });
+                    self.downgrade_if_due(now, cx, &group);
                 }
-                Timer::Revocation { group, member } => {
+                Timer::Member { group, member, awaited } => {
                     self.with_group(now, cx, &group, |entry, turn| {
-                        entry.group.on_revocation_timer(turn, &member);
+                        entry.group.on_member_timer(turn, &member, awaited);
                     });
+                    self.downgrade_if_due(now, cx, &group);
                 }
                 Timer::Join { group } => {
                     self.with_group(now, cx, &group, |entry, turn| entry.group.on_join_timer(turn));

@@ -3,8 +3,9 @@
 use super::classic::{ClassicGroup, RetentionBase};
 use super::consumer::ConsumerGroup;
 use super::request::{CommitTopic, Heartbeat, Join, MemberName, Sync, Ticket};
+use super::timers::Awaited;
 use super::turn::Turn;
-use super::{GroupError, JoinRefused, ListedGroup, Name, Record, Reply};
+use super::{GroupError, ListedGroup, Name, Record};
 use crate::metadata::Image;
 use protocol::coordinator::Key;
 
@@ -90,11 +91,7 @@ impl Group {
     pub(super) fn join(&mut self, turn: &mut Turn<'_>, ticket: Ticket, join: &Join) {
         match self {
             Self::Classic(group) => group.join(turn, ticket, join),
-            Self::Consumer(_) => {
-                let refused =
-                    JoinRefused { member_id: Name::default(), error: GroupError::InconsistentProtocol };
-                turn.answer(ticket, Reply::Join(Err(refused)));
-            }
+            Self::Consumer(group) => group.join(turn, ticket, join),
         }
     }
 
@@ -102,7 +99,7 @@ impl Group {
     pub(super) fn sync(&mut self, turn: &mut Turn<'_>, ticket: Ticket, sync: &Sync) {
         match self {
             Self::Classic(group) => group.sync(turn, ticket, sync),
-            Self::Consumer(_) => turn.answer(ticket, Reply::Sync(Err(GroupError::UnknownMember))),
+            Self::Consumer(group) => group.sync(turn, ticket, sync),
         }
     }
 
@@ -110,7 +107,7 @@ impl Group {
     pub(super) fn heartbeat(&mut self, turn: &mut Turn<'_>, beat: &Heartbeat) -> Result<(), GroupError> {
         match self {
             Self::Classic(group) => group.heartbeat(turn, beat),
-            Self::Consumer(_) => Err(GroupError::UnknownMember),
+            Self::Consumer(group) => group.classic_heartbeat(turn, beat),
         }
     }
 
@@ -160,10 +157,10 @@ impl Group {
         either!(self, group => group.on_session_timer(turn, member));
     }
 
-    pub(super) fn on_revocation_timer(&mut self, turn: &mut Turn<'_>, member: &Name) {
+    pub(super) fn on_member_timer(&mut self, turn: &mut Turn<'_>, member: &Name, awaited: Awaited) {
         match self {
-            Self::Consumer(group) => group.on_revocation_timer(turn, member),
-            Self::Classic(_) => unreachable!("a classic group's members are asked for nothing back"),
+            Self::Consumer(group) => group.on_member_timer(turn, member, awaited),
+            Self::Classic(_) => unreachable!("a classic group waits for all of its members at once"),
         }
     }
 

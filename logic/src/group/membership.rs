@@ -26,6 +26,8 @@ impl Coordinator {
             Some(_) => {}
         }
         self.with_group(now, effects, &join.group, |entry, turn| entry.group.join(turn, ticket, join));
+        // It may have taken the place of the last static member that spoke the newer protocol.
+        self.downgrade_if_due(now, effects, &join.group);
     }
 
     /// The group begins, or begins anew, as a classic one; its offsets stay.
@@ -104,6 +106,7 @@ impl Coordinator {
             });
             outcomes.unwrap_or_else(|| vec![Err(GroupError::UnknownMember); leave.members.len()])
         });
+        self.downgrade_if_due(now, effects, &leave.group);
         effects.answer_committed(ticket, Reply::Leave(outcome));
     }
 
@@ -124,6 +127,9 @@ impl Coordinator {
             });
             beaten.expect("the group was made")
         });
+        if beat.member_epoch < 0 {
+            self.downgrade_if_due(now, effects, &beat.group);
+        }
         effects.answer_committed(ticket, Reply::ConsumerHeartbeat(outcome.map(Box::new)));
     }
 
@@ -137,11 +143,12 @@ impl Coordinator {
                 }
                 group.check(&self.settings, beat)
             }
-            Some(Group::Classic(group)) if beat.member_epoch != 0 || !group.is_empty() => {
-                Err(GroupError::GroupNotFound)
-            }
-            None if beat.member_epoch != 0 => Err(GroupError::GroupNotFound),
+            Some(Group::Classic(_)) | None if beat.member_epoch != 0 => Err(GroupError::GroupNotFound),
             Some(Group::Classic(_)) | None if self.is_out_of_memory() => Err(GroupError::OutOfMemory),
+            Some(Group::Classic(group)) if !group.is_empty() => {
+                let (group, _) = self.upgraded(&beat.group, group).ok_or(GroupError::GroupNotFound)?;
+                group.check(&self.settings, beat)
+            }
             Some(Group::Classic(_)) | None => {
                 ConsumerGroup::new(beat.group.clone()).check(&self.settings, beat)
             }
@@ -152,6 +159,10 @@ impl Coordinator {
     fn begin_consumer(&mut self, now: Timestamp, effects: &mut Effects, id: &Name) {
         match self.groups.get(id).map(|entry| &entry.group) {
             Some(Group::Consumer(_)) => return,
+            Some(Group::Classic(group)) if !group.is_empty() => {
+                let upgraded = self.upgraded(id, group).expect("it was checked");
+                return self.upgrade(now, effects, id, upgraded);
+            }
             Some(group @ Group::Classic(_)) => effects.records.extend(group.tombstones(id)),
             None => {}
         }

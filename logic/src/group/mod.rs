@@ -42,9 +42,9 @@
 //! # Groups of two kinds
 //!
 //! Members of a classic group assign among themselves; a consumer group (KIP-848) is assigned here. A group without
-//! members becomes one of the other kind when somebody joins it so, and keeps its offsets. A group with members stays
-//! what it is: heartbeats of consumer groups find no group there, joins of classic ones an inconsistent protocol, as
-//! with Kafka's `group.consumer.migration.policy=disabled`.
+//! members becomes one of the other kind when somebody joins it so, and keeps its offsets. A group with members does if
+//! [`MigrationPolicy`] says so: a classic group of consumers when the first one joins that speaks the newer protocol, a
+//! consumer group when the last such one has left. In between members of both protocols share one consumer group.
 //!
 //! It must not know: logs, connections, Kafka's error codes.
 
@@ -55,6 +55,7 @@ mod coordinator;
 mod error;
 mod kind;
 mod membership;
+mod migration;
 mod offsets;
 mod partition;
 mod replay;
@@ -82,7 +83,7 @@ pub use request::{
     Heartbeat, Join, Leave, MemberName, Protocol, Request, Sync, Ticket, TopicPartitions,
     TransactionalCommit,
 };
-pub use settings::GroupSettings;
+pub use settings::{GroupSettings, MigrationPolicy};
 
 /// A name or an id: shared, not copied, and free to cross to other cores.
 pub type Name = std::sync::Arc<str>;

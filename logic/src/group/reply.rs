@@ -265,6 +265,8 @@ pub struct DescribedConsumer {
     pub topics: Vec<Name>,
     /// The pattern subscribed to.
     pub expression: Option<Name>,
+    /// Whether it speaks the classic protocol.
+    pub speaks_classic: bool,
     /// What it owns.
     pub assignment: Vec<DescribedTopic>,
     /// What it is to own in the end.

@@ -2,6 +2,33 @@
 
 use super::Assignor;
 
+/// Which groups change their kind while they have members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrationPolicy {
+    /// None.
+    Disabled,
+    /// A classic group becomes a consumer group when the first consumer joins that speaks the newer protocol.
+    Upgrade,
+    /// A consumer group becomes a classic one when the last such consumer has left.
+    Downgrade,
+    /// Both.
+    Bidirectional,
+}
+
+impl MigrationPolicy {
+    /// Whether a classic group may become a consumer group.
+    #[must_use]
+    pub const fn allows_upgrade(self) -> bool {
+        matches!(self, Self::Upgrade | Self::Bidirectional)
+    }
+
+    /// Whether a consumer group may become a classic one.
+    #[must_use]
+    pub const fn allows_downgrade(self) -> bool {
+        matches!(self, Self::Downgrade | Self::Bidirectional)
+    }
+}
+
 /// Settings of a coordinator, by Kafka's names where it has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSettings {
@@ -19,6 +46,8 @@ pub struct GroupSettings {
     pub consumer_heartbeat_interval_ms: i32,
     /// `group.consumer.assignors`: the first one is used where members ask for none. Never empty.
     pub consumer_assignors: Vec<Assignor>,
+    /// `group.consumer.migration.policy`: which groups change their kind while they have members.
+    pub consumer_migration: MigrationPolicy,
     /// `group.consumer.max.size`.
     pub consumer_members_max: usize,
     /// `offset.metadata.max.bytes`.
@@ -44,6 +73,7 @@ impl Default for GroupSettings {
             consumer_session_timeout_ms: 45_000,
             consumer_heartbeat_interval_ms: 5_000,
             consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
+            consumer_migration: MigrationPolicy::Bidirectional,
             consumer_members_max: i32::MAX.unsigned_abs() as usize,
             offset_metadata_bytes_max: 4_096,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,

@@ -13,10 +13,21 @@ pub(super) enum Timer {
     Join { group: Name },
     /// A group has waited long enough for its members to sync.
     Sync { group: Name },
-    /// A member has had long enough to give partitions back.
-    Revocation { group: Name, member: Name },
+    /// A member of a consumer group has had long enough for what is awaited of it.
+    Member { group: Name, member: Name, awaited: Awaited },
     /// It is time to look for expired offsets.
     Retention,
+}
+
+/// What is awaited of a member of a consumer group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Awaited {
+    /// That it gives partitions back.
+    Revocation,
+    /// That it joins again: it speaks the classic protocol and was told of a rebalance.
+    Join,
+    /// That it fetches its assignment: it speaks the classic protocol and has joined.
+    Sync,
 }
 
 /// The timers of a coordinator.

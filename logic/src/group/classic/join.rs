@@ -126,7 +126,7 @@ impl ClassicGroup {
         self.update(join, new_id);
         self.heard_of(turn, new_id);
         let record = (self.state == State::Stable && self.elect_protocol() == self.protocol)
-            .then(|| self.record_that_fits(turn, self.state_since.unwrap_or(Timestamp(-1))))
+            .then(|| self.record_that_fits(turn.settings, self.state_since.unwrap_or(Timestamp(-1))))
             .flatten();
         match record {
             Some(record) => {
@@ -187,7 +187,7 @@ impl ClassicGroup {
 }
 
 /// An id for a new member: its own name or its client's, a dash, and a random UUID.
-fn fresh_member_id(join: &Join) -> Name {
+pub(in crate::group) fn fresh_member_id(join: &Join) -> Name {
     let known_as = join.instance_id.as_ref().unwrap_or(&join.client_id);
     let end = known_as.floor_char_boundary(GROUP_CLIENT_ID_BYTES_IN_MEMBER_ID_MAX);
     // The bits that say "random UUID": version 4, variant 1.

@@ -51,7 +51,7 @@ impl Member {
 }
 
 /// The assignors that a member supports; of two with one name the first counts.
-fn protocols_of(join: &Join) -> Vec<(Name, Bytes)> {
+pub(in crate::group) fn protocols_of(join: &Join) -> Vec<(Name, Bytes)> {
     let mut protocols: Vec<(Name, Bytes)> = Vec::with_capacity(join.protocols.len());
     for protocol in &join.protocols {
         if protocols.iter().all(|(name, _)| *name != protocol.name) {

@@ -13,6 +13,7 @@
 
 mod join;
 mod members;
+mod migration;
 mod protocols;
 mod rebalance;
 mod record;
@@ -24,6 +25,8 @@ use bytes::Bytes;
 use protocol::types::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(super) use join::fresh_member_id;
+pub(super) use members::protocols_of;
 use protocols::Protocols;
 
 /// What consumers call themselves; their subscriptions can be read.

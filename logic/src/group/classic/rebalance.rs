@@ -27,7 +27,7 @@ impl ClassicGroup {
         }
     }
 
-    pub(super) fn prepare_rebalance(&mut self, turn: &mut Turn<'_>) {
+    pub(in crate::group) fn prepare_rebalance(&mut self, turn: &mut Turn<'_>) {
         if self.state == State::Completing {
             self.refuse_syncs(turn, &GroupError::RebalanceInProgress);
         }

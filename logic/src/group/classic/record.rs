@@ -1,8 +1,8 @@
 //! A classic group in the log: what is written of it, and how it is rebuilt from that.
 
 use super::{ClassicGroup, Member, Name, State};
-use crate::group::Record;
 use crate::group::turn::Turn;
+use crate::group::{GroupSettings, Record};
 use bytes::Bytes;
 use protocol::coordinator::{GroupMetadataValue, Key, MemberMetadata, Value};
 use protocol::types::Timestamp;
@@ -16,10 +16,10 @@ impl ClassicGroup {
     }
 
     /// The group as it will be from `since` on, if the log takes a record of that size.
-    pub(super) fn record_that_fits(&self, turn: &Turn<'_>, since: Timestamp) -> Option<Record> {
+    pub(super) fn record_that_fits(&self, settings: &GroupSettings, since: Timestamp) -> Option<Record> {
         let record = self.record(since)?;
         let bytes = record.key.len() + record.value.as_ref().map_or(0, Bytes::len);
-        (bytes <= turn.settings.record_bytes_max).then_some(record)
+        (bytes <= settings.record_bytes_max).then_some(record)
     }
 
     fn record(&self, since: Timestamp) -> Option<Record> {

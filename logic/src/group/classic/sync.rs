@@ -65,7 +65,7 @@ impl ClassicGroup {
         }
         // The log says when the group became stable, so it does before it is written; a group that is too large for a
         // record never was.
-        let Some(record) = self.record_that_fits(turn, turn.now) else {
+        let Some(record) = self.record_that_fits(turn.settings, turn.now) else {
             self.refuse_syncs(turn, &GroupError::RecordTooLarge);
             self.prepare_rebalance(turn);
             return;

@@ -1,12 +1,15 @@
 //! Every change of a consumer group: what it does here, and how it stands in the log.
 
-use super::{ConsumerGroup, Current, Member, MemberState, Name, Owned, Partitions, Resolved, Wants};
+use super::{
+    ConsumerGroup, Current, Member, MemberState, Name, Owned, Partitions, Resolved, SaidClassic, Wants,
+};
 use crate::group::{Record, ReplayError};
 use bytes::Bytes;
 use protocol::coordinator::{
-    ConsumerGroupCurrentMemberAssignmentValue, ConsumerGroupMemberMetadataValue, ConsumerGroupMetadataValue,
-    ConsumerGroupRegularExpressionValue, ConsumerGroupTargetAssignmentMemberValue,
-    ConsumerGroupTargetAssignmentMetadataValue, CurrentTopicPartitions, Key, TargetTopicPartitions, Value,
+    ClassicMemberMetadata, ClassicProtocol, ConsumerGroupCurrentMemberAssignmentValue,
+    ConsumerGroupMemberMetadataValue, ConsumerGroupMetadataValue, ConsumerGroupRegularExpressionValue,
+    ConsumerGroupTargetAssignmentMemberValue, ConsumerGroupTargetAssignmentMetadataValue,
+    CurrentTopicPartitions, Key, TargetTopicPartitions, Value,
 };
 use protocol::types::Timestamp;
 use protocol::wire::EncodeError;
@@ -122,7 +125,7 @@ fn wants_value(wants: &Wants) -> Result<Bytes, EncodeError> {
         subscribed_topic_regex: wants.expression.as_deref(),
         rebalance_timeout_ms: wants.rebalance_timeout_ms,
         server_assignor: wants.assignor.as_deref(),
-        classic_member_metadata: None,
+        classic_member_metadata: wants.classic.as_ref().map(classic_value),
     };
     value.encode(VERSION)
 }
@@ -137,6 +140,25 @@ fn wants_of(value: &ConsumerGroupMemberMetadataValue<'_>) -> Wants {
         expression: value.subscribed_topic_regex.map(Name::from),
         rebalance_timeout_ms: value.rebalance_timeout_ms,
         assignor: value.server_assignor.map(Name::from),
+        classic: value.classic_member_metadata.as_ref().map(classic_of),
+    }
+}
+
+fn classic_value(said: &SaidClassic) -> ClassicMemberMetadata<'_> {
+    let protocols = said.protocols.iter().map(|(name, metadata)| ClassicProtocol { name, metadata });
+    ClassicMemberMetadata {
+        session_timeout_ms: said.session_timeout_ms,
+        supported_protocols: protocols.collect(),
+    }
+}
+
+fn classic_of(value: &ClassicMemberMetadata<'_>) -> SaidClassic {
+    let protocols = value.supported_protocols.iter();
+    SaidClassic {
+        session_timeout_ms: value.session_timeout_ms,
+        protocols: protocols
+            .map(|protocol| (protocol.name.into(), Bytes::copy_from_slice(protocol.metadata)))
+            .collect(),
     }
 }
 

@@ -40,6 +40,7 @@ impl ConsumerGroup {
             client_host: wants.client_host.clone(),
             topics: wants.topics.iter().cloned().collect(),
             expression: wants.expression_used().cloned(),
+            speaks_classic: wants.classic.is_some(),
             assignment: named(image, &assigned),
             target: self.target.get(id).map(|target| named(image, target)).unwrap_or_default(),
         }

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::group::reply::{ConsumerBeat, OwnedTopic};
 use crate::group::request::{ConsumerHeartbeat, MemberName};
+use crate::group::timers::Awaited;
 use crate::group::turn::Turn;
 use crate::group::{CommitTopic, GroupError, GroupSettings};
 use crate::limits::{GROUP_EXPRESSION_BYTES_MAX, GROUP_TEXT_BYTES_MAX};
@@ -98,10 +99,19 @@ impl ConsumerGroup {
         {
             compile(expression)?;
         }
-        let id = Name::default();
-        let record = Change::Member(id, Some(self.wants(beat))).record(&self.id);
+        self.check_record(settings, &beat.member_id, self.wants(beat))
+    }
+
+    /// Whether what a member wants fits into a record.
+    pub(super) fn check_record(
+        &self,
+        settings: &GroupSettings,
+        id: &str,
+        wants: Wants,
+    ) -> Result<(), GroupError> {
+        let record = Change::Member(Name::default(), Some(wants)).record(&self.id);
         let bytes = record.map_or(usize::MAX, |record| record.value.as_ref().map_or(0, Bytes::len));
-        let spare_bytes = self.id.len() + beat.member_id.len() + 64;
+        let spare_bytes = self.id.len() + id.len() + 64;
         let fits = bytes.saturating_add(spare_bytes) <= settings.record_bytes_max;
         if fits { Ok(()) } else { Err(GroupError::RecordTooLarge) }
     }
@@ -122,32 +132,53 @@ impl ConsumerGroup {
         if let Standing::Replaces(away) = self.standing(beat).expect("it was checked") {
             self.replace_static(turn, &away, &id);
         }
-        let before = self.members.get(&id).cloned();
-        let before_wants = before.as_ref().map(|member| member.wants.clone()).unwrap_or_default();
-        let assignor = self.assignor(turn.settings);
+        let before = self.members.get(&id).map(|member| member.current.assigned.clone());
         let wants = self.wants(beat);
-        let subscription_changed = before.is_none()
-            || before_wants.topics != wants.topics
-            || before_wants.expression_used() != wants.expression_used();
-        if before.is_none() || before_wants != wants {
-            self.change(turn, Change::Member(id.clone(), Some(wants)));
-        }
-        self.refresh_expressions(turn);
-        self.refresh_epoch(turn, subscription_changed || self.assignor(turn.settings) != assignor);
-        self.heard_of(turn, &id);
-        self.refresh_target(turn)?;
-        self.reconcile(turn, &id, subscription_changed, beat.owned.as_ref());
+        self.update_member(turn, &id, wants, beat.owned.as_ref())?;
         let current = &self.members[&id].current;
         let is_full = beat.rebalance_timeout_ms.is_some()
             && (beat.topics.is_some() || beat.expression.is_some())
             && beat.owned.is_some();
-        let has_changed = before.is_none_or(|before| before.current.assigned != current.assigned);
+        let has_changed = before.is_none_or(|before| before != current.assigned);
         Ok(ConsumerBeat {
             member_id: id.clone(),
             member_epoch: current.epoch,
             heartbeat_interval_ms: turn.settings.consumer_heartbeat_interval_ms,
             assignment: (beat.member_epoch == 0 || is_full || has_changed).then(|| told(&current.assigned)),
         })
+    }
+
+    /// Takes over what a member wants, and takes it a step nearer to its target.
+    ///
+    /// # Errors
+    /// [`GroupError::RecordTooLarge`] where the target assignment does not fit; what the member wants is remembered.
+    pub(super) fn update_member(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: &Name,
+        wants: Wants,
+        owned: Option<&Partitions>,
+    ) -> Result<(), GroupError> {
+        let before = self.members.get(id).map(|member| &member.wants);
+        let assignor = self.assignor(turn.settings);
+        let subscription_changed = before.is_none_or(|before| {
+            before.topics != wants.topics || before.expression_used() != wants.expression_used()
+        });
+        let was_classic = before.is_some_and(|before| before.classic.is_some());
+        let has_changed = before != Some(&wants);
+        if was_classic && wants.classic.is_none() {
+            self.stop_awaiting(turn, id, Awaited::Join);
+            self.stop_awaiting(turn, id, Awaited::Sync);
+        }
+        if has_changed {
+            self.change(turn, Change::Member(id.clone(), Some(wants)));
+        }
+        self.refresh_expressions(turn);
+        self.refresh_epoch(turn, subscription_changed || self.assignor(turn.settings) != assignor);
+        self.heard_of(turn, id);
+        self.refresh_target(turn)?;
+        self.reconcile(turn, id, subscription_changed, owned);
+        Ok(())
     }
 
     fn has_no_room_for(&self, settings: &GroupSettings, beat: &ConsumerHeartbeat) -> bool {
@@ -170,9 +201,11 @@ impl ConsumerGroup {
             return if joins { Ok(Standing::New) } else { Err(GroupError::UnknownMember) };
         };
         if *id != beat.member_id {
-            return match (joins, member.current.epoch) {
-                (true, AWAY_EPOCH) => Ok(Standing::Replaces(id.clone())),
-                (true, _) => Err(GroupError::UnreleasedInstance),
+            // One that speaks the classic protocol can't say that it is away.
+            let is_released = member.current.epoch == AWAY_EPOCH || member.wants.classic.is_some();
+            return match (joins, is_released) {
+                (true, true) => Ok(Standing::Replaces(id.clone())),
+                (true, false) => Err(GroupError::UnreleasedInstance),
                 (false, _) => Err(GroupError::FencedInstance),
             };
         }
@@ -205,10 +238,11 @@ impl ConsumerGroup {
         wants.rebalance_timeout_ms = beat.rebalance_timeout_ms.unwrap_or(wants.rebalance_timeout_ms);
         wants.client_id = beat.client_id.clone();
         wants.client_host = beat.client_host.clone();
+        wants.classic = None;
         wants
     }
 
-    fn replace_static(&mut self, turn: &mut Turn<'_>, away: &Name, id: &Name) {
+    pub(super) fn replace_static(&mut self, turn: &mut Turn<'_>, away: &Name, id: &Name) {
         self.stop_timers(turn, away);
         let member = self.members[away].clone();
         let target = self.target.get(away).cloned().unwrap_or_default();
@@ -248,9 +282,9 @@ impl ConsumerGroup {
         let is_revoking = next.state == MemberState::Revoking;
         self.change(turn, Change::Current(id.clone(), Some(next)));
         if is_revoking {
-            self.await_revocation(turn, id);
+            self.await_for_rebalance(turn, id, Awaited::Revocation);
         } else {
-            self.stop_awaiting_revocation(turn, id);
+            self.stop_awaiting(turn, id, Awaited::Revocation);
         }
     }
 
@@ -270,7 +304,7 @@ impl ConsumerGroup {
         let id = &beat.member_id;
         if beat.member_epoch == AWAY_EPOCH {
             // It will be back within its session, so what it owns is kept for it.
-            self.stop_awaiting_revocation(turn, id);
+            self.stop_awaiting(turn, id, Awaited::Revocation);
             let current = self.members[id].current.clone();
             let current = Current { epoch: AWAY_EPOCH, revoking: Owned::new(), ..current };
             self.change(turn, Change::Current(id.clone(), Some(current)));
@@ -351,14 +385,22 @@ impl ConsumerGroup {
                 since.is_some_and(|since| *since <= epoch)
             })
         };
-        let is_right = epoch == current.epoch || (epoch < current.epoch && topics.iter().all(had_before));
-        if is_right { Ok(()) } else { Err(GroupError::StaleMemberEpoch) }
+        let is_right = epoch == current.epoch
+            || (known.wants.classic.is_none() && epoch < current.epoch && topics.iter().all(had_before));
+        if is_right { Ok(()) } else { Err(known.wants.wrong_epoch()) }
     }
 
     /// Whether a member may fetch offsets.
     pub(in crate::group) fn check_fetch(&self, id: &str, epoch: i32) -> Result<(), GroupError> {
         let member = self.members.get(id).ok_or(GroupError::UnknownMember)?;
-        if member.current.epoch == epoch { Ok(()) } else { Err(GroupError::StaleMemberEpoch) }
+        if member.current.epoch == epoch { Ok(()) } else { Err(member.wants.wrong_epoch()) }
+    }
+}
+
+impl Wants {
+    /// What a member is told that names another epoch than its own: to the classic protocol it is a generation.
+    fn wrong_epoch(&self) -> GroupError {
+        if self.classic.is_some() { GroupError::IllegalGeneration } else { GroupError::StaleMemberEpoch }
     }
 }
 

@@ -6,6 +6,9 @@
 //! | of the target | the group's epoch for which the target assignment was computed |
 //! | of a member | the target's epoch that the member has reached |
 //!
+//! Members may speak the classic protocol while the group migrates: each join takes such a member a step, as a heartbeat
+//! does the others, and each heartbeat tells it whether it has to join again.
+//!
 //! A member goes to a new target in up to three heartbeats: it gives back what is not its own any more (`Revoking`),
 //! takes the new epoch and what is free (`Releasing` while others still hold some of it), and is `Stable` when it has all.
 //!
@@ -15,8 +18,10 @@
 
 mod assign;
 mod change;
+mod classic;
 mod describe;
 mod heartbeat;
+mod migration;
 mod reconcile;
 mod target;
 
@@ -24,10 +29,11 @@ mod target;
 mod tests;
 
 use super::classic::RetentionBase;
-use super::timers::{Session, Timer};
+use super::timers::{Awaited, Session, Timer};
 use super::turn::Turn;
 use super::{GroupError, ListedGroup, Name};
 use crate::limits::{GROUP_MEMBER_BYTES, GROUP_OWNED_PARTITION_BYTES};
+use bytes::Bytes;
 use protocol::types::{PartitionIndex, Timestamp, TopicId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,8 +70,8 @@ pub(super) struct ConsumerGroup {
     /// The topics that match each expression subscribed to.
     expressions: BTreeMap<Name, Resolved>,
     sessions: BTreeMap<Name, Session>,
-    /// Until when members have to have given partitions back.
-    revocations: BTreeMap<Name, Timestamp>,
+    /// Until when members have to have done what is awaited of them.
+    awaited: BTreeMap<(Name, Awaited), Timestamp>,
     /// The metadata for which the subscribed topics were last looked at.
     topics_seen: Option<u64>,
     /// The metadata for which the expressions were last resolved, and when.
@@ -101,6 +107,16 @@ pub(super) struct Wants {
     expression: Option<Name>,
     rebalance_timeout_ms: i32,
     assignor: Option<Name>,
+    /// What it said when it joined by the classic protocol, if that is the one that it speaks.
+    classic: Option<SaidClassic>,
+}
+
+/// What a member of the classic protocol says of itself beyond what others say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct SaidClassic {
+    session_timeout_ms: i32,
+    /// The assignors that it supports, each with its subscription in that one's format. Never empty.
+    protocols: Vec<(Name, Bytes)>,
 }
 
 /// What a member owns, and how far it has come.
@@ -139,7 +155,7 @@ impl ConsumerGroup {
             owners: BTreeMap::new(),
             expressions: BTreeMap::new(),
             sessions: BTreeMap::new(),
-            revocations: BTreeMap::new(),
+            awaited: BTreeMap::new(),
             topics_seen: None,
             expressions_seen: None,
             memory_bytes: 0,
@@ -202,7 +218,7 @@ impl ConsumerGroup {
         for id in ids {
             self.heard_of(turn, &id);
             if self.members[&id].current.state == MemberState::Revoking {
-                self.await_revocation(turn, &id);
+                self.await_for_rebalance(turn, &id, Awaited::Revocation);
             }
         }
     }
@@ -214,31 +230,37 @@ impl ConsumerGroup {
             self.stop_timers(turn, &id);
         }
         assert!(self.sessions.is_empty());
-        assert!(self.revocations.is_empty());
+        assert!(self.awaited.is_empty());
     }
 
     fn heard_of(&mut self, turn: &mut Turn<'_>, id: &Name) {
-        let deadline = turn.after(turn.settings.consumer_session_timeout_ms);
+        let classic = self.members[id].wants.classic.as_ref();
+        let timeout_ms =
+            classic.map_or(turn.settings.consumer_session_timeout_ms, |said| said.session_timeout_ms);
+        let deadline = turn.after(timeout_ms);
         let session = self.sessions.entry(id.clone()).or_default();
         session
             .extend(turn.timers, deadline, || Timer::Session { group: self.id.clone(), member: id.clone() });
     }
 
-    fn await_revocation(&mut self, turn: &mut Turn<'_>, id: &Name) {
-        self.stop_awaiting_revocation(turn, id);
+    /// Gives a member as long as it takes for a rebalance.
+    fn await_for_rebalance(&mut self, turn: &mut Turn<'_>, id: &Name, awaited: Awaited) {
+        self.stop_awaiting(turn, id, awaited);
         let until = turn.after(self.members[id].wants.rebalance_timeout_ms);
-        turn.timers.arm(until, Timer::Revocation { group: self.id.clone(), member: id.clone() });
-        self.revocations.insert(id.clone(), until);
+        turn.timers.arm(until, Timer::Member { group: self.id.clone(), member: id.clone(), awaited });
+        self.awaited.insert((id.clone(), awaited), until);
     }
 
-    fn stop_awaiting_revocation(&mut self, turn: &mut Turn<'_>, id: &Name) {
-        if let Some(at) = self.revocations.remove(id) {
-            turn.timers.cancel(at, Timer::Revocation { group: self.id.clone(), member: id.clone() });
+    fn stop_awaiting(&mut self, turn: &mut Turn<'_>, id: &Name, awaited: Awaited) {
+        if let Some(at) = self.awaited.remove(&(id.clone(), awaited)) {
+            turn.timers.cancel(at, Timer::Member { group: self.id.clone(), member: id.clone(), awaited });
         }
     }
 
     fn stop_timers(&mut self, turn: &mut Turn<'_>, id: &Name) {
-        self.stop_awaiting_revocation(turn, id);
+        for awaited in [Awaited::Revocation, Awaited::Join, Awaited::Sync] {
+            self.stop_awaiting(turn, id, awaited);
+        }
         if let Some(mut session) = self.sessions.remove(id) {
             session.end(turn.timers, Timer::Session { group: self.id.clone(), member: id.clone() });
         }
@@ -253,9 +275,9 @@ impl ConsumerGroup {
         }
     }
 
-    /// A member has not given back in time what it was asked to.
-    pub(super) fn on_revocation_timer(&mut self, turn: &mut Turn<'_>, id: &Name) {
-        self.revocations.remove(id).expect("only an armed timer is due");
+    /// A member has not done in time what was awaited of it.
+    pub(super) fn on_member_timer(&mut self, turn: &mut Turn<'_>, id: &Name, awaited: Awaited) {
+        self.awaited.remove(&(id.clone(), awaited)).expect("only an armed timer is due");
         self.fence(turn, std::slice::from_ref(id));
     }
 
@@ -275,8 +297,15 @@ impl Member {
         GROUP_MEMBER_BYTES
             + topics
             + wants.expression.as_ref().map_or(0, |expression| expression.len())
+            + wants.classic.as_ref().map_or(0, SaidClassic::memory_bytes)
             + wants.client_id.len()
             + wants.client_host.len()
             + partitions * GROUP_OWNED_PARTITION_BYTES
+    }
+}
+
+impl SaidClassic {
+    fn memory_bytes(&self) -> usize {
+        self.protocols.iter().map(|(name, bytes)| name.len() + bytes.len() + 64).sum()
     }
 }

@@ -301,7 +301,6 @@ fn an_empty_group_becomes_one_of_the_other_kind_and_keeps_its_offsets() {
         "topic t 1
          1 commit g - -1 t/0=5
          2 member g a 0 topics=t
-         3 join g x range version=0
          4 leave g a
          5 join g x range version=0
          6 member g a 0 topics=t
@@ -316,12 +315,11 @@ fn an_empty_group_becomes_one_of_the_other_kind_and_keeps_its_offsets() {
          1* ok
          log g gone
          2* a epoch 1 owns t/0
-         3 InconsistentProtocol
          4* ok
          log g of consumers gone
          log g generation 0 - []
          6* GroupNotFound
-         5 x#2 joined generation 1 range led by x#2 of x#2
+         5 x#1 joined generation 1 range led by x#1 of x#1
          7* offsets t/0=5
          8* offsets t/0=5
          9* groups g:classic:Empty:
@@ -401,7 +399,11 @@ fn each_bad_heartbeat_is_refused_and_changes_nothing() {
         ("members new", "GroupNotFound"),
         ("beat g a 1", "UnknownMember"),
         ("sync g a 1", "UnknownMember"),
-        ("join g x range", "InconsistentProtocol"),
+        ("join g x range version=0", "InconsistentProtocol"),
+        ("join g x - meta=t", "InconsistentProtocol"),
+        ("join g x range meta=t type=connect", "InconsistentProtocol"),
+        ("join g x range meta=t", "MemberIdRequired x#1"),
+        ("join g x#7 range meta=t static=one", "UnknownMember x#7"),
     ];
     for (request, expected) in cases {
         let mut run = Script::new(GroupSettings::default());

@@ -2,6 +2,7 @@ mod classic;
 mod consumer;
 mod consumer_model;
 mod errors;
+mod migration;
 mod model;
 mod offsets;
 mod script;

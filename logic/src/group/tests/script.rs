@@ -4,8 +4,9 @@
 //! | --- | --- |
 //! | `at 5000` | time passes up to then, every timer in its turn |
 //! | `1 join g a range,rr` | request 1: client `a`, without an id, joins group g |
-//! | `1 join g a#1 range` | the same with the id that it was given; `static=`, `type=`, `session=`, `rebalance=`, `version=`, `meta=` |
-//! | `1 sync g a#1 3 a#1=x b#2=y` | with generation 3 and assignments; `type=`, `protocol=`, `static=` |
+//! | `1 join g a#1 range` | the same with the id that it was given; `static=`, `type=`, `session=`, `rebalance=`, `version=`;
+//! | | `meta=t,u` for a subscription, with `owned=t/0,t/1` for what is owned |
+//! | `1 sync g a#1 3 a#1=x b#2=t/0,t/1` | with generation 3 and assignments, readable ones among them; `type=`, `protocol=`, `static=` |
 //! | `1 beat g a#1 3`, `1 leave g a#1 @name` | heartbeat; leave, by id or by the static member's name |
 //! | `1 commit g a#1 3 t/0=5` | commit; `-` and `-1` for nobody; `retention=`, `metadata=` |
 //! | `1 txn 7 g - -1 t/0=5`, `marker 7 commit` | commit in producer 7's transaction; its end |
@@ -28,7 +29,7 @@ use crate::metadata::{
 };
 use bytes::Bytes;
 use protocol::coordinator::{
-    GroupMetadataValue, Key, MemberMetadata, OffsetCommitValue, Value, embedded::Subscription,
+    GroupMetadataValue, Key, MemberMetadata, OffsetCommitValue, Value, embedded, embedded::Subscription,
 };
 use protocol::types::{
     BrokerId, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, TopicId,
@@ -225,7 +226,7 @@ impl Script {
         match words[0] {
             "join" => self.join(group, words),
             "sync" => {
-                let told = |(id, bytes): (&str, &str)| (long(id), Bytes::copy_from_slice(bytes.as_bytes()));
+                let told = |(id, text): (&str, &str)| (long(id), assignment(text));
                 let assignments = words[4..].iter().filter_map(|word| word.split_once('='));
                 Request::Sync(Sync {
                     group,
@@ -290,9 +291,13 @@ impl Script {
         let version = option(words, "version").map_or(4, small);
         let protocol_type = option(words, "type").unwrap_or(CONSUMER_PROTOCOL_TYPE);
         let metadata = match option(words, "meta") {
-            Some(topic) if protocol_type == CONSUMER_PROTOCOL_TYPE => {
-                let subscription = Subscription { topics: vec![topic], ..Subscription::default() };
-                subscription.encode(0).expect("a short name")
+            Some(topics) if protocol_type == CONSUMER_PROTOCOL_TYPE => {
+                let subscription = Subscription {
+                    topics: topics.split(',').collect(),
+                    owned_partitions: option(words, "owned").map(embedded).unwrap_or_default(),
+                    ..Subscription::default()
+                };
+                subscription.encode(1).expect("a short name")
             }
             other => Bytes::copy_from_slice(other.unwrap_or("?").as_bytes()),
         };
@@ -383,6 +388,31 @@ pub(super) fn short(id: &str) -> String {
     }
 }
 
+/// Partitions as members of the classic protocol tell them.
+fn embedded(list: &str) -> Vec<embedded::TopicPartitions<'_>> {
+    let places = list.split(',').filter(|word| *word != "-").map(place);
+    places.map(|(topic, index)| embedded::TopicPartitions { topic, partitions: vec![index] }).collect()
+}
+
+/// An assignment: of partitions, or any bytes.
+fn assignment(text: &str) -> Bytes {
+    if !text.contains('/') {
+        return Bytes::copy_from_slice(text.as_bytes());
+    }
+    let assignment = embedded::Assignment { assigned_partitions: embedded(text), user_data: None };
+    assignment.encode(1).expect("short names")
+}
+
+fn print_assignment(bytes: &[u8]) -> String {
+    let Ok((_, assignment)) = embedded::Assignment::decode(bytes) else {
+        return String::from_utf8_lossy(bytes).into_owned();
+    };
+    let of_topic = |told: &embedded::TopicPartitions<'_>| -> Vec<String> {
+        told.partitions.iter().map(|partition| format!("{}/{partition}", told.topic)).collect()
+    };
+    assignment.assigned_partitions.iter().flat_map(of_topic).collect::<Vec<_>>().join(",")
+}
+
 fn member(words: &[&str]) -> MemberName {
     MemberName { id: long(words[2]), instance_id: option(words, "static").map(Name::from) }
 }
@@ -426,7 +456,7 @@ fn print_record(record: &Record) -> Option<String> {
         (Key::ClassicGroup { group }, Some(value)) => {
             let value = GroupMetadataValue::decode(value).expect("a group");
             let assigned = |member: &MemberMetadata<'_>| {
-                format!("{}={}", short(member.member_id), String::from_utf8_lossy(member.assignment))
+                format!("{}={}", short(member.member_id), print_assignment(member.assignment))
             };
             let members: Vec<String> = value.members.iter().map(assigned).collect();
             let protocol = value.protocol.unwrap_or("-");
@@ -449,7 +479,8 @@ fn print_consumers(group: &DescribedConsumerGroup) -> String {
         format!("{} epoch {} target {} {}", group.state, group.epoch, group.target_epoch, group.assignor);
     for member in &group.members {
         let (assignment, target) = (partitions(&member.assignment), partitions(&member.target));
-        write!(text, " {}@{}:{assignment}", member.member_id, member.epoch)
+        let protocol = if member.speaks_classic { "(classic)" } else { "" };
+        write!(text, " {}{protocol}@{}:{assignment}", short(&member.member_id), member.epoch)
             .expect("a string takes everything");
         if assignment != target {
             write!(text, "->{target}").expect("a string takes everything");
@@ -504,7 +535,7 @@ fn print_reply(reply: &Reply) -> String {
         Reply::Join(Err(refused)) => {
             format!("{:?} {}", refused.error, short(&refused.member_id)).trim().to_owned()
         }
-        Reply::Sync(Ok(synced)) => format!("assigned {}", String::from_utf8_lossy(&synced.assignment)),
+        Reply::Sync(Ok(synced)) => format!("assigned {}", print_assignment(&synced.assignment)),
         Reply::Sync(Err(error)) | Reply::FetchOffsets(Err(error)) | Reply::Describe(Err(error)) => {
             format!("{error:?}")
         }
