@@ -4,6 +4,7 @@
 
 mod batch;
 mod checkpoint;
+pub mod compaction;
 pub mod disk;
 mod journal;
 pub mod limits;

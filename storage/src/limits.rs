@@ -108,3 +108,12 @@ pub const ENCODE_PIECE_BYTES: usize = 4 * 1024;
 
 /// Up to so many logs are synced file by file; more of them by one sync of the filesystem.
 pub const SYNC_EACH_MAX: usize = 8;
+
+/// How much compaction reads of a log before others get their turn.
+pub const COMPACTION_READ_BYTES: usize = 256 * 1024;
+
+/// A batch whose records take more memory than this, decompressed, is left as it is: no broker would have taken it.
+pub const COMPACTION_RECORDS_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Compaction makes no segment of segments that are longer than this together: a delete horizon may make records longer.
+pub const COMPACTION_SEGMENT_BYTES_MAX: u64 = SEGMENT_BYTES_MAX / 2;

@@ -296,6 +296,30 @@ impl BatchHeader {
         self.crc = crc(self, records).into();
     }
 
+    /// Says what `records`, the new body in the same compression, holds; a horizon takes the place of the base timestamp.
+    pub(crate) fn set_records(
+        &mut self,
+        record_count: i32,
+        max_timestamp: Timestamp,
+        horizon: Option<Timestamp>,
+        records: &[u8],
+    ) {
+        self.record_count = record_count.into();
+        self.max_timestamp = max_timestamp.0.into();
+        if let Some(horizon) = horizon {
+            self.set_bit(DELETE_HORIZON_BIT, true);
+            self.base_timestamp = horizon.0.into();
+        }
+        self.set_compression(self.compression().unwrap_or_default(), records);
+    }
+
+    /// Says that nothing follows: no record, no timestamp.
+    pub(crate) fn set_no_records(&mut self) {
+        self.set_bit(DELETE_HORIZON_BIT, false);
+        self.base_timestamp = Timestamp(-1).0.into();
+        self.set_records(0, Timestamp(-1), None, &[]);
+    }
+
     fn bit(&self, bit: i16) -> bool {
         self.attributes.get() & bit != 0
     }

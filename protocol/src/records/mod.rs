@@ -12,6 +12,7 @@
 mod build;
 mod control;
 mod read;
+mod retain;
 
 #[cfg(test)]
 mod tests;
@@ -19,3 +20,4 @@ mod tests;
 pub use build::{BatchBuilder, BatchOptions, ProducerStamp, recompress};
 pub use control::{ControlKind, ControlRecord, control_batch};
 pub use read::{Header, Headers, Record, RecordIter, RecordProblem};
+pub use retain::{Retained, without_records};

@@ -1,5 +1,6 @@
 //! How the log of one partition is kept.
 
+use crate::compaction::CompactionConfig;
 use crate::limits::SEGMENT_BYTES_MAX;
 
 /// How the log of one partition is kept: the topic's configs that storage knows of.
@@ -20,6 +21,8 @@ pub struct LogConfig {
     /// Records may claim to be this much later than the clock (`message.timestamp.after.max.ms`); what claims more
     /// does not hold up retention.
     pub timestamp_after_max_ms: i64,
+    /// Of all records with one key only the last one stays (`cleanup.policy`).
+    pub compaction: Option<CompactionConfig>,
 }
 
 impl Default for LogConfig {
@@ -32,13 +35,14 @@ impl Default for LogConfig {
             retention_bytes: None,
             retention_ms: Some(7 * 24 * 3600 * 1000),
             timestamp_after_max_ms: 3600 * 1000,
+            compaction: None,
         }
     }
 }
 
 impl LogConfig {
     /// Positions in an index have 31 bits, whatever the config says.
-    pub(super) fn segment_bytes_effective(&self) -> u64 {
+    pub(crate) fn segment_bytes_effective(&self) -> u64 {
         self.segment_bytes.min(SEGMENT_BYTES_MAX)
     }
 }

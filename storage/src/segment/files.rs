@@ -37,6 +37,8 @@ struct State<F> {
     order: BTreeMap<u64, FileKey>,
     time: u64,
     logs: u64,
+    /// Counts what took a name away from a file.
+    forgets: u64,
 }
 
 /// Names a log among the users of one [`OpenFiles`].
@@ -57,7 +59,8 @@ impl<D: Disk> OpenFiles<D> {
     /// If that is less than the three files of a segment.
     pub fn new(disk: D, files_max: usize) -> Self {
         assert!(files_max >= FileKind::ALL.len());
-        let state = State { open: FxHashMap::default(), order: BTreeMap::new(), time: 0, logs: 0 };
+        let state =
+            State { open: FxHashMap::default(), order: BTreeMap::new(), time: 0, logs: 0, forgets: 0 };
         Self(Rc::new(Inner { disk, files_max, state: RefCell::new(state) }))
     }
 
@@ -89,18 +92,27 @@ impl<D: Disk> OpenFiles<D> {
         mode: OpenMode,
     ) -> io::Result<Rc<D::File>> {
         let key = FileKey { log, base, kind };
-        if let Some(file) = self.0.state.borrow_mut().touch(key) {
-            return Ok(file);
-        }
+        let forgets = {
+            let mut state = self.0.state.borrow_mut();
+            if let Some(file) = state.touch(key) {
+                return Ok(file);
+            }
+            state.forgets
+        };
         let path = directory.join(file_name(base, kind));
         let file = Rc::new(self.0.disk.open(&path, mode).await?);
-        self.0.state.borrow_mut().insert(key, Rc::clone(&file), self.0.files_max);
+        let mut state = self.0.state.borrow_mut();
+        // Otherwise another file may have the name by now.
+        if state.forgets == forgets {
+            state.insert(key, Rc::clone(&file), self.0.files_max);
+        }
         Ok(file)
     }
 
-    /// Lets go of the files of a segment that is removed.
+    /// Lets go of the files of a segment that is removed or replaced.
     pub(super) fn forget(&self, log: LogNumber, base: Offset) {
         let mut state = self.0.state.borrow_mut();
+        state.forgets += 1;
         for kind in FileKind::ALL {
             state.remove(FileKey { log, base, kind });
         }

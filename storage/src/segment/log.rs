@@ -17,6 +17,7 @@ use super::files::{LogNumber, OpenFiles};
 use super::index::{Entry, Index, IndexWrite, OffsetEntry, TimeEntry, in_order, read_entries};
 use super::names::{FileKind, TOPICS_DIRECTORY, file_name, is_retired, retired_directory};
 use super::read::Cursors;
+use super::replace::ReplacedFiles;
 use super::retention::{RetentionPlan, SegmentSummary};
 use super::walk::{Target, write_pieces};
 use crate::disk::{Disk, DiskFile, OpenMode};
@@ -33,6 +34,12 @@ pub struct PartitionLog<D: Disk> {
     pub(super) cursors: RefCell<Cursors>,
     /// Counts what takes bytes away from under a reader.
     pub(super) cuts: Cell<u64>,
+    /// The files of a segment that has just taken the place of others, as long as its names are not its own yet.
+    pub(super) replaced: RefCell<Option<ReplacedFiles<D::File>>>,
+    /// Up to where the log is compacted; none as long as nobody has looked.
+    pub(super) cleaned: Cell<Option<Offset>>,
+    /// Its directory is on its way out.
+    pub(super) is_retired: Cell<bool>,
     writing: Cell<bool>,
 }
 
@@ -182,6 +189,9 @@ impl<D: Disk> PartitionLog<D> {
             state: RefCell::new(state),
             cursors: RefCell::default(),
             cuts: Cell::new(0),
+            replaced: RefCell::new(None),
+            cleaned: Cell::new(None),
+            is_retired: Cell::new(false),
             writing: Cell::new(false),
         }
     }
@@ -261,6 +271,7 @@ impl<D: Disk> PartitionLog<D> {
     /// What the disk says.
     pub async fn retire(&self) -> Result<(), SegmentError> {
         let _writing = self.begin_writing();
+        self.is_retired.set(true);
         self.add_cut();
         let bases: Vec<Offset> = self.state.borrow().segments.iter().map(|segment| segment.base).collect();
         bases.into_iter().for_each(|base| self.files.forget(self.number, base));
@@ -283,6 +294,7 @@ impl<D: Disk> PartitionLog<D> {
             end,
             size_bytes: segment.size_bytes,
             max_timestamp: segment.latest.map(|latest| latest.timestamp),
+            index_entries: segment.offsets.count(),
         });
         Ok(summaries.collect())
     }
@@ -346,6 +358,9 @@ impl<D: Disk> PartitionLog<D> {
     }
 
     pub(super) async fn file(&self, base: Offset, kind: FileKind) -> Result<Rc<D::File>, SegmentError> {
+        if let Some(file) = self.replaced_file(base, kind) {
+            return Ok(file);
+        }
         let opened = self.files.get(self.number, &self.directory, base, kind, OpenMode::Write);
         opened.await.map_err(self.error(base, kind))
     }
@@ -356,6 +371,9 @@ impl<D: Disk> PartitionLog<D> {
         base: Offset,
         kind: FileKind,
     ) -> Result<Rc<D::File>, SegmentError> {
+        if let Some(file) = self.replaced_file(base, kind) {
+            return Ok(file);
+        }
         let opened = self.files.get(self.number, &self.directory, base, kind, OpenMode::Create);
         opened.await.map_err(self.error(base, kind))
     }

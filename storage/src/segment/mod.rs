@@ -6,7 +6,8 @@
 //! [`PartitionLog::sync`] returns: until then the journal has them.
 //!
 //! Invariants:
-//! - Below the end of the log a segment's bytes never change, but by a cut; its last block is written again, with the
+//! - Below the end of the log a segment's bytes never change, but by a cut, or where compaction puts a segment in the
+//!   place of others ([`PartitionLog::begin_replacement`]); its last block is written again, with the
 //!   same beginning, when more is appended. The device writes a logical block whole or not at all.
 //! - What the offset index in the file covers, the time index in the file covers too: it is synced before.
 //! - Indexes are derived: one that is missing or damaged is rebuilt from its segment.
@@ -28,6 +29,7 @@ mod log;
 mod names;
 mod open;
 mod read;
+mod replace;
 mod retention;
 mod sync;
 #[cfg(test)]
@@ -39,6 +41,7 @@ pub use config::LogConfig;
 pub use files::OpenFiles;
 pub use log::{PartitionLog, remove_retired};
 pub use names::{TOPICS_DIRECTORY, partition_directory};
+pub(crate) use replace::Replacement;
 pub use retention::{RetentionInput, RetentionPlan, SegmentSummary, plan_retention};
 pub use sync::{close_logs, sync_logs};
 

@@ -6,6 +6,9 @@
 //! | `<base offset, 20 digits>.log` | a segment |
 //! | `<base offset, 20 digits>.index` | its offset index |
 //! | `<base offset, 20 digits>.timeindex` | its time index |
+//! | `<base offset, 20 digits>.log.cleaned`, `.index.cleaned`, `.timeindex.cleaned` | a segment that is being compacted |
+//! | `<base offset, 20 digits>-<end offset, 20 digits>.swap` | a compacted segment that takes the place of all between |
+//! | `cleaner-offset` | up to where the partition is compacted |
 //! | `partition.metadata` | two lines: `version: 0` and `topic_id: <URL-safe base64 of the id>` |
 //! | `topics/~<topic id>-<partition>/` | a directory on its way out; `~` is in no topic's name |
 
@@ -19,6 +22,11 @@ pub const TOPICS_DIRECTORY: &str = "topics";
 /// The file that tells which topic a directory belongs to.
 pub(super) const IDENTITY_FILE: &str = "partition.metadata";
 
+/// The file that tells up to where a partition is compacted.
+pub(super) const CLEANED_FILE: &str = "cleaner-offset";
+
+const CLEANED_SUFFIX: &str = ".cleaned";
+const SWAP_SUFFIX: &str = ".swap";
 const OFFSET_DIGITS: usize = 20;
 const RETIRED_PREFIX: char = '~';
 
@@ -32,6 +40,7 @@ pub(super) enum FileKind {
 
 impl FileKind {
     pub(super) const ALL: [Self; 3] = [Self::Log, Self::OffsetIndex, Self::TimeIndex];
+    pub(super) const INDEXES: [Self; 2] = [Self::OffsetIndex, Self::TimeIndex];
 
     fn suffix(self) -> &'static str {
         match self {
@@ -67,9 +76,36 @@ pub(super) fn file_name(base: Offset, kind: FileKind) -> String {
 pub(super) fn parse_file_name(name: &str) -> Option<(Offset, FileKind)> {
     let digits = name.get(..OFFSET_DIGITS)?;
     let kind = FileKind::ALL.into_iter().find(|kind| kind.suffix() == &name[OFFSET_DIGITS..])?;
-    let all_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
-    let base: i64 = digits.parse().ok().filter(|_| all_digits)?;
-    Some((Offset(base), kind))
+    Some((parse_offset(digits)?, kind))
+}
+
+/// The name of a file of a segment that is being compacted.
+pub(super) fn cleaned_name(base: Offset, kind: FileKind) -> String {
+    file_name(base, kind) + CLEANED_SUFFIX
+}
+
+/// Whether a name is that of a file of a segment that was being compacted.
+pub(super) fn is_cleaned(name: &str) -> bool {
+    name.strip_suffix(CLEANED_SUFFIX).is_some_and(|name| parse_file_name(name).is_some())
+}
+
+/// The name of a compacted segment until it has taken the place of all segments between two offsets.
+pub(super) fn swap_name(base: Offset, end: Offset) -> String {
+    assert!(base.get() >= 0);
+    assert!(end > base);
+    format!("{:0>OFFSET_DIGITS$}-{:0>OFFSET_DIGITS$}{SWAP_SUFFIX}", base.get(), end.get())
+}
+
+/// The offsets in such a name.
+pub(super) fn parse_swap_name(name: &str) -> Option<(Offset, Offset)> {
+    let (base, end) = name.strip_suffix(SWAP_SUFFIX)?.split_once('-')?;
+    let (base, end) = (parse_offset(base)?, parse_offset(end)?);
+    (base < end).then_some((base, end))
+}
+
+fn parse_offset(digits: &str) -> Option<Offset> {
+    let is_one = digits.len() == OFFSET_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_one).map(Offset)
 }
 
 /// The content of the identity file.
@@ -145,6 +181,26 @@ mod tests {
             IDENTITY_FILE,
         ] {
             assert_eq!(parse_file_name(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_of_compacted_segments_are_told_apart() {
+        for (base, end) in [(0, 1), (7, 4_000_000_000), (1, i64::MAX)] {
+            let name = swap_name(Offset(base), Offset(end));
+            assert_eq!(parse_swap_name(&name), Some((Offset(base), Offset(end))));
+            assert_eq!(parse_file_name(&name), None);
+            assert!(!is_cleaned(&name));
+        }
+        for kind in FileKind::ALL {
+            let name = cleaned_name(Offset(5), kind);
+            assert!(is_cleaned(&name));
+            assert_eq!((parse_file_name(&name), parse_swap_name(&name)), (None, None));
+            assert!(!is_cleaned(&file_name(Offset(5), kind)));
+        }
+        let zero = "00000000000000000000";
+        for name in [format!("{zero}-{zero}.swap"), format!("{zero}.swap"), "1-2.swap".to_owned()] {
+            assert_eq!(parse_swap_name(&name), None, "{name}");
         }
     }
 

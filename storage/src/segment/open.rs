@@ -8,6 +8,8 @@
 //! | any segment, where the log's start is at or past the cut | removed, last first |
 //! | a segment that ends at or before the log's start | removed |
 //! | an index without its segment | removed |
+//! | a segment that was being compacted | removed |
+//! | a compacted segment that is to take others' place | it takes it ([`super::replace`]), before anything else |
 //! | the last segment, longer than the cut | cut, its index entries too; file and directory synced |
 //! | the last segment, ending before the cut | `Corrupt`, with the first offset that is not there |
 //! | no segment, or a first one past the log's start, where the cut says there are records | `Missing` |
@@ -26,7 +28,7 @@ use super::config::LogConfig;
 use super::files::OpenFiles;
 use super::index::{Entry, Index, OffsetEntry, Rest, TimeEntry, read_valid};
 use super::log::{Active, Latest, PartitionLog, Segment, State, retire_directory};
-use super::names::{FileKind, IDENTITY_FILE, parse_file_name, parse_identity};
+use super::names::{FileKind, IDENTITY_FILE, is_cleaned, parse_file_name, parse_identity, parse_swap_name};
 use super::read::before;
 use super::walk::{PADDING, SegmentView, Step, Target, Walk, write_pieces};
 use crate::disk::{Disk, DiskFile, OpenMode};
@@ -37,6 +39,10 @@ use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_READ_BYTES_MIN, SEGMENT_WALK_BYTE
 struct Listing {
     logs: BTreeMap<Offset, u64>,
     indexes: BTreeMap<(Offset, FileKind), u64>,
+    /// Compacted segments that are to take others' place, by the offsets between which those are.
+    swaps: Vec<(Offset, Offset)>,
+    /// Files of segments that were being compacted.
+    aside: Vec<String>,
 }
 
 impl Listing {
@@ -75,7 +81,13 @@ impl<D: Disk> PartitionLog<D> {
         let log = Self::create(files, key, directory, config, cut);
         let known = log.take_directory().await?;
         let mut listing = log.list().await?;
-        let mut removed = log.remove_orphans(&listing).await?;
+        let mut removed = !listing.aside.is_empty();
+        if !listing.swaps.is_empty() {
+            log.finish_replacements(&listing).await?;
+            listing = log.list().await?;
+        }
+        log.remove_aside(&listing.aside).await?;
+        removed |= log.remove_orphans(&listing).await?;
         let past = if log_start < cut { cut } else { Offset(0) };
         removed |= log.remove_past(&mut listing, past).await?;
         removed |= log.remove_before(&mut listing, log_start).await?;
@@ -211,10 +223,22 @@ impl<D: Disk> PartitionLog<D> {
                 Some(index) => {
                     listing.indexes.insert(index, entry.size_bytes);
                 }
-                None => (),
+                None if is_cleaned(&entry.name) => listing.aside.push(entry.name),
+                None => listing.swaps.extend(parse_swap_name(&entry.name)),
             }
         }
         Ok(listing)
+    }
+
+    async fn finish_replacements(&self, listing: &Listing) -> Result<(), SegmentError> {
+        let bases: BTreeSet<Offset> =
+            listing.logs.keys().copied().chain(listing.indexes.keys().map(|(base, _)| *base)).collect();
+        let bases: Vec<Offset> = bases.into_iter().collect();
+        for &(base, end) in &listing.swaps {
+            tracing::info!(directory = %self.directory.display(), %base, %end, "finishing a compaction");
+            self.finish_replacement(base, end, &bases).await?;
+        }
+        Ok(())
     }
 
     async fn remove_orphans(&self, listing: &Listing) -> Result<bool, SegmentError> {

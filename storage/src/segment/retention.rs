@@ -15,6 +15,8 @@ pub struct SegmentSummary {
     pub size_bytes: u64,
     /// The largest timestamp of its records; none where they have none.
     pub max_timestamp: Option<Timestamp>,
+    /// How many entries its offset index has.
+    pub index_entries: u32,
 }
 
 /// What a plan depends on besides the segments.
@@ -124,6 +126,7 @@ mod tests {
                 end: Offset(number * 10 + if size_bytes > 0 { 10 } else { 0 }),
                 size_bytes,
                 max_timestamp: Some(Timestamp(timestamp)).filter(|timestamp| timestamp.get() >= 0),
+                index_entries: 0,
             })
             .collect();
         let config =

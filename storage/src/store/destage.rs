@@ -318,12 +318,14 @@ impl<D: Disk> Shared<D> {
         loop {
             {
                 let mut state = self.state.borrow_mut();
+                let number = state.checkpoint_number + 1;
                 let rest = state.partitions.get_mut(slot..).unwrap_or_default();
                 if rest.is_empty() {
                     return found;
                 }
                 for partition in rest.iter_mut().take(STEPS_BETWEEN_YIELDS).flatten() {
                     partition.advance_producers();
+                    partition.vouched.note(number, partition.vouched_now());
                     found.extend(partition.checkpoint());
                 }
             }

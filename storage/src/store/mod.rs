@@ -20,6 +20,7 @@ use crate::segment::OpenFiles;
 use crate::wait::{Notify, Turnstile};
 
 mod close;
+mod compact;
 mod destage;
 mod errors;
 mod layout;
@@ -34,6 +35,8 @@ pub(crate) mod testing;
 mod types;
 
 #[cfg(test)]
+mod compact_tests;
+#[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
 mod damage_tests;
@@ -47,6 +50,7 @@ mod stall_tests;
 mod tests;
 
 pub use crate::checkpoint::EpochStart;
+pub use crate::compaction::{CompactionConfig, CompactionHost, CompactionOutcome, CompactionPlan};
 pub use crate::journal::FrameSequence as JournalSequence;
 pub use crate::journal::replay::LostFrames;
 pub use crate::segment::{LogConfig, ReadBatches};

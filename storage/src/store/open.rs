@@ -9,6 +9,7 @@ use bytes::Bytes;
 use protocol::types::Offset;
 use rustc_hash::FxHashMap;
 
+use super::compact::Vouched;
 use super::errors::{OpenError, StoreError, While};
 use super::state::{Partition, State, lives_from};
 use super::types::{
@@ -338,6 +339,7 @@ fn assemble<'a, D: Disk>(
         let mut partition = Partition::new(spec, log, found.log_start, found.end, found.epochs.clone());
         partition.runs = found.runs;
         partition.producers = found.producers;
+        partition.vouched = Vouched::found(checkpoint.number, partition.vouched_now());
         let slot = state.insert(partition);
         recovered.partitions.push(RecoveredPartition {
             key: spec.key,

@@ -135,6 +135,7 @@ impl<D: Disk> ShardStore<D> {
             // A snapshot from past the cut knows of batches that never were.
             partition.producers.take_if(|snapshot| snapshot.at > cut);
             partition.producers_next.take_if(|snapshot| snapshot.at > cut);
+            partition.vouched.truncate(cut);
         }
         segments.log.truncate(cut).await.map_err(|error| self.shared.partition_failed(&error))?;
         Ok(cut)
@@ -284,7 +285,7 @@ impl<D: Disk> Shared<D> {
     }
 }
 
-fn segment_error(error: SegmentError) -> StoreError {
+pub(super) fn segment_error(error: SegmentError) -> StoreError {
     match error {
         error if error.is_storage_full() => StoreError::DiskFull,
         SegmentError::Io { file, source } => StoreError::Io { what: file.display().to_string(), source },

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use protocol::types::{LeaderEpoch, Offset, PartitionKey};
 use rustc_hash::FxHashMap;
 
+use super::compact::Vouched;
 use super::errors::{StoreError, StoreFailure};
 use super::types::{BatchAppend, PartitionSlot, PartitionSpec, StoreOptions, StoreStats};
 use crate::batch::batches;
@@ -48,6 +49,7 @@ pub(super) struct Partition<D: Disk> {
     /// The segments have been written to in this life.
     pub(super) is_touched: bool,
     pub(super) warmth: Warmth,
+    pub(super) vouched: Vouched,
 }
 
 /// Whether a partition needs the memory that writing to its segments takes.
@@ -85,6 +87,7 @@ impl<D: Disk> Partition<D> {
             producers_next: None,
             is_touched: false,
             warmth: Warmth::Cooling,
+            vouched: Vouched::default(),
         }
     }
 

@@ -1,0 +1,275 @@
+//! The executor of one round. It reads and writes a piece at a time and lets others go first; what it does takes effect
+//! group by group.
+
+use bytes::Bytes;
+use protocol::batch::BatchIter;
+use protocol::types::Offset;
+
+use super::batch::{Cleaned, Rules, Standing, open};
+use super::keys::Keys;
+use super::plan::{CompactionPlan, Group, plan_groups};
+use super::transactions::Transactions;
+use super::{CompactionError, CompactionHost, CompactionOutcome};
+use crate::disk::Disk;
+use crate::limits::COMPACTION_READ_BYTES;
+use crate::segment::{PartitionLog, Replacement, SegmentError};
+use crate::wait::{Turnstile, yield_now};
+
+/// What a round works with.
+pub(crate) struct Round<'a, D: Disk, H> {
+    pub(crate) log: &'a PartitionLog<D>,
+    /// Whoever holds it is the only one who writes to the log.
+    pub(crate) turn: &'a Turnstile,
+    pub(crate) host: &'a H,
+    /// Of the table of keys.
+    pub(crate) memory_bytes: usize,
+    /// What segments are closed at.
+    pub(crate) segment_bytes: u64,
+    pub(crate) delete_retention_ms: i64,
+}
+
+/// The table of keys, and how far it goes.
+struct Map {
+    keys: Keys,
+    end: Offset,
+    bytes: u64,
+}
+
+/// What became of a group.
+enum GroupEnd {
+    /// It has so many bytes now.
+    Done(u64),
+    /// The host wants the round to end, or the log was cut.
+    Interrupted,
+}
+
+impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
+    pub(crate) async fn run(&self, plan: &CompactionPlan) -> Result<CompactionOutcome, CompactionError> {
+        let from = plan.from.max(self.log.start());
+        let mut outcome =
+            CompactionOutcome { cleaned: from, is_interrupted: true, ..CompactionOutcome::default() };
+        let Some(map) = self.fill(from, plan.end).await? else { return Ok(outcome) };
+        outcome.dirty_bytes = map.bytes;
+        outcome.keys = map.keys.count();
+        outcome.has_more = map.end < plan.end;
+        let rules = Rules {
+            keys: &map.keys,
+            mapped_end: map.end,
+            now: self.host.now(),
+            delete_retention_ms: self.delete_retention_ms,
+        };
+        let summaries = self.log.summaries().await.map_err(CompactionError::Read)?;
+        let mut transactions = Transactions::new(self.host.aborted(self.log.start(), plan.end));
+        for group in plan_groups(&summaries, map.end, plan.end, self.segment_bytes) {
+            match self.clean_group(&group, &rules, &mut transactions).await? {
+                GroupEnd::Done(bytes) => {
+                    outcome.before_bytes += group.bytes;
+                    outcome.after_bytes += bytes;
+                }
+                GroupEnd::Interrupted => return Ok(outcome),
+            }
+        }
+        let turn = self.turn.enter().await;
+        self.log.set_cleaned(map.end).await.map_err(CompactionError::Write)?;
+        drop(turn);
+        outcome.cleaned = map.end;
+        outcome.is_interrupted = false;
+        Ok(outcome)
+    }
+
+    /// Fills the table from the dirty part, as far as it takes it. None where the round is to end.
+    async fn fill(&self, from: Offset, end: Offset) -> Result<Option<Map>, CompactionError> {
+        let keys_max = u64::try_from(end.since(from)).expect("a plan goes forward");
+        let mut map = Map { keys: Keys::new(self.memory_bytes, keys_max), end, bytes: 0 };
+        let mut transactions = Transactions::new(self.host.aborted(from, end));
+        let mut reader = Reader { log: self.log, next: from, end };
+        while let Some((batches, bytes)) = reader.read().await? {
+            for batch in batches {
+                if let Some(full_at) = map.add(&batch, &mut transactions)? {
+                    assert!(full_at > from, "the table takes some keys at least");
+                    map.end = full_at;
+                    return Ok(Some(map));
+                }
+                yield_now().await;
+            }
+            map.bytes += bytes;
+            if !self.host.pace(bytes).await {
+                return Ok(None);
+            }
+        }
+        Ok(Some(map))
+    }
+
+    async fn clean_group(
+        &self,
+        group: &Group,
+        rules: &Rules<'_>,
+        transactions: &mut Transactions,
+    ) -> Result<GroupEnd, CompactionError> {
+        let begun = self.log.begin_replacement(group.base, group.end).await;
+        let mut replacement = begun.map_err(CompactionError::Write)?;
+        let outcome = self.write_group(group, rules, transactions, &mut replacement).await;
+        let is_changed = match outcome {
+            Ok(Some(is_changed)) => is_changed,
+            Ok(None) => {
+                self.abandon(group).await?;
+                return Ok(GroupEnd::Interrupted);
+            }
+            Err(error) => {
+                self.abandon(group).await?;
+                return Err(error);
+            }
+        };
+        let bytes = replacement.size_bytes();
+        if !is_changed && group.segments == 1 {
+            self.abandon(group).await?;
+            return Ok(GroupEnd::Done(bytes));
+        }
+        let ready = match replacement.finish().await {
+            Ok(ready) => ready,
+            Err(error) => {
+                self.abandon(group).await?;
+                return Err(CompactionError::Write(error));
+            }
+        };
+        let _turn = self.turn.enter().await;
+        let is_done = ready.commit().await.map_err(CompactionError::Commit)?;
+        Ok(if is_done { GroupEnd::Done(bytes) } else { GroupEnd::Interrupted })
+    }
+
+    async fn abandon(&self, group: &Group) -> Result<(), CompactionError> {
+        self.log.abandon_replacement(group.base).await.map_err(CompactionError::Write)
+    }
+
+    /// Writes what stays of a group. Whether anything has changed; none where the round is to end.
+    async fn write_group(
+        &self,
+        group: &Group,
+        rules: &Rules<'_>,
+        transactions: &mut Transactions,
+        replacement: &mut Replacement<'_, D>,
+    ) -> Result<Option<bool>, CompactionError> {
+        let mut reader = Reader { log: self.log, next: group.base, end: group.end };
+        let mut is_changed = false;
+        // One batch is held back: the last one stays.
+        let mut held: Option<Bytes> = None;
+        while let Some((batches, bytes)) = reader.read().await? {
+            let before = replacement.size_bytes();
+            for batch in batches {
+                if let Some(batch) = held.replace(batch) {
+                    is_changed |= self.write_batch(batch, false, rules, transactions, replacement).await?;
+                    yield_now().await;
+                }
+            }
+            if !self.host.pace(bytes + replacement.size_bytes() - before).await {
+                return Ok(None);
+            }
+        }
+        // Cut away since the round was planned.
+        let Some(last) = held else { return Ok(None) };
+        is_changed |= self.write_batch(last, true, rules, transactions, replacement).await?;
+        Ok(Some(is_changed))
+    }
+
+    async fn write_batch(
+        &self,
+        batch: Bytes,
+        is_last: bool,
+        rules: &Rules<'_>,
+        transactions: &mut Transactions,
+        replacement: &mut Replacement<'_, D>,
+    ) -> Result<bool, CompactionError> {
+        let cleaned = {
+            let opened = open(&batch).map_err(|reason| damaged(&batch, reason))?;
+            let header = opened.header();
+            let is_over = if header.is_control() {
+                transactions.is_over(header, opened.marker())
+            } else {
+                transactions.is_aborted(header)
+            };
+            let is_producers_last = header.producer_id().get() >= 0 && self.host.is_last_of_producer(header);
+            let standing = Standing { is_over, must_stay: is_last || is_producers_last };
+            opened.clean(standing, rules).map_err(|reason| damaged(&batch, reason))?
+        };
+        let (kept, is_changed) = match cleaned {
+            // A small batch must not hold on to all that was read with it.
+            Cleaned::Same if batch.len() < COMPACTION_READ_BYTES / 4 => {
+                (Bytes::copy_from_slice(&batch), false)
+            }
+            Cleaned::Same => (batch, false),
+            Cleaned::Changed(changed) => (changed, true),
+            Cleaned::Gone => return Ok(true),
+        };
+        if !replacement.has_room(kept.len()) {
+            return Err(CompactionError::TooLong { base: replacement.base() });
+        }
+        replacement.push(kept).await.map_err(CompactionError::Write)?;
+        Ok(is_changed)
+    }
+}
+
+impl Map {
+    /// Notes the keys of a batch. Where the table is full: the offset of the first record that is not in it.
+    fn add(
+        &mut self,
+        batch: &Bytes,
+        transactions: &mut Transactions,
+    ) -> Result<Option<Offset>, CompactionError> {
+        let opened = open(batch).map_err(|reason| damaged(batch, reason))?;
+        let header = opened.header();
+        if header.is_control() {
+            transactions.is_over(header, opened.marker());
+            return Ok(None);
+        }
+        if transactions.is_aborted(header) {
+            return Ok(None);
+        }
+        for record in opened.keyed() {
+            let (offset, key) = record.map_err(|reason| damaged(batch, reason))?;
+            if self.keys.put(key, offset).is_err() {
+                return Ok(Some(offset));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn damaged(batch: &Bytes, reason: String) -> CompactionError {
+    let offset =
+        protocol::batch::BatchHeader::from_prefix(batch).map_or(Offset(-1), |header| header.base_offset());
+    CompactionError::Damaged { offset, reason }
+}
+
+/// Reads batches in order, a piece at a time.
+struct Reader<'a, D: Disk> {
+    log: &'a PartitionLog<D>,
+    next: Offset,
+    end: Offset,
+}
+
+impl<D: Disk> Reader<'_, D> {
+    /// Some batches, one by one, and their length; none at the end, or where the log was cut.
+    async fn read(&mut self) -> Result<Option<(Vec<Bytes>, u64)>, CompactionError> {
+        let read = match self.log.read(self.next, self.end, COMPACTION_READ_BYTES).await {
+            Err(SegmentError::OutOfRange { .. }) => return Ok(None),
+            read => read.map_err(CompactionError::Read)?,
+        };
+        if read.chunks.is_empty() {
+            return Ok(None);
+        }
+        self.next = read.next;
+        let mut batches = Vec::new();
+        for chunk in read.chunks {
+            let mut rest = chunk;
+            while let Some(batch) = BatchIter::new(&rest).next() {
+                let length = match batch {
+                    Ok(batch) => batch.bytes().len(),
+                    Err(error) => return Err(damaged(&rest, error.to_string())),
+                };
+                batches.push(rest.split_to(length));
+            }
+        }
+        let bytes = u64::try_from(read.bytes).expect("usize has at most 64 bits");
+        Ok(Some((batches, bytes)))
+    }
+}

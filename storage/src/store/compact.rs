@@ -1,0 +1,177 @@
+//! Compaction as a store's callers see it: when a partition is worth a round, and the round.
+//!
+//! Compaction changes what lies below the offset that both checkpoints vouch for, and nothing else: a restart cuts a
+//! partition there and needs all that the checkpoint says is destaged, and, from the offset of its producers' snapshot on,
+//! every batch.
+
+use protocol::types::{Offset, Timestamp};
+
+use super::errors::{StoreError, StoreFailure};
+use super::partitions::segment_error;
+use super::state::Partition;
+use super::types::PartitionSlot;
+use super::{ShardStore, Shared};
+use crate::compaction::{
+    CompactionConfig, CompactionError, CompactionHost, CompactionInput, CompactionOutcome, CompactionPlan,
+    Round, first_dirty, plan_compaction,
+};
+use crate::disk::Disk;
+
+/// What the checkpoints vouch for, of one partition.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Vouched {
+    /// The older one that may still be used, and the one after it, which may not have been written.
+    by: [(u64, Offset); 2],
+}
+
+impl Vouched {
+    /// The checkpoint of this number was written, and says this.
+    pub(super) fn found(number: u64, offset: Offset) -> Self {
+        Self { by: [(number, offset); 2] }
+    }
+
+    /// A checkpoint of this number is about to be written, perhaps again, and says this.
+    pub(super) fn note(&mut self, number: u64, offset: Offset) {
+        let [_, last] = self.by;
+        assert!(number >= last.0, "checkpoints are numbered upwards");
+        if number > last.0 {
+            self.by[0] = last;
+        }
+        self.by[1] = (number, offset);
+    }
+
+    pub(super) fn truncate(&mut self, cut: Offset) {
+        for (_, offset) in &mut self.by {
+            *offset = (*offset).min(cut);
+        }
+    }
+
+    /// Up to where nothing is needed as it was.
+    fn end(&self) -> Offset {
+        self.by[0].1.min(self.by[1].1)
+    }
+}
+
+impl<D: Disk> Partition<D> {
+    /// Up to where a checkpoint of it as it is now needs nothing as it was.
+    pub(super) fn vouched_now(&self) -> Offset {
+        let observed = self.producers.as_ref().map_or(Offset(0), |snapshot| snapshot.at);
+        observed.min(self.segments.log.end())
+    }
+}
+
+impl<D: Disk> ShardStore<D> {
+    /// Whether a partition is worth a round of compaction, and over what. `stable_end` says up to where its records are
+    /// committed and decided. None, too, for a partition that is not compacted at all.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`], or what the disk says.
+    pub async fn plan_compaction(
+        &self,
+        slot: PartitionSlot,
+        now: Timestamp,
+        stable_end: Offset,
+    ) -> Result<Option<CompactionPlan>, StoreError> {
+        let segments = self.shared.segments(slot).ok_or(StoreError::Gone)?;
+        let (config, vouched) = {
+            let state = self.shared.state.borrow();
+            let partition = state.partition(slot).ok_or(StoreError::Gone)?;
+            let Some(config) = partition.config.compaction else { return Ok(None) };
+            (config, partition.vouched.end())
+        };
+        let log = &segments.log;
+        let cleaned = log.cleaned().await.map_err(segment_error)?;
+        let summaries = log.summaries().await.map_err(segment_error)?;
+        let Some(first) = first_dirty(&summaries, cleaned) else { return Ok(None) };
+        let first_dirty_timestamp = if config.lag_ms_max < i64::MAX {
+            log.first_timestamp_of(first).await.map_err(segment_error)?
+        } else {
+            None
+        };
+        let end_max = stable_end.min(vouched);
+        let input = CompactionInput { now, cleaned, end_max, first_dirty_timestamp, config };
+        Ok(plan_compaction(&summaries, &input))
+    }
+
+    /// Runs a round of compaction, with so much memory for its table of keys. One at a time for each partition; it goes on
+    /// beside anything else. What it did until it was ended early stays done.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`] where there is no room for the new segments; [`StoreError::Io`] where the log is damaged or
+    /// can't be read, and compacting it again is no use; [`StoreError::Failed`] is final.
+    pub async fn compact<H: CompactionHost>(
+        &self,
+        slot: PartitionSlot,
+        plan: &CompactionPlan,
+        memory_bytes: usize,
+        host: &H,
+    ) -> Result<CompactionOutcome, StoreError> {
+        self.shared.check_failure()?;
+        let segments = self.shared.segments(slot).ok_or(StoreError::Gone)?;
+        let (config, segment_bytes) = {
+            let state = self.shared.state.borrow();
+            let partition = state.partition(slot).ok_or(StoreError::Gone)?;
+            assert!(plan.end <= partition.vouched.end().max(plan.from), "what is vouched for only grows");
+            (partition.config.compaction, partition.config.segment_bytes_effective())
+        };
+        let CompactionConfig { delete_retention_ms, .. } = config.ok_or(StoreError::Gone)?;
+        self.shared.measure_room().await?;
+        let needed = segment_bytes.min(plan.clean_bytes + plan.dirty_bytes);
+        if self.shared.state.borrow().room_bytes < i64::try_from(needed).unwrap_or(i64::MAX) {
+            return Err(StoreError::DiskFull);
+        }
+        let round = Round {
+            log: &segments.log,
+            turn: &segments.turn,
+            host,
+            memory_bytes,
+            segment_bytes,
+            delete_retention_ms,
+        };
+        round.run(plan).await.map_err(|error| match self.shared.segments(slot) {
+            // Its files went while the round was at work on them.
+            None => StoreError::Gone,
+            Some(_) => self.shared.compaction_error(error),
+        })
+    }
+}
+
+impl<D: Disk> Shared<D> {
+    fn compaction_error(&self, error: CompactionError) -> StoreError {
+        match error {
+            CompactionError::Write(error) if error.is_storage_full() => StoreError::DiskFull,
+            CompactionError::Write(error) | CompactionError::Commit(error) => {
+                let failure = StoreFailure { what: "compacting".to_owned(), reason: error.to_string() };
+                self.fail(failure.clone());
+                StoreError::Failed(failure)
+            }
+            CompactionError::Read(error) => segment_error(error),
+            error @ (CompactionError::Damaged { .. } | CompactionError::TooLong { .. }) => StoreError::Io {
+                what: "compacting".to_owned(),
+                source: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_older_checkpoint_vouches_for_counts() {
+        let mut vouched = Vouched::default();
+        assert_eq!(vouched.end(), Offset(0));
+        vouched.note(1, Offset(10));
+        assert_eq!(vouched.end(), Offset(0), "the first one may not have been written");
+        vouched.note(1, Offset(15));
+        assert_eq!(vouched.end(), Offset(0), "tried again");
+        vouched.note(2, Offset(20));
+        assert_eq!(vouched.end(), Offset(15));
+        vouched.truncate(Offset(12));
+        assert_eq!(vouched.end(), Offset(12));
+        vouched.note(3, Offset(30));
+        assert_eq!(vouched.end(), Offset(12));
+        assert_eq!(Vouched::found(7, Offset(70)).end(), Offset(70));
+    }
+}
