@@ -6,7 +6,7 @@ use logic::metadata::MetadataError;
 use logic::producer::ProducerError;
 use logic::replica::ReplicaError;
 use protocol::api::ApiKey;
-use protocol::batch::BatchError;
+use protocol::batch::{BatchError, FramingError};
 use protocol::error::{ErrorCode, KafkaError};
 use storage::store::{ReadError, StoreError};
 
@@ -95,6 +95,8 @@ fn batch_refusal(refusal: &BatchRefusal) -> KafkaError {
     match refusal {
         BatchRefusal::Decompress(_) => KafkaError::CorruptMessage,
         BatchRefusal::Admission(error) => match error {
+            // An older format is no damage: sending it again is no use.
+            AdmissionError::Framing(FramingError::Magic(0 | 1)) => KafkaError::InvalidRecord,
             AdmissionError::Framing(_) => KafkaError::CorruptMessage,
             AdmissionError::Batch(error) => match error {
                 BatchError::TooLarge { .. } => KafkaError::MessageTooLarge,

@@ -29,6 +29,8 @@ use crate::shard::internal_topics::is_internal;
 use crate::shard::messages::{ProduceItem, ProduceOutcome, ProduceTerms};
 use crate::shard::produce::{Listener, ProduceCall};
 
+/// The first version that names topics by id.
+const TOPIC_ID_VERSION_MIN: i16 = 13;
 /// From this version on clients know an error after which they abort.
 const ABORTABLE_VERSION_MIN: i16 = 11;
 /// From this version on a partition joins a transaction by being written to (KIP-890).
@@ -77,7 +79,7 @@ pub fn handle(
         answer_unless_silent(sections, acks, reply);
         return None;
     }
-    let items = sort_out(shard, frame, request, verified, &mut sections);
+    let items = sort_out(shard, frame, (request, reply.version()), verified, &mut sections);
     let count = items.iter().map(|(_, items)| items.len()).sum();
     if count == 0 {
         answer_unless_silent(sections, acks, reply);
@@ -112,7 +114,7 @@ pub async fn verify(shard: &Rc<Shard>, request: &ProduceRequest<'_>, version: i1
     let image = shard.image();
     let (mut verified, mut places, mut batches) = (Vec::new(), Vec::new(), Vec::new());
     for data in &request.topic_data {
-        let topic = find_topic(&image, data);
+        let topic = find_topic(&image, data, version).ok();
         for partition in &data.partition_data {
             let batch = header(partition).and_then(ProducerBatch::of).filter(|batch| batch.is_transactional);
             let key = topic.and_then(|topic| known_partition(topic, partition.index));
@@ -160,7 +162,7 @@ fn skeleton(request: &ProduceRequest<'_>) -> Sections {
 fn sort_out(
     shard: &Shard,
     frame: &Bytes,
-    request: &ProduceRequest<'_>,
+    (request, version): (&ProduceRequest<'_>, i16),
     verified: &[Verified],
     sections: &mut Sections,
 ) -> SmallVec<[(usize, Vec<ProduceItem>); 2]> {
@@ -168,12 +170,12 @@ fn sort_out(
     let mut sorted: SmallVec<[(usize, Vec<ProduceItem>); 2]> = SmallVec::new();
     let mut place = 0_u32;
     for (data, section) in request.topic_data.iter().zip(sections.iter_mut()) {
-        let topic = find_topic(&image, data);
+        let topic = find_topic(&image, data, version);
         for (partition, line) in data.partition_data.iter().zip(section.lines.iter_mut()) {
             let here = place;
             place += 1;
             let guard = verified.get(here as usize).copied().unwrap_or(Ok(None));
-            let found = topic.ok_or(unknown_topic(data)).and_then(|topic| {
+            let found = topic.and_then(|topic| {
                 if is_internal(&topic.name) {
                     return Err(KafkaError::InvalidTopicException);
                 }
@@ -201,15 +203,15 @@ fn sort_out(
     sorted
 }
 
-fn find_topic<'i>(image: &'i Image, data: &TopicProduceData<'_>) -> Option<&'i Arc<Topic>> {
-    if data.topic_id == TopicId::ZERO { image.topic(data.name) } else { image.topic_by_id(data.topic_id) }
-}
-
-fn unknown_topic(data: &TopicProduceData<'_>) -> KafkaError {
-    if data.topic_id == TopicId::ZERO {
-        KafkaError::UnknownTopicOrPartition
+fn find_topic<'i>(
+    image: &'i Image,
+    data: &TopicProduceData<'_>,
+    version: i16,
+) -> Result<&'i Arc<Topic>, KafkaError> {
+    if version >= TOPIC_ID_VERSION_MIN {
+        image.topic_by_id(data.topic_id).ok_or(KafkaError::UnknownTopicId)
     } else {
-        KafkaError::UnknownTopicId
+        image.topic(data.name).ok_or(KafkaError::UnknownTopicOrPartition)
     }
 }
 

@@ -46,10 +46,11 @@ impl Share {
         Self { left_bytes: bytes_max, is_empty: true }
     }
 
-    /// How much the next partition may read, of which the client takes `bytes_max` at most.
+    /// How much the next partition may read, of which the client takes `bytes_max` at most. Never nothing while the answer is
+    /// empty: one whole batch is due, whatever the limits.
     #[must_use]
     pub fn limit(&self, bytes_max: usize) -> usize {
-        bytes_max.min(self.left_bytes)
+        bytes_max.min(self.left_bytes).max(usize::from(self.is_empty))
     }
 
     /// A partition of which the client takes `bytes_max` at most has brought `bytes` of whole batches: whether they go into
