@@ -17,6 +17,8 @@ mod table;
 mod value;
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod tests;
 
 pub use error::{ConfigError, ConfigErrors, Place};

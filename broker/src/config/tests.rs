@@ -5,7 +5,11 @@ use std::io::Write;
 use std::time::Duration;
 
 /// Loads with a file of these lines (none: no file), variables and flags.
-fn load_from(file: &str, environment: &[(&str, &str)], flags: &[&str]) -> Result<Invocation, String> {
+pub(super) fn load_from(
+    file: &str,
+    environment: &[(&str, &str)],
+    flags: &[&str],
+) -> Result<Invocation, String> {
     let mut arguments: Vec<OsString> = vec!["iolite-broker".into()];
     let mut written = tempfile::Builder::new().prefix("broker").suffix(".toml").tempfile().unwrap();
     if !file.is_empty() {
@@ -300,7 +304,7 @@ fn keys_that_contradict_each_other_are_refused() {
     );
 }
 
-fn machine() -> Machine {
+pub(super) fn machine() -> Machine {
     Machine { cores: vec![2, 3, 5, 7], parallelism: 4, memory_bytes: 8 << 30, host_name: "oak".to_owned() }
 }
 

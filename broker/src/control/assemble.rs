@@ -319,7 +319,12 @@ fn sync_method(choice: SyncChoice) -> Option<SyncMethod> {
     }
 }
 
-fn store_options(config: &BrokerConfig, index: u16, shard_count: u16, budget: &MemoryBudget) -> StoreOptions {
+pub(crate) fn store_options(
+    config: &BrokerConfig,
+    index: u16,
+    shard_count: u16,
+    budget: &MemoryBudget,
+) -> StoreOptions {
     let files = (config.journal_bytes / config.journal_file_bytes).max(2);
     StoreOptions {
         journal_file_bytes: config.journal_file_bytes,

@@ -8,3 +8,5 @@ mod publish;
 mod signals;
 
 pub use assemble::run;
+#[cfg(test)]
+pub(crate) use assemble::store_options;

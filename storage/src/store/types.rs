@@ -113,9 +113,11 @@ impl StoreOptions {
         self.destage_round_bytes.min(self.journal_file_bytes.saturating_mul(files) / 4)
     }
 
+    /// Whoever makes options makes sane ones.
+    ///
     /// # Panics
     /// If the options contradict each other.
-    pub(crate) fn assert_sane(&self) {
+    pub fn assert_sane(&self) {
         assert!(self.shard < self.shard_count);
         assert!(self.journal_files_max >= 2, "one file is written while another is destaged");
         assert!(self.journal_file_bytes.is_multiple_of(4096));
