@@ -1,6 +1,7 @@
 //! A small disk of a test's own: an ext4 filesystem in a file, mounted over a loop device. Needs root.
 //!
-//! It can be filled without hurting anybody, and made to stand still: a frozen filesystem takes no write and fails none.
+//! It can be filled without hurting anybody, made to stand still (a frozen filesystem takes no write and fails none), and made
+//! to fail.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -12,9 +13,13 @@ use tempfile::TempDir;
 /// `FIFREEZE` and `FITHAW`, which libc doesn't name.
 const FREEZE: libc::c_ulong = 0xc004_5877;
 const THAW: libc::c_ulong = 0xc004_5878;
+/// `EXT4_IOC_SHUTDOWN`, and its way to go without writing anything more, as when the power fails.
+const SHUT_DOWN: libc::c_ulong = 0x8004_587d;
+const WITHOUT_A_WORD: u32 = 2;
 
 /// A mounted filesystem; gone when dropped.
 pub struct Volume {
+    image: PathBuf,
     mounted: PathBuf,
     // Removed after it is unmounted.
     _folder: TempDir,
@@ -39,8 +44,13 @@ impl Volume {
         fs::create_dir(&mounted).expect("a folder to mount it at");
         let format = ["-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
         run(Command::new("mkfs.ext4").args(format).arg(&image));
-        run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&mounted));
-        Self { mounted, _folder: folder }
+        let volume = Self { image, mounted, _folder: folder };
+        volume.mount();
+        volume
+    }
+
+    fn mount(&self) {
+        run(Command::new("mount").args(["-o", "loop"]).arg(&self.image).arg(&self.mounted));
     }
 
     /// A new directory on it, for a broker.
@@ -60,6 +70,23 @@ impl Volume {
         let frozen = unsafe { libc::ioctl(root.as_raw_fd(), FREEZE, 0) };
         assert_eq!(frozen, 0, "freezing: {}", std::io::Error::last_os_error());
         Frozen { root }
+    }
+}
+
+impl Volume {
+    /// Lets the filesystem fail: from now on it does nothing and says so, and what it had only in memory is gone.
+    pub fn shut_down(&self) {
+        let root = File::open(&self.mounted).expect("it is mounted");
+        let flags = WITHOUT_A_WORD;
+        // SAFETY: the call reads the four bytes that it is given; the descriptor is open.
+        let down = unsafe { libc::ioctl(root.as_raw_fd(), SHUT_DOWN, &raw const flags) };
+        assert_eq!(down, 0, "shutting down: {}", std::io::Error::last_os_error());
+    }
+
+    /// Mounts it again after it was shut down and everybody has left: the filesystem recovers by its own journal.
+    pub fn recover(&self) {
+        run(Command::new("umount").arg(&self.mounted));
+        self.mount();
     }
 }
 

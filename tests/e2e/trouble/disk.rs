@@ -1,6 +1,7 @@
 //! A disk of the test's own that is full, or stands still. Needs root.
 
 use std::os::unix::process::ExitStatusExt;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -237,4 +238,77 @@ fn a_second_signal_ends_a_stop_that_waits() {
     assert_eq!(status.signal(), Some(libc::SIGINT), "{status}");
     let broker = Broker::start_on(directory, Target::Iolite, &options);
     check_kept(&mut Connection::open(broker.kafka()), "kept", RECORDS);
+}
+
+/// The filesystem fails under load, as if the power had gone: the broker ends by itself, with the code that says so, and
+/// what it had acknowledged is there when the filesystem is.
+#[test]
+fn a_filesystem_that_fails_ends_the_broker_and_keeps_what_was_acknowledged() {
+    /// `ExitCode::StorageFailed` (docs/operations.md).
+    const STORAGE_FAILED: i32 = 21;
+    const SMALL_BYTES: usize = 30_000;
+    const PRODUCERS: usize = 3;
+    let volume = Volume::make(512 << 20);
+    let options = options(&[]);
+    let mut directory = volume.directory();
+    let topics: Vec<String> = (0..PRODUCERS).map(|number| format!("kept-{number}")).collect();
+    let mut acked = [0; PRODUCERS];
+    for (round, acks_first) in [1, 60, 400].into_iter().enumerate() {
+        let broker = Broker::start_on(directory, Target::Iolite, &options);
+        let address = broker.kafka();
+        if round == 0 {
+            for topic in &topics {
+                wire::create_topic(
+                    address,
+                    topic,
+                    1,
+                    &[("retention.ms", "-1"), ("segment.bytes", "1048576")],
+                );
+            }
+        }
+        let (told, warm) = mpsc::channel();
+        acked = thread::scope(|scope| {
+            let produce_on = |topic: &String, from: usize| {
+                let (topic, told) = (topic.clone(), told.clone());
+                scope.spawn(move || {
+                    let mut connection = Connection::open(address);
+                    let mut next = from;
+                    while send_produce(&mut connection, 1, &topic, &numbered(next, SMALL_BYTES)).is_ok() {
+                        // Once it has failed it may still say so.
+                        let Ok(Ok(offset)) = receive_produced(&mut connection, 1) else { break };
+                        assert_eq!(usize::try_from(offset), Ok(next));
+                        next += 1;
+                        if next == from + acks_first {
+                            told.send(()).expect("the test waits");
+                        }
+                    }
+                    next
+                })
+            };
+            let producers: Vec<_> =
+                topics.iter().zip(acked).map(|(topic, from)| produce_on(topic, from)).collect();
+            for _ in 0..PRODUCERS {
+                warm.recv_timeout(DEADLINE).expect("the load runs");
+            }
+            volume.shut_down();
+            let next: Vec<usize> =
+                producers.into_iter().map(|one| one.join().expect("no wrong answer")).collect();
+            next.try_into().expect("one each")
+        });
+        let (status, after) = broker.await_end();
+        assert_eq!(status.code(), Some(STORAGE_FAILED), "{status}");
+        volume.recover();
+        let broker = Broker::start_on(after, Target::Iolite, &options);
+        let mut connection = Connection::open(broker.kafka());
+        for (topic, acked) in topics.iter().zip(&mut acked) {
+            let values = read_all(&mut connection, topic);
+            assert!(values.len() >= *acked, "round {round}: {} of {acked} are there", values.len());
+            let are_as_sent =
+                values.iter().enumerate().all(|(number, value)| *value == numbered(number, SMALL_BYTES));
+            assert!(are_as_sent, "round {round}: {topic} is as it was sent");
+            // What was sent but not acknowledged may have appeared.
+            *acked = values.len();
+        }
+        directory = broker.kill();
+    }
 }
