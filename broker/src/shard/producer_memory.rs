@@ -80,41 +80,46 @@ pub async fn keep_within_limit(shard: Rc<Shard>) {
     }
 }
 
-/// Forgets the producers in the eldest part of the time in which all were last seen. Returns how many.
+/// Forgets the producers in the eldest part of the time in which all were last seen. Returns how many it has forgotten:
+/// those with an open transaction stay.
 async fn forget_eldest(shard: &Shard) -> usize {
+    let before = shard.producer_memory.count();
+    look_at_eldest(shard).await;
+    before.saturating_sub(shard.producer_memory.count())
+}
+
+async fn look_at_eldest(shard: &Shard) {
     let now = shard.now();
     let partitions = shard.partitions.all();
     let seen_at =
         partitions.iter().filter_map(|partition| partition.change_producers(|table| table.oldest_seen_at()));
-    let Some(eldest) = seen_at.min() else { return 0 };
+    let Some(eldest) = seen_at.min() else { return };
     let age_ms = now.get().saturating_sub(eldest.get()).max(0);
     let forgotten_from_ms = (age_ms - age_ms / ELDEST_PART).max(1);
-    let mut forgotten = 0;
+    let mut looked_at = 0;
     for partition in &partitions {
         loop {
             let step = partition.change_producers(|table| {
                 table.expire(now, forgotten_from_ms, PRODUCERS_EXPIRED_PER_STEP_MAX)
             });
-            forgotten += step;
+            looked_at += step;
             yield_if_needed().await;
             if step < PRODUCERS_EXPIRED_PER_STEP_MAX || !shard.producer_memory.is_over() {
                 break;
             }
         }
     }
-    if forgotten == 0 {
+    if looked_at == 0 {
         // All of them came this very millisecond: any one is as good as another.
         let largest =
             partitions.iter().max_by_key(|partition| partition.change_producers(|table| table.len()));
         if let Some(partition) = largest {
-            forgotten = partition.change_producers(|table| {
+            partition.change_producers(|table| {
                 let count = table.len().min(PRODUCERS_EXPIRED_PER_STEP_MAX);
                 (0..count).for_each(|_| table.forget_oldest());
-                count
             });
         }
     }
-    forgotten
 }
 
 /// One part in so many of the time since the eldest was seen is forgotten at a time.

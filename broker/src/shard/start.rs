@@ -174,7 +174,6 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
         calls: Calls::default(),
         produces: RefCell::default(),
         producer_ids: ProducerIds::default(),
-        random: Cell::new(rand::random()),
     });
     shard.store.set_listener(Rc::new(StoreEvents { shard: Rc::downgrade(&shard) }));
     spawn_into(Queue::Latency, {
@@ -239,7 +238,8 @@ impl Shard {
                 },
             );
             let config = topic_config(image, topic, self.broker_id, &self.settings);
-            let table = producers.tables.remove(&found.key).unwrap_or_default();
+            let mut table = producers.tables.remove(&found.key).unwrap_or_default();
+            table.start_at(found.log_start);
             let name = Arc::clone(&topic.name);
             let partition =
                 Partition::new(found.key, name, found.slot, config, replica, table, &self.producer_memory);

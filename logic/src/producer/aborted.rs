@@ -70,8 +70,4 @@ impl AbortedIndex {
             self.entries.remove(place);
         }
     }
-
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<AbortedTransaction>()
-    }
 }

@@ -157,16 +157,16 @@ impl ProducerTable {
         self.entries.len()
     }
 
-    /// Whether none is known.
+    /// Whether a snapshot would hold nothing: no producer is known, and no aborted transaction is left in the log.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len() == 0 && self.transactions.aborted.len() == 0
     }
 
-    /// Bytes of memory held, for the shard's budget.
+    /// Bytes of memory that producers hold, for the shard's budget: what [`ProducerTable::forget_oldest`] gives back.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.entries.memory_bytes() + self.transactions.memory_bytes()
+        self.entries.memory_bytes()
     }
 
     /// What to do with a batch from a client.
@@ -223,6 +223,11 @@ impl ProducerTable {
             return Err(ProducerError::TooManyTransactions);
         }
         Ok(Some(verifications.begin(now, batch, bumps_epoch)))
+    }
+
+    /// The coordinator has refused the producer for good: the guard that it was given is void.
+    pub fn forget_verification(&mut self, id: ProducerId) {
+        self.transactions.verifications.begun(id);
     }
 
     /// Notes a batch that was [`Verdict::New`] and has been appended.

@@ -108,7 +108,12 @@ impl Partition {
         outcome
     }
 
+    /// What a start makes of the last checkpoint: of an empty table there is none.
     fn reload(&mut self) {
+        if self.table.is_empty() {
+            self.table = ProducerTable::default();
+            return;
+        }
         let bytes = self.table.encode_snapshot(Offset(self.end));
         self.table = ProducerTable::decode_snapshot(&bytes, Timestamp(self.now)).expect("its own").0;
         assert_eq!(self.table.encode_snapshot(Offset(self.end)), bytes);
@@ -174,6 +179,10 @@ impl Partition {
                 let _ = self.table.expire(Timestamp(self.now), numbers[0], usize::MAX);
                 self.table.len()
             }),
+            "refuse" => {
+                self.table.forget_verification(ProducerId(numbers[0]));
+                return None;
+            }
             "reload" => {
                 self.reload();
                 return None;
@@ -191,6 +200,7 @@ impl Partition {
 ///
 /// ```text
 ///  ask ID EPOCH SEQUENCE            the coordinator is asked (ask2: by a client of KIP-890) and says yes
+///  refuse ID                        ... and says no
 ///  write ID EPOCH SEQUENCE COUNT    a transactional batch with the guard of the last ask; bare: without
 ///  plain ID EPOCH SEQUENCE COUNT    a batch outside of transactions
 ///  commit ID EPOCH COORDINATOR [VERSION]   a marker; abort
@@ -549,6 +559,40 @@ fn open_and_aborted_transactions_survive_a_restart() {
          aborted [7:0-1<2]";
     check(&script("reload"), expected);
     check(&script("rebuild"), expected);
+}
+
+#[test]
+fn what_was_aborted_is_remembered_longer_than_its_producer() {
+    check(
+        "ask 7 0 0
+         write 7 0 0 1
+         abort 7 0 1
+         at 100
+         expire 10
+         reload
+         aborted 0 9
+         start 2
+         aborted 0 9
+         reload",
+        "to 1
+         ended 0 to 1
+         0 left
+         aborted [7:0-1<2]
+         aborted []",
+    );
+}
+
+#[test]
+fn a_guard_is_void_once_the_coordinator_has_refused() {
+    check(
+        "ask 7 0 0
+         refuse 7
+         write 7 0 0 1
+         ask 7 0 0
+         write 7 0 0 1",
+        "no transaction of producer 7 is open here
+         to 1",
+    );
 }
 
 #[test]

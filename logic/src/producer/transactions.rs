@@ -114,12 +114,4 @@ impl Transactions {
         }
         true
     }
-
-    pub(super) fn memory_bytes(&self) -> usize {
-        let nodes = self.open.len() + self.deciding.len();
-        nodes * 2 * size_of::<(Offset, Offset)>()
-            + self.first_offsets.capacity() * (size_of::<(i64, Offset)>() + 1)
-            + self.aborted.memory_bytes()
-            + self.verifications.memory_bytes()
-    }
 }

@@ -90,8 +90,4 @@ impl Verifications {
     pub(super) fn expire(&mut self, now: Timestamp, expiration_ms: i64) {
         self.waiting.retain(|_, found| now.get().saturating_sub(found.since.get()) < expiration_ms);
     }
-
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.waiting.capacity() * (size_of::<(i64, Verification)>() + 1)
-    }
 }
