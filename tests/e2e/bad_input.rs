@@ -205,3 +205,19 @@ fn null_records_are_answered() {
         assert_eq!(answer.responses[0].partition_responses[0].error_code, 87, "INVALID_RECORD, v{version}");
     }
 }
+
+/// A name of a few bytes stands for a hundred partitions: it is not worth more the more often it comes.
+#[test]
+fn what_is_asked_again_and_again_is_answered_once() {
+    use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+    let mut broker = start();
+    wire::create_topic(broker.kafka(), "t", 100, &[]);
+    let before = resident_bytes(&broker);
+    let topic = MetadataRequestTopic::default().with_name(Some(topic_name("t")));
+    let request = MetadataRequest::default().with_topics(Some(vec![topic; 100_000]));
+    let answer = Connection::open(broker.kafka()).call(9, &request);
+    assert_eq!(answer.topics.len(), 1);
+    assert_eq!(answer.topics[0].partitions.len(), 100);
+    assert_small(&broker, before);
+    serves(&mut broker);
+}

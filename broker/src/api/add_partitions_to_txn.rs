@@ -80,18 +80,16 @@ async fn add(shard: &Rc<Shard>, asked: &Asked<'_, '_>, version: i16) -> Errors {
         .collect();
     let (id, producer): (Arc<str>, _) = (Arc::from(asked.id), asked.producer);
     let request = if asked.verify_only {
-        TransactionRequest::Verify { id, producer, partitions: partitions.clone() }
+        TransactionRequest::Verify { id, producer, partitions }
     } else {
         let goes_by =
             if version < SEVERAL_VERSION_MIN { TransactionVersion::V0 } else { TransactionVersion::V2 };
-        TransactionRequest::Add { id, producer, partitions: partitions.clone(), version: goes_by }
+        TransactionRequest::Add { id, producer, partitions, version: goes_by }
     };
     let outcome = ask_transaction(shard, asked.id, request).await;
     let error_of = |topic: &str, partition| match &outcome {
-        Ok(TransactionReply::Verified(lines)) => {
-            let line = partitions.iter().position(|place| place == (topic, partition));
-            let is_in = lines[line.expect("it was asked for")];
-            if is_in { KafkaError::None } else { KafkaError::TransactionAbortable }
+        Ok(TransactionReply::Verified(those_in)) if !those_in.contains(topic, partition) => {
+            KafkaError::TransactionAbortable
         }
         Ok(_) => KafkaError::None,
         Err(refusal) => transaction_refusal(*refusal, fenced(version)),

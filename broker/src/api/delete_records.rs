@@ -15,6 +15,7 @@ use super::errors::{partition_error, told};
 use super::reply::Reply;
 use super::scatter::scatter;
 use crate::shard::Shard;
+use crate::shard::internal_topics::is_internal;
 use crate::shard::messages::{Answer, DeleteRecords, Question};
 
 /// As an offset: all that is committed.
@@ -31,14 +32,19 @@ pub async fn handle(shard: &Rc<Shard>, request: &DeleteRecordsRequest<'_>, reply
     let (mut outcomes, mut items) = (Vec::<Outcome>::new(), Vec::new());
     let mut places = Vec::new();
     for topic in &request.topics {
-        let found = image.topic(topic.name);
+        let found = image.topic(topic.name).filter(|topic| !is_internal(&topic.name));
+        let missing = if is_internal(topic.name) {
+            KafkaError::InvalidTopicException
+        } else {
+            KafkaError::UnknownTopicOrPartition
+        };
         for asked in &topic.partitions {
             if let Some(found) = found.filter(|found| found.partition(asked.partition_index).is_some()) {
                 let key = PartitionKey { topic_id: found.id, partition: asked.partition_index };
                 items.push((key, wish(key, asked)));
                 places.push(outcomes.len());
             }
-            outcomes.push(Err(KafkaError::UnknownTopicOrPartition));
+            outcomes.push(Err(missing));
         }
     }
     let starts = scatter(shard, items, Question::DeleteRecords, |answer| match answer {

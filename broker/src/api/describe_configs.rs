@@ -17,6 +17,7 @@ use protocol::types::BrokerId;
 
 use super::config_codes::{self, ResourceKind};
 use super::errors::{Refused, told};
+use super::once::each_once;
 use super::reply::Reply;
 use crate::shard::Shard;
 
@@ -52,7 +53,9 @@ pub fn handle(shard: &Rc<Shard>, request: &DescribeConfigsRequest<'_>, reply: Re
         local: &shard.local_configs,
         broker: shard.broker_id,
     };
-    let lines: Vec<Line<'_>> = request.resources.iter().map(|resource| known.line(resource)).collect();
+    let resources =
+        each_once(&request.resources, |resource| (resource.resource_type, resource.resource_name));
+    let lines: Vec<Line<'_>> = resources.into_iter().map(|resource| known.line(resource)).collect();
     let detail = Detail { synonyms: request.include_synonyms, documentation: request.include_documentation };
     reply.send(&response(&lines, detail));
 }

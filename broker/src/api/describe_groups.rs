@@ -11,6 +11,7 @@ use protocol::messages::describe_groups::{
 
 use super::coordinate::ask_group;
 use super::errors::{group_error, told};
+use super::once::each_once;
 use super::operations;
 use super::reply::Reply;
 use crate::runtime::join_all;
@@ -26,10 +27,11 @@ type Outcome = Result<Box<Group>, (KafkaError, String)>;
 /// Answers.
 pub async fn handle(shard: &Rc<Shard>, request: &DescribeGroupsRequest<'_>, reply: Reply) {
     let version = reply.version();
-    let outcomes = join_all(request.groups.iter().map(|group| describe(shard, group, version))).await;
+    let groups = each_once(request.groups.iter().copied(), |group| *group);
+    let outcomes = join_all(groups.iter().map(|group| describe(shard, group, version))).await;
     let operations =
         if request.include_authorized_operations { operations::GROUP } else { operations::NOT_ASKED };
-    let lines = request.groups.iter().zip(&outcomes);
+    let lines = groups.iter().zip(&outcomes);
     let groups = lines.map(|(group, outcome)| line(group, outcome, operations, version)).collect();
     reply.send(&DescribeGroupsResponse { throttle_time_ms: 0, groups });
 }

@@ -6,11 +6,13 @@ use logic::producer::ProducerState as State;
 use protocol::api::ApiKey;
 use protocol::error::KafkaError;
 use protocol::messages::describe_producers::{
-    DescribeProducersRequest, DescribeProducersResponse, PartitionResponse, ProducerState, TopicResponse,
+    DescribeProducersRequest, DescribeProducersResponse, PartitionResponse, ProducerState, TopicRequest,
+    TopicResponse,
 };
 use protocol::types::{Offset, PartitionKey};
 
 use super::errors::{partition_error, told};
+use super::once::each_once;
 use super::reply::Reply;
 use super::scatter::scatter;
 use crate::shard::Shard;
@@ -20,6 +22,7 @@ type Outcome = Result<Vec<State>, KafkaError>;
 
 /// Answers.
 pub async fn handle(shard: &Rc<Shard>, request: &DescribeProducersRequest<'_>, reply: Reply) {
+    let request = &without_repeats(request);
     let image = shard.image();
     let mut keys = Vec::new();
     let mut outcomes: Vec<Option<KafkaError>> = Vec::new();
@@ -47,6 +50,15 @@ pub async fn handle(shard: &Rc<Shard>, request: &DescribeProducersRequest<'_>, r
         })
         .collect();
     reply.send(&response(request, &outcomes));
+}
+
+fn without_repeats<'a>(request: &DescribeProducersRequest<'a>) -> DescribeProducersRequest<'a> {
+    let topic = |topic: &TopicRequest<'a>| TopicRequest {
+        name: topic.name,
+        partition_indexes: each_once(topic.partition_indexes.iter().copied(), |index| *index),
+    };
+    let topics = each_once(&request.topics, |topic| topic.name);
+    DescribeProducersRequest { topics: topics.into_iter().map(topic).collect() }
 }
 
 fn response<'a>(
@@ -87,11 +99,20 @@ fn producer(state: &State) -> ProducerState {
 
 #[cfg(test)]
 mod tests {
-    use protocol::messages::describe_producers::TopicRequest;
     use protocol::types::{PartitionIndex, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
     use super::*;
     use crate::api::testing::in_every_version;
+
+    #[test]
+    fn what_is_asked_again_is_answered_once() {
+        let partition_indexes = vec![PartitionIndex(1), PartitionIndex(0), PartitionIndex(1)];
+        let topic = TopicRequest { name: "orders", partition_indexes };
+        let request = DescribeProducersRequest { topics: vec![topic.clone(), topic] };
+        let once = without_repeats(&request);
+        assert_eq!(once.topics.len(), 1);
+        assert_eq!(once.topics[0].partition_indexes, [PartitionIndex(1), PartitionIndex(0)]);
+    }
 
     #[test]
     fn the_answer_goes_into_every_version() {

@@ -12,6 +12,7 @@ use protocol::messages::describe_transactions::{
 use protocol::types::Timestamp;
 
 use super::errors::told;
+use super::once::each_once;
 use super::reply::Reply;
 use super::transact::{ask_transaction, transaction_refusal};
 use crate::runtime::join_all;
@@ -22,8 +23,9 @@ type Outcome = Result<Box<DescribedTransaction>, KafkaError>;
 
 /// Answers.
 pub async fn handle(shard: &Rc<Shard>, request: &DescribeTransactionsRequest<'_>, reply: Reply) {
-    let outcomes = join_all(request.transactional_ids.iter().map(|id| describe(shard, id))).await;
-    reply.send(&response(&request.transactional_ids, &outcomes));
+    let ids = each_once(request.transactional_ids.iter().copied(), |id| *id);
+    let outcomes = join_all(ids.iter().map(|id| describe(shard, id))).await;
+    reply.send(&response(&ids, &outcomes));
 }
 
 async fn describe(shard: &Rc<Shard>, id: &str) -> Outcome {

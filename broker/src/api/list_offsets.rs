@@ -8,7 +8,8 @@ use protocol::error::KafkaError;
 use protocol::messages::list_offsets::{
     ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
-use protocol::types::{LeaderEpoch, Offset, PartitionKey, Timestamp};
+use protocol::types::{LeaderEpoch, Offset, PartitionIndex, PartitionKey, Timestamp};
+use rustc_hash::FxHashSet;
 
 use super::errors::{partition_error, told};
 use super::reply::Reply;
@@ -60,6 +61,7 @@ fn sort_out(
     version: i16,
 ) -> (Vec<Line>, Vec<(PartitionKey, FindOffset)>) {
     let (mut lines, mut items) = (Vec::new(), Vec::new());
+    let repeated = repeated(request);
     let isolation = Isolation::of_request(request.isolation_level);
     for topic in &request.topics {
         let found = image.topic(topic.name);
@@ -67,6 +69,7 @@ fn sort_out(
             let index = partition.partition_index;
             let known = found.filter(|found| found.partition(index).is_some());
             lines.push(match (known, asked(partition.timestamp, version)) {
+                _ if repeated.contains(&(topic.name, index)) => Line::Known(Err(KafkaError::InvalidRequest)),
                 (None, _) => Line::Known(Err(KafkaError::UnknownTopicOrPartition)),
                 (Some(_), Asked::Tiered) => Line::Known(Ok(NOWHERE)),
                 (Some(_), Asked::Invalid) => Line::Known(Err(KafkaError::UnsupportedVersion)),
@@ -80,6 +83,16 @@ fn sort_out(
         }
     }
     (lines, items)
+}
+
+/// The partitions that a request asks for more than once: a search each would be a lot for a few bytes.
+fn repeated<'a>(request: &ListOffsetsRequest<'a>) -> FxHashSet<(&'a str, PartitionIndex)> {
+    let mut seen = FxHashSet::default();
+    let all = request
+        .topics
+        .iter()
+        .flat_map(|topic| topic.partitions.iter().map(|partition| (topic.name, partition.partition_index)));
+    all.filter(|place| !seen.insert(*place)).collect()
 }
 
 /// -1 latest, -2 earliest, -3 largest timestamp (from version 7), -4 earliest here (8), -5 latest tiered (9), -6 earliest
@@ -127,7 +140,6 @@ fn response<'a>(
 #[cfg(test)]
 mod tests {
     use protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
-    use protocol::types::PartitionIndex;
 
     use super::*;
     use crate::api::testing::in_every_version;

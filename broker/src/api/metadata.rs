@@ -14,6 +14,7 @@ use protocol::types::{BrokerId, TopicId};
 
 use super::endpoints::{Endpoint, endpoints};
 use super::errors::{metadata_error, told};
+use super::once::each_once;
 use super::operations;
 use super::reply::Reply;
 use crate::shard::Shard;
@@ -36,7 +37,8 @@ pub async fn handle(shard: &Rc<Shard>, request: &MetadataRequest<'_>, reply: Rep
     let entries = match &request.topics {
         Some(asked) if !(asked.is_empty() && reply.version() == 0) => {
             let create = request.allow_auto_topic_creation && shard.config.auto_create_topics;
-            look_up(shard, asked.iter().map(|topic| (topic.name, topic.topic_id)), create).await
+            let asked = asked.iter().map(|topic| (topic.name, topic.topic_id));
+            look_up(shard, each_once(asked, |asked| *asked).into_iter(), create).await
         }
         _ => shard.image().topics().map(|topic| Entry::Found(Arc::clone(topic))).collect(),
     };

@@ -15,6 +15,7 @@ use protocol::types::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 
 use super::coordinate::{ask_group, find_topic};
 use super::errors::{group_error, told};
+use super::once::each_once;
 use super::reply::Reply;
 use crate::runtime::join_all;
 use crate::shard::Shard;
@@ -31,7 +32,7 @@ struct Asked<'a> {
     group: &'a str,
     member: Option<(&'a str, i32)>,
     /// Name, id, and partitions of each topic; none for all.
-    topics: Option<Vec<(&'a str, TopicId, &'a [PartitionIndex])>>,
+    topics: Option<Vec<(&'a str, TopicId, Vec<PartitionIndex>)>>,
 }
 
 /// One line of an answer.
@@ -62,9 +63,9 @@ fn asked<'a>(request: &'a OffsetFetchRequest<'a>, version: i16) -> Vec<Asked<'a>
     if version < GROUPS_VERSION_MIN {
         let topics = request.topics.as_ref().map(|topics| {
             let line = |topic: &'a OffsetFetchRequestTopic<'a>| {
-                (topic.name, TopicId::ZERO, topic.partition_indexes.as_slice())
+                (topic.name, TopicId::ZERO, once(&topic.partition_indexes))
             };
-            topics.iter().map(line).collect()
+            each_once(topics, |topic| topic.name).into_iter().map(line).collect()
         });
         return vec![Asked { group: request.group_id, member: None, topics }];
     }
@@ -72,13 +73,17 @@ fn asked<'a>(request: &'a OffsetFetchRequest<'a>, version: i16) -> Vec<Asked<'a>
         group: group.group_id,
         member: group.member_id.map(|member| (member, group.member_epoch)),
         topics: group.topics.as_ref().map(|topics| {
-            topics
-                .iter()
-                .map(|topic| (topic.name, topic.topic_id, topic.partition_indexes.as_slice()))
+            each_once(topics, |topic| (topic.name, topic.topic_id))
+                .into_iter()
+                .map(|topic| (topic.name, topic.topic_id, once(&topic.partition_indexes)))
                 .collect()
         }),
     };
-    request.groups.iter().map(group).collect()
+    each_once(&request.groups, |group| group.group_id).into_iter().map(group).collect()
+}
+
+fn once(partitions: &[PartitionIndex]) -> Vec<PartitionIndex> {
+    each_once(partitions.iter().copied(), |partition| *partition)
 }
 
 /// The lines about one group, or why there are none.
@@ -247,7 +252,8 @@ mod tests {
     use crate::api::testing::{in_every_version, make_topic, one_broker, topic_id};
 
     fn asked_of(topics: Vec<(&'static str, TopicId, &'static [PartitionIndex])>) -> Asked<'static> {
-        Asked { group: "g", member: None, topics: Some(topics) }
+        let topics = topics.into_iter().map(|(name, id, partitions)| (name, id, once(partitions)));
+        Asked { group: "g", member: None, topics: Some(topics.collect()) }
     }
 
     #[test]

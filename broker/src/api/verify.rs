@@ -7,7 +7,7 @@ use std::sync::Arc;
 use logic::producer::{ProducerBatch, VerificationGuard};
 use logic::transaction::PartitionSet;
 use protocol::error::KafkaError;
-use protocol::types::{PartitionKey, TransactionVersion};
+use protocol::types::{PartitionKey, ProducerId, TransactionVersion};
 
 use super::errors::produce_refusal;
 use super::scatter::scatter;
@@ -64,43 +64,55 @@ pub async fn verify(
     let producer = producer(first.batch.producer_id, first.batch.epoch);
     let partitions: PartitionSet =
         open.iter().map(|place| (batches[*place].topic, batches[*place].key.partition)).collect();
-    let is_in = ask(shard, transactional_id, support, producer, partitions.clone()).await;
+    let those_in = ask(shard, transactional_id, support, producer, partitions).await;
+    let mut refused = Vec::new();
     for place in open {
         let Batch { topic, key, batch } = &batches[place];
         let is_producers = (batch.producer_id, batch.epoch) == (producer.id, producer.epoch);
-        let outcome = match &is_in {
+        let outcome = match &those_in {
             _ if !is_producers => Err(KafkaError::InvalidProducerIdMapping),
             Err(error) => Err(*error),
-            Ok(lines) => {
-                let line = partitions.iter().position(|place| place == (topic, key.partition));
-                if lines[line.expect("it was asked for")] { Ok(()) } else { Err(not_added(support)) }
-            }
+            Ok(those_in) if those_in.contains(topic, key.partition) => Ok(()),
+            Ok(_) => Err(not_added(support)),
         };
         if let Err(error) = outcome {
             verified[place] = Err(error);
+            if !error.retriable() {
+                refused.push((*key, (*key, batch.producer_id)));
+            }
         }
     }
+    forget(shard, refused).await;
     verified
 }
 
-/// Whether each partition is in the transaction, in the order of the set.
+/// What was refused for good leaves nothing behind: guards are few.
+async fn forget(shard: &Rc<Shard>, refused: Vec<(PartitionKey, (PartitionKey, ProducerId))>) {
+    scatter(shard, refused, Question::ForgetVerifications, |answer| match answer {
+        Answer::Forgotten(count) => vec![(); count],
+        _ => unreachable!("what is forgotten is answered as such"),
+    })
+    .await;
+}
+
+/// Those of the partitions that are in the transaction.
 async fn ask(
     shard: &Rc<Shard>,
     transactional_id: &str,
     support: Support,
     producer: logic::transaction::Producer,
     partitions: PartitionSet,
-) -> Result<Vec<bool>, KafkaError> {
+) -> Result<PartitionSet, KafkaError> {
     let id: Arc<str> = Arc::from(transactional_id);
-    let count = partitions.len();
+    let all = partitions.clone();
     let request = if support == Support::AddsPartitions {
         TransactionRequest::Add { id, producer, partitions, version: TransactionVersion::V2 }
     } else {
         TransactionRequest::Verify { id, producer, partitions }
     };
     match ask_transaction(shard, transactional_id, request).await {
-        Ok(TransactionReply::Verified(lines)) => Ok(lines),
-        Ok(_) => Ok(vec![true; count]),
+        Ok(TransactionReply::Verified(those_in)) => Ok(those_in),
+        Ok(_) => Ok(all),
         Err(refusal) => Err(unverified(refusal, support)),
     }
 }

@@ -118,6 +118,8 @@ pub enum Question {
     DeleteRecords(Vec<DeleteRecords>),
     /// Whether the coordinator of a transaction has to be asked before a batch is appended.
     Verifications(Vec<Verification>),
+    /// A coordinator has refused these producers: what their partitions gave out before it was asked is void.
+    ForgetVerifications(Vec<(PartitionKey, ProducerId)>),
     /// Write the marker of a transaction's end.
     Mark {
         /// The marker.
@@ -168,6 +170,8 @@ pub enum Answer {
     LogStarts(Vec<Result<Offset, PartitionError>>),
     /// To [`Question::Verifications`]: what to show with the batch; none where nobody has to be asked.
     Verifications(Vec<Result<Option<VerificationGuard>, ProduceRefusal>>),
+    /// To [`Question::ForgetVerifications`]: how many were named.
+    Forgotten(usize),
     /// To [`Question::Mark`].
     Marked(Vec<Result<(), MarkRefusal>>),
     /// To [`Question::Producers`].
@@ -248,8 +252,8 @@ pub struct ListRequest {
 pub enum TransactionReply {
     /// To what changes a transaction.
     Changed(Reply),
-    /// To [`TransactionRequest::Verify`]: whether each partition is in it, in the order of the set.
-    Verified(Vec<bool>),
+    /// To [`TransactionRequest::Verify`]: those that are in it.
+    Verified(PartitionSet),
     /// To [`TransactionRequest::Describe`].
     Described(Box<DescribedTransaction>),
     /// To [`TransactionRequest::List`].

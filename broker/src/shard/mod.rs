@@ -163,7 +163,6 @@ pub struct Shard {
     /// Produce calls that other shards have a part in.
     produces: RefCell<rustc_hash::FxHashMap<u64, Rc<ProduceCall>>>,
     producer_ids: ProducerIds,
-    random: Cell<u64>,
 }
 
 impl Shard {
@@ -283,10 +282,7 @@ impl Shard {
     /// An id for a new topic.
     #[must_use]
     pub fn random_topic_id(&self) -> TopicId {
-        let mut bytes = [0; 16];
-        for half in bytes.chunks_exact_mut(8) {
-            half.copy_from_slice(&self.random_word().to_be_bytes());
-        }
+        let mut bytes: [u8; 16] = rand::random();
         // RFC 9562, version 4.
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
@@ -296,16 +292,7 @@ impl Shard {
     /// Bits that nobody can foresee by looking at the broker from outside.
     #[must_use]
     pub fn random_bits(&self) -> u128 {
-        u128::from(self.random_word()) << 64 | u128::from(self.random_word())
-    }
-
-    /// SplitMix64, seeded by the system when the shard starts.
-    fn random_word(&self) -> u64 {
-        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.random.set(state);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        rand::random()
     }
 }
 

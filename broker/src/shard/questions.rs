@@ -56,6 +56,14 @@ impl Shard {
             Question::Verifications(items) => {
                 Answer::Verifications(items.into_iter().map(|item| self.verification(item)).collect())
             }
+            Question::ForgetVerifications(places) => {
+                for (key, producer) in &places {
+                    if let Some(partition) = self.partitions.get(*key) {
+                        partition.change_producers(|table| table.forget_verification(*producer));
+                    }
+                }
+                Answer::Forgotten(places.len())
+            }
             Question::Mark { marker, keys } => Answer::Marked(self.mark_all(marker, keys).await),
             Question::Producers(keys) => {
                 let states = |key| {

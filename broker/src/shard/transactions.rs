@@ -190,7 +190,12 @@ impl Led {
         Some(match request {
             TransactionRequest::Verify { id, producer, partitions } => coordinator
                 .verify((id, *producer), partitions)
-                .map(|lines| TransactionReply::Verified(lines.iter().map(|(.., is_in)| *is_in).collect()))
+                .map(|lines| {
+                    let those_in = lines.into_iter().filter(|(.., is_in)| *is_in);
+                    TransactionReply::Verified(
+                        those_in.map(|(topic, partition, _)| (topic, partition)).collect(),
+                    )
+                })
                 .map_err(TransactionRefusal::from),
             TransactionRequest::Describe(id) => describe(coordinator, id),
             TransactionRequest::List(wanted) => {
