@@ -15,7 +15,8 @@
 //! | | | whatever a longer one left behind; zeros up to the block |
 //!
 //! A checkpoint is also what makes a generation durable: the list of lives says which generation fits the frames
-//! from which number on. It does not know what a segment is.
+//! from which number on. A start writes its generation to both slots before its first frame, so that either slot, should
+//! the other rot, fits every frame that was ever acked. It does not know what a segment is.
 
 use std::path::PathBuf;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! The two slots on the disk: reads both, writes the older one.
+//! The two slots on the disk: reads both, writes the older one, or one after the other.
 
 use std::io;
 
@@ -38,6 +38,15 @@ pub(crate) async fn read<D: Disk>(disk: &D, shard: u16, shard_count: u16, slot: 
         .filter(|found| found.shard == shard && found.shard_count == shard_count)
         .filter(|found| Checkpoint::slot(found.number) == slot)
         .map_or(Slot::Damaged, Slot::Valid))
+}
+
+/// Writes what a checkpoint says to its slot, and, when that is durable, to the other one as the checkpoint that follows:
+/// either alone tells all of it. Returns the one that counts.
+pub(crate) async fn write_both<D: Disk>(disk: &D, checkpoint: Checkpoint) -> io::Result<Checkpoint> {
+    write(disk, &checkpoint).await?;
+    let second = Checkpoint { number: checkpoint.number + 1, ..checkpoint };
+    write(disk, &second).await?;
+    Ok(second)
 }
 
 /// Writes a checkpoint to its slot; durable when it returns.

@@ -7,6 +7,7 @@ use protocol::types::Timestamp;
 
 use super::testing::{append, block_on, contents, open, options, read_all, run_with, spec};
 use super::*;
+use crate::checkpoint::slots::{self, Slot};
 use crate::disk::memory::MemoryDisk;
 use crate::disk::{Disk, DiskFile, IoBuffer, OpenMode};
 
@@ -41,6 +42,7 @@ async fn synced(store: &ShardStore<MemoryDisk>, slot: PartitionSlot, end: i64) {
     .await;
 }
 
+const SLOTS: [&str; 2] = ["checkpoint/1/0.a", "checkpoint/1/0.b"];
 const JOURNAL: &str = "journal/1/0/00000000.journal";
 
 fn damage(disk: &MemoryDisk) -> Damage {
@@ -194,7 +196,7 @@ fn a_record_that_rots_in_the_journal_of_an_open_store_is_not_served() {
 fn a_checkpoint_is_not_done_without_where_frames_are() {
     let disk = MemoryDisk::default();
     written(&disk);
-    rot(&disk, "checkpoint/1/0.b", 0, 40);
+    SLOTS.iter().for_each(|slot| rot(&disk, slot, 0, 40));
     let outcome = open(&disk, options(), vec![spec(1, 0), spec(1, 1)]);
     assert!(matches!(outcome, Err(OpenError::CheckpointsDamaged { shard: 0 })));
 }
@@ -225,4 +227,83 @@ fn a_journal_that_is_gone_is_not_taken_for_an_empty_one() {
     block_on(disk.remove_directory(&PathBuf::from("journal/1"))).expect("it is there");
     let outcome = open(&disk, options(), vec![spec(1, 0), spec(1, 1)]);
     assert!(matches!(outcome, Err(OpenError::JournalMissing { shard: 0, .. })));
+}
+
+/// One more life, in which one more record is acked and nothing is destaged. Fails where the power is cut.
+fn live_on(disk: &MemoryDisk, base: i64) -> Result<(), OpenError> {
+    let (store, heard, recovered) = open(disk, options(), vec![spec(1, 0)])?;
+    let slot = recovered.partitions[0].slot;
+    assert_eq!(recovered.partitions[0].end, Offset(base), "what was acked is there");
+    store.append(slot, append(base, 1, &base.to_be_bytes())).expect("appended");
+    run_with(
+        &store,
+        std::future::poll_fn(|_| {
+            let is_synced = store.synced_end(slot) == Some(Offset(base + 1));
+            if is_synced || heard.failure.borrow().is_some() { Poll::Ready(()) } else { Poll::Pending }
+        }),
+    );
+    Ok(())
+}
+
+/// All records of the only partition.
+fn bases(disk: &MemoryDisk) -> Result<Vec<i64>, OpenError> {
+    let (store, _, recovered) = open(disk, options(), vec![spec(1, 0)])?;
+    let found = block_on(read_all(&store, recovered.partitions[0].slot, 1000));
+    Ok(found.iter().map(|record| record.0).collect())
+}
+
+#[test]
+fn either_slot_knows_of_every_life() {
+    for life_count in 1..=4 {
+        for rotten in SLOTS {
+            let disk = MemoryDisk::default();
+            (0..life_count).for_each(|base| live_on(&disk, base).expect("whole"));
+            rot(&disk, rotten, 0, 40);
+            // The next life is a new one also in the eyes of the slot that is whole again by then.
+            live_on(&disk, life_count).expect("one slot is whole");
+            for other in SLOTS {
+                let disk = disk.crash_image(0);
+                rot(&disk, other, 0, 40);
+                let found = bases(&disk).expect("one slot is whole");
+                assert_eq!(found, (0..=life_count).collect::<Vec<_>>(), "{rotten}, then {other}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_slot_that_rots_after_a_power_cut_at_any_operation_of_a_start_loses_nothing_in_silence() {
+    for life_count in 0..3 {
+        let before = MemoryDisk::default();
+        (0..life_count).for_each(|base| live_on(&before, base).expect("whole"));
+        let whole = before.crash_image(0);
+        live_on(&whole, life_count).expect("whole");
+        let mut opened = 0;
+        for cut in 1..=whole.operation_count() {
+            for (number, rotten) in SLOTS.into_iter().enumerate() {
+                let disk = before.crash_image(0);
+                disk.crash_at(cut);
+                // Whether the last record was acked doesn't matter: those before were.
+                assert!(live_on(&disk, life_count).is_ok() || disk.has_crashed());
+                let disk = disk.crash_image(cut);
+                if block_on(disk.exists(&PathBuf::from(rotten))).expect("no faults") {
+                    rot(&disk, rotten, 0, 40);
+                }
+                let other = block_on(slots::read(&disk, 0, 1, 1 - number)).expect("no faults");
+                match bases(&disk) {
+                    Ok(found) => {
+                        let end = i64::try_from(found.len()).expect("few");
+                        assert!((life_count..=life_count + 1).contains(&end), "cut at {cut}: {found:?}");
+                        assert!(found.iter().copied().eq(0..end));
+                        opened += 1;
+                    }
+                    Err(OpenError::CheckpointsDamaged { shard: 0 }) => {
+                        assert!(!matches!(other, Slot::Valid(_)), "cut at {cut}: one slot is whole");
+                    }
+                    Err(error) => panic!("cut at {cut}: {error}"),
+                }
+            }
+        }
+        assert!(opened > 0);
+    }
 }

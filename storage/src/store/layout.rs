@@ -84,7 +84,8 @@ async fn write_layout<D: Disk>(
     for (shard, partitions) in (0..).zip(of_shards) {
         let lives = vec![Life { generation: Generation(0), first: FrameSequence(0) }];
         let replay_from = ReplayFrom::default();
-        slots::write(disk, &Checkpoint { number: 1, shard, shard_count, replay_from, lives, partitions })
+        // In both slots: without a journal, nothing else would tell that there are partitions.
+        slots::write_both(disk, Checkpoint { number: 1, shard, shard_count, replay_from, lives, partitions })
             .await?;
     }
     for parent in directory.ancestors().skip(1) {

@@ -281,7 +281,8 @@ async fn open_log<D: Disk>(
     }
 }
 
-/// Makes a new generation durable, before its first frame.
+/// Makes a new generation durable, before its first frame: in both slots. One that knew only of earlier lives would take
+/// the frames of this one for none at all, should the other rot.
 async fn begin_life<D: Disk>(
     disk: &D,
     before: &Checkpoint,
@@ -292,8 +293,7 @@ async fn begin_life<D: Disk>(
     let mut lives = lives_from(&before.lives, before.replay_from.sequence);
     lives.push(life);
     let checkpoint = Checkpoint { number: before.number + 1, lives, ..before.clone() };
-    slots::write(disk, &checkpoint).await.opening("writing a checkpoint")?;
-    Ok(checkpoint)
+    slots::write_both(disk, checkpoint).await.opening("writing a checkpoint")
 }
 
 fn assemble<'a, D: Disk>(
