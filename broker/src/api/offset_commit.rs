@@ -20,6 +20,8 @@ use crate::shard::Shard;
 
 /// From this version on topics are named by id.
 const TOPIC_ID_VERSION_MIN: i16 = 10;
+/// From this version on a member may tell its epoch.
+const EPOCH_VERSION_MIN: i16 = 9;
 /// Before this version a group that there is not has another generation.
 const NOT_FOUND_VERSION_MIN: i16 = 9;
 
@@ -38,6 +40,7 @@ pub async fn handle(shard: &Rc<Shard>, request: &OffsetCommitRequest<'_>, reply:
                 instance_id: request.group_instance_id.map(Into::into),
             },
             generation: request.generation_id_or_member_epoch,
+            tells_epoch: version >= EPOCH_VERSION_MIN,
             retention_ms: Some(request.retention_time_ms).filter(|ms| *ms >= 0),
             topics,
         };
@@ -103,8 +106,7 @@ fn note(errors: &mut Errors, outcome: Result<Vec<Vec<Result<(), GroupError>>>, K
 fn commit_error(error: &GroupError, version: i16) -> KafkaError {
     match error {
         GroupError::GroupNotFound if version < NOT_FOUND_VERSION_MIN => KafkaError::IllegalGeneration,
-        // Before this version a member has no epoch that it could be told of.
-        GroupError::StaleMemberEpoch if version < NOT_FOUND_VERSION_MIN => KafkaError::UnsupportedVersion,
+        GroupError::StaleMemberEpoch if version < EPOCH_VERSION_MIN => KafkaError::UnsupportedVersion,
         GroupError::RecordTooLarge => KafkaError::InvalidCommitOffsetSize,
         other => group_error(other),
     }

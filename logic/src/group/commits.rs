@@ -6,7 +6,7 @@ use super::membership::check_group_id;
 use super::offsets::{Committed, Place};
 use super::reply::{Effects, FetchedPartition, FetchedTopic, Reply};
 use super::request::{
-    Commit, CommitPartition, CommitTopic, DeleteOffsets, FetchOffsets, Ticket, TopicPartitions,
+    Commit, CommitPartition, CommitTerms, CommitTopic, DeleteOffsets, FetchOffsets, Ticket, TopicPartitions,
     TransactionalCommit,
 };
 use super::{GroupError, Name};
@@ -15,8 +15,9 @@ use protocol::types::{PartitionIndex, ProducerId, Timestamp};
 
 impl Coordinator {
     pub(super) fn commit(&mut self, now: Timestamp, effects: &mut Effects, ticket: Ticket, commit: &Commit) {
+        let terms = if commit.tells_epoch { CommitTerms::Epoch } else { CommitTerms::Generation };
         let outcome = self.check_commit(&commit.group, commit.generation, |entry| {
-            entry.group.check_commit(&self.image, &commit.member, commit.generation, false, &commit.topics)
+            entry.group.check_commit(&self.image, &commit.member, commit.generation, terms, &commit.topics)
         });
         let outcome = outcome.map(|()| {
             self.make_group(Some(now), &commit.group);
@@ -39,7 +40,14 @@ impl Coordinator {
     ) {
         let outcome = check_group_id(&commit.group).and_then(|()| {
             self.check_commit(&commit.group, commit.generation, |entry| {
-                entry.group.check_commit(&self.image, &commit.member, commit.generation, true, &commit.topics)
+                let terms = CommitTerms::Transactional;
+                entry.group.check_commit(
+                    &self.image,
+                    &commit.member,
+                    commit.generation,
+                    terms,
+                    &commit.topics,
+                )
             })
         });
         let outcome = outcome.map(|()| {

@@ -156,13 +156,13 @@ impl Coordinator {
                     self.with_group(now, cx, &group, |entry, turn| {
                         entry.group.on_session_timer(turn, &member);
                     });
-                    self.downgrade_if_due(now, cx, &group);
+                    self.downgrade_if_due(now, cx, &group, true);
                 }
                 Timer::Member { group, member, awaited } => {
                     self.with_group(now, cx, &group, |entry, turn| {
                         entry.group.on_member_timer(turn, &member, awaited);
                     });
-                    self.downgrade_if_due(now, cx, &group);
+                    self.downgrade_if_due(now, cx, &group, true);
                 }
                 Timer::Join { group } => {
                     self.with_group(now, cx, &group, |entry, turn| entry.group.on_join_timer(turn));

@@ -2,7 +2,7 @@
 
 use super::classic::{ClassicGroup, RetentionBase};
 use super::consumer::ConsumerGroup;
-use super::request::{CommitTopic, Heartbeat, Join, MemberName, Sync, Ticket};
+use super::request::{CommitTerms, CommitTopic, Heartbeat, Join, MemberName, Sync, Ticket};
 use super::timers::Awaited;
 use super::turn::Turn;
 use super::{GroupError, ListedGroup, Name, Record};
@@ -129,12 +129,14 @@ impl Group {
         image: &Image,
         member: &MemberName,
         generation: i32,
-        is_transactional: bool,
+        terms: CommitTerms,
         topics: &[CommitTopic],
     ) -> Result<(), GroupError> {
         match self {
-            Self::Classic(group) => group.check_commit(member, generation, is_transactional),
-            Self::Consumer(group) => group.check_commit(image, member, generation, is_transactional, topics),
+            Self::Classic(group) => {
+                group.check_commit(member, generation, terms == CommitTerms::Transactional)
+            }
+            Self::Consumer(group) => group.check_commit(image, member, generation, terms, topics),
         }
     }
 

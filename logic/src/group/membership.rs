@@ -27,7 +27,7 @@ impl Coordinator {
         }
         self.with_group(now, effects, &join.group, |entry, turn| entry.group.join(turn, ticket, join));
         // It may have taken the place of the last static member that spoke the newer protocol.
-        self.downgrade_if_due(now, effects, &join.group);
+        self.downgrade_if_due(now, effects, &join.group, false);
     }
 
     /// The group begins, or begins anew, as a classic one; its offsets stay.
@@ -106,7 +106,7 @@ impl Coordinator {
             });
             outcomes.unwrap_or_else(|| vec![Err(GroupError::UnknownMember); leave.members.len()])
         });
-        self.downgrade_if_due(now, effects, &leave.group);
+        self.downgrade_if_due(now, effects, &leave.group, true);
         effects.answer_committed(ticket, Reply::Leave(outcome));
     }
 
@@ -128,7 +128,7 @@ impl Coordinator {
             beaten.expect("the group was made")
         });
         if beat.member_epoch < 0 {
-            self.downgrade_if_due(now, effects, &beat.group);
+            self.downgrade_if_due(now, effects, &beat.group, true);
         }
         effects.answer_committed(ticket, Reply::ConsumerHeartbeat(outcome.map(Box::new)));
     }

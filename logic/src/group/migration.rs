@@ -55,8 +55,15 @@ impl Coordinator {
         self.with_group(now, effects, id, |entry, turn| entry.group.start(turn));
     }
 
-    /// A consumer group whose members all speak the classic protocol becomes a classic one, if it may, and rebalances.
-    pub(super) fn downgrade_if_due(&mut self, now: Timestamp, effects: &mut Effects, id: &Name) {
+    /// A consumer group whose members all speak the classic protocol becomes a classic one, if it may. It rebalances if
+    /// a member has left, or had not come to its target yet.
+    pub(super) fn downgrade_if_due(
+        &mut self,
+        now: Timestamp,
+        effects: &mut Effects,
+        id: &Name,
+        has_left: bool,
+    ) {
         let Some(Group::Consumer(group)) = self.groups.get(id).map(|entry| &entry.group) else { return };
         if !self.settings.consumer_migration.allows_downgrade() {
             return;
@@ -67,6 +74,7 @@ impl Coordinator {
         }
         let classic = ClassicGroup::of_consumers(now, &self.settings, id, generation, members);
         let Some(classic) = classic else { return };
+        let rebalances = has_left || !group.is_reconciled();
         effects.records.extend(group.tombstones());
         let offsets = self.take_group(now, effects, id).expect("it is there");
         self.put_group(id, Entry { group: Group::Classic(classic), offsets });
@@ -74,7 +82,9 @@ impl Coordinator {
             let Group::Classic(group) = &mut entry.group else { unreachable!("it was just made one") };
             group.append_record(turn);
             group.start(turn);
-            group.prepare_rebalance(turn);
+            if rebalances {
+                group.prepare_rebalance(turn);
+            }
         });
     }
 }

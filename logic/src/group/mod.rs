@@ -78,6 +78,7 @@ pub use reply::{
     DescribedTopic, Effects, FetchedPartition, FetchedTopic, JoinRefused, Joined, JoinedMember, ListedGroup,
     OwnedTopic, Record, Reply, Synced, When,
 };
+use request::CommitTerms;
 pub use request::{
     Commit, CommitPartition, CommitTopic, ConsumerHeartbeat, DeleteOffsets, FetchOffsets, GroupFilter,
     Heartbeat, Join, Leave, MemberName, Protocol, Request, Sync, Ticket, TopicPartitions,

@@ -180,10 +180,23 @@ pub struct Commit {
     pub member: MemberName,
     /// The generation or the member's epoch; -1 outside of a group.
     pub generation: i32,
+    /// Whether it may be a member's epoch (version 9 on).
+    pub tells_epoch: bool,
     /// How long to keep the offsets; none for the broker's choice (and in versions without the field).
     pub retention_ms: Option<i64>,
     /// The offsets. The partitions exist: who asks has looked.
     pub topics: Vec<CommitTopic>,
+}
+
+/// What a commit's number may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CommitTerms {
+    /// A generation.
+    Generation,
+    /// A generation or a member's epoch.
+    Epoch,
+    /// Either, in a transaction.
+    Transactional,
 }
 
 /// Offsets to commit when a transaction commits.

@@ -8,6 +8,7 @@
 mod admin;
 mod data;
 mod framing;
+mod groups;
 mod transactions;
 
 use std::fs;
@@ -67,6 +68,12 @@ const ACCEPTED: &[(&str, &str, &str, &str)] = &[
     ("produce", "magic 3", "error 87 at -1", "a format that we do not know will not be known on a retry"),
     ("configs", "delete an unknown key", "error 40", "a mistyped key would be ignored in silence"),
     ("configs", "operation 9", "error 42", "a client's mistake is no server's error"),
+    (
+        "mixed-groups",
+        "it is refused",
+        REFUSED_MIXED,
+        "a subscription that can't be read is its writer's mistake",
+    ),
     ("idempotence", "epoch -1", "error 87 at -1", "an id without an epoch is no producer"),
 ];
 
@@ -81,6 +88,10 @@ const TO_MEND: &[(&str, &str, &str, &str)] = &[
     ),
 ];
 
+const REFUSED_MIXED: &str = "epoch 1, owns 2, every 5000 ms | error 23, generation -1  | error 79, generation -1  | \
+    error 0, generation 2 range | error 23, generation -1  | error 23, generation -1  | error 22, owns 0 | \
+    error 23, owns 0 | error 25, owns 0 | error 25 | error 22 | error 25 | error 22 | error 0 | error 22, [] | \
+    error 0, each [25]";
 const ALL_READ: &str = r#"error 0, no session, ["error 0, high 3, stable 3, start 0, 93 B"]"#;
 
 /// Runs every case of a group and shows all differences at once.

@@ -9,7 +9,7 @@ use crate::group::reply::{ConsumerBeat, OwnedTopic};
 use crate::group::request::{ConsumerHeartbeat, MemberName};
 use crate::group::timers::Awaited;
 use crate::group::turn::Turn;
-use crate::group::{CommitTopic, GroupError, GroupSettings};
+use crate::group::{CommitTerms, CommitTopic, GroupError, GroupSettings};
 use crate::limits::{GROUP_EXPRESSION_BYTES_MAX, GROUP_TEXT_BYTES_MAX};
 use crate::metadata::Image;
 use bytes::Bytes;
@@ -268,6 +268,11 @@ impl ConsumerGroup {
         owned: Option<&Partitions>,
     ) {
         let member = &self.members[id];
+        let current = &member.current;
+        let has_all = current.state == MemberState::Stable && current.epoch == self.target_epoch;
+        if has_all && !subscription_changed {
+            return;
+        }
         let nothing = Partitions::new();
         let step = Step {
             member,
@@ -327,9 +332,6 @@ impl ConsumerGroup {
         }
         self.refresh_expressions(turn);
         self.refresh_epoch(turn, true);
-        if self.members.is_empty() {
-            self.change(turn, Change::Target(Some(self.epoch)));
-        }
     }
 
     /// LeaveGroup, which is also how administrators remove members: by id, or static ones by their own names.
@@ -366,14 +368,18 @@ impl ConsumerGroup {
         image: &Image,
         member: &MemberName,
         epoch: i32,
-        is_transactional: bool,
+        terms: CommitTerms,
         topics: &[CommitTopic],
     ) -> Result<(), GroupError> {
+        let is_transactional = terms == CommitTerms::Transactional;
         let is_nobody = epoch < 0 && member.id.is_empty() && member.instance_id.is_none();
         if (epoch < 0 && self.members.is_empty()) || (is_transactional && is_nobody) {
             return Ok(());
         }
         let known = self.members.get(&member.id).ok_or(GroupError::UnknownMember)?;
+        if known.wants.classic.is_none() && terms == CommitTerms::Generation {
+            return Err(GroupError::StaleMemberEpoch);
+        }
         let current = &known.current;
         // A member that has not heard of its newest epoch may commit what it had before already.
         let had_before = |topic: &CommitTopic| {

@@ -28,9 +28,11 @@ impl ConsumerGroup {
             }
             arrivals.push(arrival);
         }
+        let mut group = Self::new(id.clone());
         let wants = arrivals.iter().map(|(id, wants, _)| Change::Member(id.clone(), Some(wants.clone())));
         let mut changes: Vec<Change> = wants.collect();
-        changes.push(Change::Epoch(Some((generation, 0))));
+        changes.iter().for_each(|change| group.apply(change.clone()));
+        changes.push(Change::Epoch(Some((generation, group.hash_of_topics(image)))));
         let targets = arrivals.iter().map(|(id, _, owned)| (id.clone(), Some(owned.clone())));
         changes.extend(targets.map(|(id, owned)| Change::TargetOfMember(id, owned)));
         changes.push(Change::Target(Some(generation)));
@@ -47,7 +49,6 @@ impl ConsumerGroup {
             };
             Change::Current(id.clone(), Some(current))
         }));
-        let mut group = Self::new(id.clone());
         let mut records = Vec::with_capacity(changes.len());
         for change in changes {
             records.push(change.record(id).ok()?);

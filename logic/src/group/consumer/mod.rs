@@ -198,18 +198,23 @@ impl ConsumerGroup {
 
     /// The state, in Kafka's words.
     fn state_name(&self) -> &'static str {
-        let is_reconciled = |member: &Member| {
-            member.current.state == MemberState::Stable && member.current.epoch == self.target_epoch
-        };
         if self.members.is_empty() {
             "Empty"
         } else if self.epoch > self.target_epoch {
             "Assigning"
-        } else if self.members.values().all(is_reconciled) {
+        } else if self.is_reconciled() {
             "Stable"
         } else {
             "Reconciling"
         }
+    }
+
+    /// Whether every member has come to its target.
+    pub(super) fn is_reconciled(&self) -> bool {
+        let has_all = |member: &Member| {
+            member.current.state == MemberState::Stable && member.current.epoch == self.target_epoch
+        };
+        self.epoch == self.target_epoch && self.members.values().all(has_all)
     }
 
     /// The replay is over: members have from now on to be heard of.

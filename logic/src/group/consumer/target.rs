@@ -131,7 +131,7 @@ impl ConsumerGroup {
     }
 
     /// A hash of the topics subscribed to: their names, ids and partition counts. FNV-1a, which never changes.
-    fn hash_of_topics(&self, image: &Image) -> i64 {
+    pub(super) fn hash_of_topics(&self, image: &Image) -> i64 {
         let mut names: BTreeSet<&Name> = BTreeSet::new();
         for member in self.members.values() {
             names.extend(&member.wants.topics);

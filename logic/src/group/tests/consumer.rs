@@ -71,7 +71,7 @@ fn what_a_member_leaves_goes_to_the_others() {
          5* b epoch -1
          6* a epoch 3 owns t/0 t/1
          7* a epoch -1
-         8* Empty epoch 4 target 4 uniform
+         8* Empty epoch 4 target 3 uniform
          9* UnknownMember
          10* a epoch 5 owns t/0 t/1",
     );
@@ -215,7 +215,7 @@ fn a_static_member_that_is_back_soon_keeps_what_it_had() {
          7* b epoch 1
          8* Stable epoch 1 target 1 uniform b@1:t/0,t/1
          9* b epoch -2
-         10* Empty epoch 2 target 2 uniform",
+         10* Empty epoch 2 target 1 uniform",
     );
 }
 
@@ -272,6 +272,7 @@ fn members_commit_and_fetch_with_their_epoch() {
          6 commit g a 3 t/0=9
          7 commit g - -1 t/0=9
          8 commit g b 1 t/0=9
+         13 commit g a 3 t/0=9 version=8
          9 txn 7 g - -1 t/0=9
          10 fetch g all
          11 forget g t/0
@@ -287,6 +288,7 @@ fn members_commit_and_fetch_with_their_epoch() {
          6* StaleMemberEpoch
          7* UnknownMember
          8* UnknownMember
+         13* StaleMemberEpoch
          log g t/0=9
          9* ok
          10* offsets t/0=6 t/1=7

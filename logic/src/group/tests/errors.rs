@@ -106,8 +106,14 @@ fn an_empty_group_id_is_refused_where_kafka_refuses_it() {
         let answer = run.ask(Ticket(1), request);
         assert!(answer.contains("InvalidGroupId"), "{answer}");
     }
-    let commit =
-        Commit { group: group(), member: member(), generation: -1, retention_ms: None, topics: vec![] };
+    let commit = Commit {
+        group: group(),
+        member: member(),
+        generation: -1,
+        tells_epoch: true,
+        retention_ms: None,
+        topics: vec![],
+    };
     assert_eq!(run.ask(Ticket(1), Request::Commit(commit)), "1* \n", "old consumers commit without a group");
 }
 

@@ -224,21 +224,42 @@ fn a_static_member_changes_its_protocol_and_keeps_what_it_owns() {
          4 members g
          5 beat g one#1 1 static=one
          6 join g a range meta=t static=one
-         7 beat g one#2 2 static=one
-         8 list",
+         7 beat g one#2 1 static=one
+         8 sync g one#2 1 static=one
+         9 list",
         "log g generation 0 - []
          1 one#1 joined generation 1 range led by one#1 of one#1
          log g generation 1 range [one#1=t/0,t/1]
          2* assigned t/0,t/1
          log g gone
-         3* b epoch 2 owns t/0 t/1
-         4* Stable epoch 2 target 2 uniform b@2:t/0,t/1
+         3* b epoch 1 owns t/0 t/1
+         4* Stable epoch 1 target 1 uniform b@1:t/0,t/1
          5 FencedInstance
          log g of consumers gone
-         log g generation 2 range [one#2=t/0,t/1]
-         6* one#2 joined generation 2 range led by
-         7 RebalanceInProgress
-         8* groups g:classic:PreparingRebalance:consumer",
+         log g generation 1 range [one#2=t/0,t/1]
+         6* one#2 joined generation 1 range led by
+         7 ok
+         8* assigned t/0,t/1
+         9* groups g:classic:Stable:consumer",
+    );
+}
+
+#[test]
+fn a_group_that_has_not_come_to_its_target_rebalances_when_it_becomes_classic() {
+    check(
+        "topic t 2
+         1 member g b 0 topics=t static=one
+         2 join g c range version=0 meta=t
+         3 join g d range meta=t static=one
+         4 list
+         5 beat g c#1 2",
+        "1* b epoch 1 owns t/0 t/1
+         2* c#1 joined generation 2 range led by
+         log g of consumers gone
+         log g generation 2 range [c#1=t/1 one#2=t/0]
+         3* one#2 joined generation 2 range led by
+         4* groups g:classic:PreparingRebalance:consumer
+         5 RebalanceInProgress",
     );
 }
 

@@ -8,7 +8,7 @@
 //! | | `meta=t,u` for a subscription, with `owned=t/0,t/1` for what is owned |
 //! | `1 sync g a#1 3 a#1=x b#2=t/0,t/1` | with generation 3 and assignments, readable ones among them; `type=`, `protocol=`, `static=` |
 //! | `1 beat g a#1 3`, `1 leave g a#1 @name` | heartbeat; leave, by id or by the static member's name |
-//! | `1 commit g a#1 3 t/0=5` | commit; `-` and `-1` for nobody; `retention=`, `metadata=` |
+//! | `1 commit g a#1 3 t/0=5` | commit; `-` and `-1` for nobody; `retention=`, `metadata=`, `version=` |
 //! | `1 txn 7 g - -1 t/0=5`, `marker 7 commit` | commit in producer 7's transaction; its end |
 //! | `1 fetch g t/0 t/1`, `1 fetch g all` | fetch; `stable` |
 //! | `1 forget g t/0`, `1 topics-deleted t` | offsets go |
@@ -251,6 +251,7 @@ impl Script {
                 group,
                 member: member(words),
                 generation: small(words[3]),
+                tells_epoch: option(words, "version").is_none_or(|version| small(version) >= 9),
                 retention_ms: option(words, "retention").map(number),
                 topics: commits(&words[4..]),
             }),
