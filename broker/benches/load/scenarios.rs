@@ -125,7 +125,8 @@ fn large_load(topic: &str, connections: usize, in_flight: usize) -> Load {
 
 /// Makes a load's topic; an unsynced one leaves syncing to the broker's background.
 fn make_topic(broker: &Broker, load: &Load, synced: bool, retained_bytes: Option<u64>) {
-    let mut configs = Vec::new();
+    // The prepared batches have an old time: retention by time would delete them under the readers.
+    let mut configs = vec![("retention.ms", "-1".to_owned())];
     if let Some(all) = retained_bytes {
         let each = (all / u64::try_from(load.partitions).expect("a count")).max(4 << 20);
         configs.push(("retention.bytes", each.to_string()));
