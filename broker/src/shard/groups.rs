@@ -12,6 +12,7 @@ use std::time::Duration;
 use logic::group::{
     Answer as Outcome, Coordinator, Effects, GroupSettings, Name, Request, Ticket, TransactionalCommit, When,
 };
+use logic::metadata::Image;
 use logic::producer::VerificationGuard;
 use protocol::records::{ControlKind, ControlRecord};
 use protocol::types::{Offset, PartitionKey, ProducerId, Timestamp};
@@ -184,8 +185,11 @@ impl Led {
         if matches!(*self.phase.borrow(), Phase::Ended) {
             return;
         }
+        let topics = gone_topics(&coordinator, &shard.image());
+        let (now, ticket) = (self.now(shard), Ticket(self.calls.name()));
         self.phase.replace(Phase::Running(Box::new(coordinator)));
         self.carry_out(shard, effects);
+        self.turn(shard, |coordinator| coordinator.handle(now, ticket, Request::TopicsDeleted { topics }));
         loop {
             let (advanced, changed) = (self.partition.advanced.next(), self.changed.next());
             self.settle_due();
@@ -313,6 +317,11 @@ impl Led {
         self.clock.set(self.clock.get().max(shard.now()));
         self.clock.get()
     }
+}
+
+/// Topics with committed offsets that were deleted while nobody could say so to the coordinator.
+fn gone_topics(coordinator: &Coordinator, image: &Image) -> Vec<Name> {
+    coordinator.committed_topics().into_iter().filter(|topic| image.topic(topic).is_none()).collect()
 }
 
 fn until(now: Timestamp, deadline: Timestamp) -> Duration {

@@ -12,6 +12,7 @@ use super::request::{
 use super::{GroupError, Name};
 use crate::limits::{GROUP_EXPIRED_OFFSETS_PER_TURN_MAX, GROUP_EXPIRY_TURN_DELAY_MS, GROUP_TEXT_BYTES_MAX};
 use protocol::types::{PartitionIndex, ProducerId, Timestamp};
+use std::collections::BTreeSet;
 
 impl Coordinator {
     pub(super) fn commit(&mut self, now: Timestamp, effects: &mut Effects, ticket: Ticket, commit: &Commit) {
@@ -251,6 +252,13 @@ impl Coordinator {
         Ok(())
     }
 
+    /// The topics that groups have committed offsets for. One that is gone, and whose offsets outlived it because the
+    /// broker died in between, is to be told of by [`Request::TopicsDeleted`]: a new topic of its name begins anew.
+    #[must_use]
+    pub fn committed_topics(&self) -> BTreeSet<Name> {
+        self.groups.values().flat_map(|entry| entry.offsets.topics()).cloned().collect()
+    }
+
     /// Topics are gone, and so is what groups have committed for them.
     pub(super) fn delete_topics(&mut self, effects: &mut Effects, topics: &[Name]) {
         let of_topics = |entry: &super::coordinator::Entry| {
@@ -258,8 +266,14 @@ impl Coordinator {
             places.retain(|(topic, _)| topics.contains(topic));
             places
         };
-        let affected: Vec<_> =
-            self.groups.iter().map(|(group, entry)| (group.clone(), of_topics(entry))).collect();
+        let has_any =
+            |entry: &super::coordinator::Entry| entry.offsets.topics().any(|topic| topics.contains(topic));
+        let affected: Vec<_> = self
+            .groups
+            .iter()
+            .filter(|(_, entry)| has_any(entry))
+            .map(|(group, entry)| (group.clone(), of_topics(entry)))
+            .collect();
         for (group, places) in affected {
             for (topic, partition) in places {
                 self.forget_offset(effects, &group, &topic, partition);

@@ -172,6 +172,11 @@ impl Offsets {
         }
     }
 
+    /// Every topic with an offset, committed or open; one may come more than once.
+    pub(super) fn topics(&self) -> impl Iterator<Item = &Name> {
+        self.committed.keys().chain(self.open.keys().map(|(topic, _)| topic))
+    }
+
     /// Every partition with an offset, committed or open.
     pub(super) fn places(&self) -> BTreeSet<(Name, PartitionIndex)> {
         let committed = self.committed.iter();

@@ -45,6 +45,34 @@ fn metadata_that_is_too_long_refuses_its_offset_alone() {
 }
 
 #[test]
+fn topics_with_offsets_are_named_after_a_restart_so_that_gone_ones_can_be_told_of() {
+    check(
+        "1 commit g - -1 t/0=5 t/1=6 u/0=1
+         2 txn 7 h - -1 v/0=5
+         restart
+         committed-topics
+         3 topics-deleted t v
+         committed-topics
+         4 fetch g all",
+        "log g t/0=5
+         log g t/1=6
+         log g u/0=1
+         1* ok ok ok
+         log h v/0=5
+         2* ok
+         t
+         u
+         v
+         log g t/0 gone
+         log g t/1 gone
+         log h v/0 gone
+         3* done
+         u
+         4* offsets u/0=1",
+    );
+}
+
+#[test]
 fn a_transactions_offsets_count_when_it_commits() {
     check(
         "1 commit g - -1 t/0=1

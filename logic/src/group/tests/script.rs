@@ -121,6 +121,10 @@ impl Script {
                 self.change_image(Command::DeleteTopics(vec![TopicReference::Name(words[1].to_owned())]));
                 String::new()
             }
+            "committed-topics" => {
+                let topics = self.coordinator.committed_topics();
+                topics.iter().map(|topic| format!("{topic}\n")).collect()
+            }
             "restart" => {
                 let effects = self.coordinator.resign(self.now);
                 let mut text = self.take(effects);
