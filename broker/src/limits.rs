@@ -133,3 +133,5 @@ pub const DESTAGE_PAUSE_MILLISECONDS: u64 = 100;
 pub const DESTAGE_IDLE_PAUSES: u32 = 10;
 /// How long a producer's connection is held back when the journal is full, before it is looked at again.
 pub const HOLD_BACK_MAX: std::time::Duration = std::time::Duration::from_millis(10);
+/// How far compaction may be ahead of the bandwidth it has before it waits.
+pub const COMPACTION_AHEAD_MAX: std::time::Duration = std::time::Duration::from_millis(5);

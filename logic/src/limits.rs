@@ -132,3 +132,6 @@ pub const GROUP_EXPRESSION_COMPILED_BYTES_MAX: usize = 1 << 20;
 
 /// How often the expressions of a group are looked up again at most, while topics come and go.
 pub const GROUP_EXPRESSION_REFRESH_MS_MIN: i64 = 10_000;
+
+/// How many records of one batch are told to be wrong, each by itself.
+pub const RECORD_ERRORS_MAX: usize = 100;

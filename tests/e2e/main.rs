@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod clients;
+mod compaction;
 mod consumer_groups;
 mod groups;
 mod house;

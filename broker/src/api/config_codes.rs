@@ -68,6 +68,7 @@ pub fn kind(kind: Kind) -> i8 {
         Kind::String => 2,
         Kind::Int => 3,
         Kind::Long => 5,
+        Kind::Double => 6,
         Kind::List => 7,
         Kind::Password => 9,
     }

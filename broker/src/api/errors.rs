@@ -117,6 +117,7 @@ fn batch_refusal(refusal: &BatchRefusal) -> KafkaError {
             AdmissionError::Empty
             | AdmissionError::SeveralBatches { .. }
             | AdmissionError::Record(_)
+            | AdmissionError::WithoutKey { .. }
             | AdmissionError::BaseOffset { .. } => KafkaError::InvalidRecord,
         },
     }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use logic::admission::AdmissionError;
 use logic::metadata::{Image, Topic};
 use logic::producer::ProducerBatch;
 use logic::replica::Acks;
@@ -15,8 +16,8 @@ use protocol::api::ApiKey;
 use protocol::batch::{BatchHeader, MAGIC};
 use protocol::error::KafkaError;
 use protocol::messages::produce::{
-    LeaderIdAndEpoch, PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
-    TopicProduceData, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, PartitionProduceData, PartitionProduceResponse,
+    ProduceRequest, ProduceResponse, TopicProduceData, TopicProduceResponse,
 };
 use protocol::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, PartitionKey, Timestamp, TopicId};
 use smallvec::SmallVec;
@@ -27,7 +28,8 @@ use super::verify::{self, Batch, Support, Verified};
 use crate::shard::Shard;
 use crate::shard::internal_topics::is_internal;
 use crate::shard::messages::{ProduceItem, ProduceOutcome, ProduceTerms};
-use crate::shard::produce::{Listener, ProduceCall};
+use crate::shard::prepare::BatchRefusal;
+use crate::shard::produce::{Listener, ProduceCall, ProduceRefusal};
 
 /// The first version that names topics by id.
 const TOPIC_ID_VERSION_MIN: i16 = 13;
@@ -41,6 +43,8 @@ struct Line {
     partition: PartitionIndex,
     outcome: Result<Done, KafkaError>,
     message: Option<String>,
+    /// What is wrong with single records, by their index in the batch.
+    record_errors: Vec<(i32, String)>,
 }
 
 /// What a successful line says.
@@ -146,7 +150,12 @@ fn header<'r>(data: &'r PartitionProduceData<'_>) -> Option<&'r BatchHeader> {
 
 /// The answer's shape: every topic and partition of the request, in its order.
 fn skeleton(request: &ProduceRequest<'_>) -> Sections {
-    let line = |partition| Line { partition, outcome: Err(KafkaError::UnknownServerError), message: None };
+    let line = |partition| Line {
+        partition,
+        outcome: Err(KafkaError::UnknownServerError),
+        message: None,
+        record_errors: Vec::new(),
+    };
     request
         .topic_data
         .iter()
@@ -239,6 +248,7 @@ fn note(sections: &mut Sections, outcome: ProduceOutcome) {
             Err(refusal) => {
                 line.outcome = Err(produce_refusal(&refusal));
                 line.message = Some(refusal.to_string());
+                line.record_errors = record_errors(&refusal, &section.name, line.partition);
             }
         }
         return;
@@ -278,6 +288,21 @@ fn answer(sections: Sections, reply: Reply) {
     reply.send(&ProduceResponse { responses, throttle_time_ms: 0, node_endpoints: Vec::new() });
 }
 
+/// What is wrong with single records (KIP-467), in Kafka's words.
+fn record_errors(refusal: &ProduceRefusal, topic: &str, partition: PartitionIndex) -> Vec<(i32, String)> {
+    let ProduceRefusal::Batch(BatchRefusal::Admission(AdmissionError::WithoutKey { indexes, .. })) = refusal
+    else {
+        return Vec::new();
+    };
+    let words =
+        format!("Compacted topic cannot accept message without key in topic partition {topic}-{partition}.");
+    indexes.iter().map(|&index| (index, words.clone())).collect()
+}
+
+fn record_error((index, words): &(i32, String)) -> BatchIndexAndErrorMessage<'_> {
+    BatchIndexAndErrorMessage { batch_index: *index, batch_index_error_message: Some(words) }
+}
+
 fn partition_response(line: &Line) -> PartitionProduceResponse<'_> {
     let (error, done) = match line.outcome {
         Ok(done) => (KafkaError::None, done),
@@ -291,7 +316,7 @@ fn partition_response(line: &Line) -> PartitionProduceResponse<'_> {
         base_offset: done.base_offset,
         log_append_time_ms: done.append_time,
         log_start_offset: done.log_start,
-        record_errors: Vec::new(),
+        record_errors: line.record_errors.iter().map(record_error).collect(),
         error_message: line.message.as_deref(),
         current_leader: LeaderIdAndEpoch { leader_id: BrokerId(-1), leader_epoch: LeaderEpoch::UNKNOWN },
     }

@@ -30,6 +30,7 @@ fn described(entry: ConfigEntry<'_>) -> Described {
             ConfigType::String => Kind::String,
             ConfigType::Int => Kind::Int,
             ConfigType::Long => Kind::Long,
+            ConfigType::Double => Kind::Double,
             ConfigType::List => Kind::List,
         },
         read_only: true,

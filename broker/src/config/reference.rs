@@ -51,6 +51,7 @@ fn type_name(definition: &Definition) -> &'static str {
         ConfigType::String => "string",
         ConfigType::Int => "int",
         ConfigType::Long => "long",
+        ConfigType::Double => "double",
         ConfigType::List => "list",
     }
 }

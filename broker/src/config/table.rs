@@ -160,6 +160,7 @@ fn from_logic(definition: &'static logic::config::Definition) -> Definition {
             logic::config::Kind::Boolean => ConfigType::Boolean,
             logic::config::Kind::Int => ConfigType::Int,
             logic::config::Kind::Long => ConfigType::Long,
+            logic::config::Kind::Double => ConfigType::Double,
             logic::config::Kind::List => ConfigType::List,
             logic::config::Kind::String | logic::config::Kind::Password => ConfigType::String,
         },
@@ -285,6 +286,15 @@ configuration! {
         "default.replication.factor" => default_replication_factor: i32 = "1", in (1, 32_767);
         /// How often retention looks for what may go.
         "log.retention.check.interval.ms" => log_retention_check_interval: Duration = "300000", in (1, i64::MAX);
+        /// How long compaction rests when nothing is worth it.
+        "log.cleaner.backoff.ms" => log_cleaner_backoff: Duration = "15000", in (1, i64::MAX);
+        /// Memory for the keys of what is being compacted, of all shards together: 27 bytes a key.
+        /// Where it is too little for all keys, it takes more than one round.
+        "log.cleaner.dedupe.buffer.size" => log_cleaner_dedupe_buffer_size: usize = "134217728",
+            in (1 << 20, 1 << 40);
+        /// How many bytes a second compaction reads and writes, all shards together.
+        "log.cleaner.io.max.bytes.per.second" => log_cleaner_io_max_bytes_per_second: u64 = "67108864",
+            in (1, i64::MAX);
     }
     "Producers and consumers" {
         /// How long a producer id is remembered after its last batch.

@@ -189,8 +189,8 @@ fn a_wrong_value_is_refused_with_the_reason() {
     );
     refused("logging.format = 'xml'", "logging.format: \"xml\" is not one of text, json");
     refused(
-        "log.cleanup.policy = 'compact'",
-        "log.cleanup.policy: \"compact\": this broker does not compact topics yet; use delete",
+        "log.cleanup.policy = 'compress'",
+        "log.cleanup.policy: \"compress\": String must be one of: compact, delete",
     );
     refused("delete.topic.enable = 1", "delete.topic.enable: \"1\" is neither true nor false");
     refused("listeners = '9092'", "listeners: \"9092\" is not HOST:PORT (such as 127.0.0.1:9092)");

@@ -19,6 +19,8 @@ pub enum ConfigType {
     Int,
     /// A number within 64 bits.
     Long,
+    /// A number with a fraction.
+    Double,
     /// Texts separated by commas.
     List,
 }

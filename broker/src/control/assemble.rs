@@ -29,9 +29,9 @@ use crate::metrics::{Phase, Registry, ShardMetrics, Watchdog};
 use crate::net::listener::BoundSocket;
 use crate::quorum::{Identity, Quorum, QuorumHandle};
 use crate::runtime::{MeshJoin, start_shard};
-use crate::shard::ShardConfig;
 use crate::shard::internal_topics::InternalTopic;
 use crate::shard::start::{self, ControlMessage, ShardFailure, StartOrder};
+use crate::shard::{CompactionShare, ShardConfig};
 use crate::startup::{self, Banner, Prepared, StartupError};
 
 /// The shards as the control thread sees them.
@@ -276,6 +276,11 @@ fn shard_config(config: &BrokerConfig, index: u16, shard_count: u16, budget: &Me
         replies_bytes: usize::try_from(budget.replies_bytes).unwrap_or(usize::MAX),
         producers_bytes: usize::try_from(budget.producers_bytes).unwrap_or(usize::MAX),
         retention_interval: config.log_retention_check_interval,
+        compaction: CompactionShare {
+            pause: config.log_cleaner_backoff,
+            memory_bytes: config.log_cleaner_dedupe_buffer_size / usize::from(shard_count),
+            bytes_per_second: (config.log_cleaner_io_max_bytes_per_second / u64::from(shard_count)).max(1),
+        },
         producer_expiry_interval: config.producer_id_expiration_check_interval,
         producer_expiry_ms: i64::try_from(config.producer_id_expiration.as_millis()).unwrap_or(i64::MAX),
     }

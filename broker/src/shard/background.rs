@@ -8,7 +8,7 @@ use storage::store::Admission;
 
 use super::messages::{Isolation, ProduceOutcome};
 use super::produce::ProduceRefusal;
-use super::{Shard, figures, producer_memory};
+use super::{Shard, compaction, figures, producer_memory};
 use crate::limits::{
     DESTAGE_IDLE_PAUSES, DESTAGE_PAUSE_MILLISECONDS, PRODUCERS_EXPIRED_PER_STEP_MAX, SWEEP_MILLISECONDS,
 };
@@ -21,6 +21,7 @@ pub fn start(shard: &Rc<Shard>) {
     spawn_into(Queue::Latency, figures::publish(Rc::clone(shard)));
     spawn_into(Queue::Background, destage(Rc::clone(shard)));
     spawn_into(Queue::Background, retain(Rc::clone(shard)));
+    spawn_into(Queue::Background, compaction::compact(Rc::clone(shard)));
     spawn_into(Queue::Background, expire_producers(Rc::clone(shard)));
     spawn_into(Queue::Latency, producer_memory::keep_within_limit(Rc::clone(shard)));
 }

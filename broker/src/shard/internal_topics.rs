@@ -46,8 +46,7 @@ pub fn internal_topic(config: &ShardConfig, name: &str, id: TopicId) -> Option<N
         },
         settings: vec![
             // Nothing of it may go by age or size: the last of each key is wanted for ever.
-            setting("retention.ms", "-1".to_owned()),
-            setting("retention.bytes", "-1".to_owned()),
+            setting("cleanup.policy", "compact".to_owned()),
             setting("segment.bytes", like.segment_bytes.to_string()),
         ],
     })

@@ -6,6 +6,7 @@
 mod background;
 mod calls;
 mod catch_up;
+mod compaction;
 pub mod coordinator_log;
 mod figures;
 mod groups;
@@ -50,6 +51,7 @@ use crate::quorum::{QuorumError, QuorumHandle};
 use crate::runtime::{Mesh, Signal, Tally, sleep};
 use calls::Calls;
 use catch_up::CatchUp;
+pub use compaction::CompactionShare;
 use groups::Groups;
 use internal_topics::InternalTopic;
 use messages::{Answer, Message, ProduceItem, ProduceOutcome, ProduceTerms, Question};
@@ -109,6 +111,8 @@ pub struct ShardConfig {
     pub producers_bytes: usize,
     /// How often old segments are looked for.
     pub retention_interval: std::time::Duration,
+    /// What compaction may take.
+    pub compaction: CompactionShare,
     /// How often silent producers are looked for.
     pub producer_expiry_interval: std::time::Duration,
     /// How long an idempotent producer is remembered.

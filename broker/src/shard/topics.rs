@@ -3,12 +3,12 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use logic::config::{BrokerLayers, ConfigMap, TopicConfig};
+use logic::config::{BrokerLayers, CompactionChoice, ConfigMap, TopicConfig};
 use logic::metadata::{Delta, Image, Partition as PartitionState, Topic, TopicChange};
 use logic::producer::ProducerTable;
 use logic::replica::{AckPolicy, LeaderSettings, Recovered, Replica};
 use protocol::types::{BrokerId, Offset, PartitionIndex, PartitionKey};
-use storage::store::{LogConfig, PartitionSpec, StoreError};
+use storage::store::{CompactionConfig, LogConfig, PartitionSpec, StoreError};
 
 use super::Shard;
 use super::internal_topics::{GROUPS_TOPIC, TRANSACTIONS_TOPIC};
@@ -192,14 +192,27 @@ pub fn partition_specs(
 }
 
 fn log_config(config: &TopicConfig) -> LogConfig {
+    let retention_ms = config.retention_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
+    // What is written to can't be compacted: a segment is closed before its records have waited too long.
+    let lag_ms_max = config.compaction.map_or(i64::MAX, |compaction| compaction.lag_ms_max);
     LogConfig {
         segment_bytes: u64::from(config.segment_bytes),
-        segment_ms: i64::try_from(config.segment_ms).unwrap_or(i64::MAX),
+        segment_ms: i64::try_from(config.segment_ms).unwrap_or(i64::MAX).min(lag_ms_max),
         index_interval_bytes: config.index_interval_bytes,
-        retention_bytes: config.retention_bytes,
-        retention_ms: config.retention_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX)),
+        retention_bytes: config.retention_bytes.filter(|_| config.deletes_old),
+        retention_ms: retention_ms.filter(|_| config.deletes_old),
+        compaction: config.compaction.map(compaction_config),
         timestamp_after_max_ms: config.timestamp_after_max_ms,
         ..LogConfig::default()
+    }
+}
+
+fn compaction_config(choice: CompactionChoice) -> CompactionConfig {
+    CompactionConfig {
+        dirty_millionths_min: choice.dirty_millionths_min,
+        lag_ms_min: choice.lag_ms_min,
+        lag_ms_max: choice.lag_ms_max,
+        delete_retention_ms: choice.delete_retention_ms,
     }
 }
 

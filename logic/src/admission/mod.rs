@@ -16,6 +16,7 @@
 mod tests;
 
 use crate::config::{CompressionChoice, TimestampType, TopicConfig};
+use crate::limits::RECORD_ERRORS_MAX;
 use crate::producer::ProducerBatch;
 use protocol::batch::{
     self, Batch, BatchError, BatchHeader, BatchIter, BatchLimits, FramingError, RecordError,
@@ -32,7 +33,7 @@ const ZSTD_VERSION_MIN: i16 = 7;
 const TIMESTAMP_NONE: Timestamp = Timestamp(-1);
 
 /// Why a partition does not take what a producer sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AdmissionError {
     /// There is no batch.
     #[error("no batch")]
@@ -75,6 +76,16 @@ pub enum AdmissionError {
     /// The batch claims that the broker made its timestamps.
     #[error("a producer's timestamps labelled as the broker's")]
     AppendTimeFromProducer,
+    /// Records of a compacted topic need keys.
+    #[error(
+        "One or more records have been rejected due to {count} record errors in total, of which the first are told"
+    )]
+    WithoutKey {
+        /// Where in the batch the first of them are.
+        indexes: Vec<i32>,
+        /// How many there are.
+        count: usize,
+    },
     /// A record is further in the past or future than the topic allows.
     #[error("timestamp {timestamp} is not between {earliest} and {latest}")]
     TimestampOutOfRange {
@@ -148,6 +159,10 @@ pub fn admit<'a>(
     }
     let stamp = admit_timestamps(now, batch, summary.timestamps, topic)?;
     let recompression = admit_compression(summary.compression, topic.compression);
+    let is_compacted = topic.compaction.is_some();
+    if is_compacted && summary.compression == Compression::None {
+        check_keys(header, batch.body())?;
+    }
     let bounded_below =
         topic.timestamp_type == TimestampType::CreateTime && topic.timestamp_before_max_ms < i64::MAX;
     let is_compressed = summary.compression != Compression::None;
@@ -157,7 +172,7 @@ pub fn admit<'a>(
         producer: ProducerBatch::of(header),
         stamp,
         recompression,
-        look_inside: is_compressed && (recompression.is_some() || bounded_below),
+        look_inside: is_compressed && (recompression.is_some() || bounded_below || is_compacted),
     })
 }
 
@@ -183,10 +198,28 @@ pub fn check_inside(
         }
         largest = largest.max(record.timestamp);
     }
+    if topic.compaction.is_some() {
+        check_keys(header, records)?;
+    }
     match walk.rest().len() {
         0 => Ok(stamp(now, header, largest, topic)),
         left => Err(BatchError::Trailing(left).into()),
     }
+}
+
+/// Whether every record has a key, as those of a compacted topic must (KIP-467 tells which have not). Called on records whose
+/// framing is sound.
+fn check_keys(header: &BatchHeader, records: &[u8]) -> Result<(), AdmissionError> {
+    let (mut indexes, mut count) = (Vec::new(), 0);
+    for (index, record) in (0..).zip(RecordIter::new(records, header)) {
+        if record.is_ok_and(|record| record.key.is_none()) {
+            count += 1;
+            if indexes.len() < RECORD_ERRORS_MAX {
+                indexes.push(index);
+            }
+        }
+    }
+    if count == 0 { Ok(()) } else { Err(AdmissionError::WithoutKey { indexes, count }) }
 }
 
 /// Whether a batch of this size fits the topic: asked again after it was compressed in another way.

@@ -5,7 +5,7 @@
 
 use super::ConfigError;
 use super::definition::{Definition, Kind, Update, Valid, nearest};
-use super::topic::{COMPRESSION_TYPES, TIMESTAMP_TYPES, check_cleanup_policy};
+use super::topic::{COMPRESSION_TYPES, TIMESTAMP_TYPES, check_cleanup_policy, check_ratio};
 
 const fn define(
     name: &'static str,
@@ -18,7 +18,7 @@ const fn define(
     Definition { name, kind, default, valid, update, documentation }
 }
 
-use Kind::{Boolean, Int, List, Long, String as Text};
+use Kind::{Boolean, Double, Int, List, Long, String as Text};
 use Update::{ClusterWide, ReadOnly};
 use Valid::{Any, AtLeast, Between, BetweenOr, Checked, OneOf};
 
@@ -96,6 +96,62 @@ pub const DEFINITIONS: &[Definition] = &[
         Any,
         ReadOnly,
         "The addresses to listen on.",
+    ),
+    define(
+        "log.cleaner.backoff.ms",
+        Long,
+        Some("15000"),
+        AtLeast(1),
+        ReadOnly,
+        "How long compaction rests when nothing is worth it.",
+    ),
+    define(
+        "log.cleaner.dedupe.buffer.size",
+        Long,
+        Some("134217728"),
+        AtLeast(1024 * 1024),
+        ReadOnly,
+        "Memory for the keys of what is being compacted, of all shards together.",
+    ),
+    define(
+        "log.cleaner.delete.retention.ms",
+        Long,
+        Some("86400000"),
+        AtLeast(0),
+        ClusterWide,
+        "The delete.retention.ms of topics that set none.",
+    ),
+    define(
+        "log.cleaner.io.max.bytes.per.second",
+        Long,
+        Some("67108864"),
+        AtLeast(1),
+        ReadOnly,
+        "How much compaction reads and writes, all shards together.",
+    ),
+    define(
+        "log.cleaner.max.compaction.lag.ms",
+        Long,
+        Some("9223372036854775807"),
+        AtLeast(1),
+        ClusterWide,
+        "The max.compaction.lag.ms of topics that set none.",
+    ),
+    define(
+        "log.cleaner.min.cleanable.ratio",
+        Double,
+        Some("0.5"),
+        Checked(check_ratio),
+        ClusterWide,
+        "The min.cleanable.dirty.ratio of topics that set none.",
+    ),
+    define(
+        "log.cleaner.min.compaction.lag.ms",
+        Long,
+        Some("0"),
+        AtLeast(0),
+        ClusterWide,
+        "The min.compaction.lag.ms of topics that set none.",
     ),
     define(
         "log.cleanup.policy",

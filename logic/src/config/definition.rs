@@ -15,6 +15,8 @@ pub enum Kind {
     Int,
     /// A 64-bit integer.
     Long,
+    /// A number with a fraction.
+    Double,
     /// Text.
     String,
     /// Text, comma separated.
@@ -31,6 +33,7 @@ impl Kind {
             Self::Boolean => "BOOLEAN",
             Self::Int => "INT",
             Self::Long => "LONG",
+            Self::Double => "DOUBLE",
             Self::String => "STRING",
             Self::List => "LIST",
             Self::Password => "PASSWORD",
@@ -215,6 +218,10 @@ impl Definition {
                 let number = parsed.ok_or_else(|| format!("Not a number of type {}", self.kind.name()))?;
                 self.check_number(number)
             }
+            Kind::Double => match value.parse::<f64>() {
+                Ok(number) if number.is_finite() => Ok(()),
+                _ => Err(format!("Not a number of type {}", self.kind.name())),
+            },
             Kind::String | Kind::Password => self.check_word(value),
             Kind::List => list_elements(value).try_for_each(|element| self.check_word(element)),
         }

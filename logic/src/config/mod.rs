@@ -21,7 +21,7 @@ pub use definition::{ConfigError, Definition, Kind, Operation, Update, Valid};
 pub use describe::{
     Described, Source, SynonymValue, describe_broker, describe_cluster_default, describe_topic,
 };
-pub use topic::{CompressionChoice, TimestampType, TopicConfig};
+pub use topic::{CompactionChoice, CompressionChoice, TimestampType, TopicConfig};
 
 use std::collections::BTreeMap;
 

@@ -78,19 +78,48 @@ fn unknown_names_get_the_nearest_right_one() {
 #[test]
 fn what_kafka_has_and_we_have_not_is_refused_with_the_reason() {
     check_topic(
-        "min.cleanable.dirty.ratio",
-        "0.1",
-        "Config min.cleanable.dirty.ratio is not supported by this broker: topics are not compacted yet",
+        "preallocate",
+        "true",
+        "Config preallocate is not supported by this broker: the storage engine decides where preallocation pays",
     );
-    let compact = "this broker does not compact topics yet; use delete";
-    for value in ["compact", "compact,delete", "delete, compact"] {
-        check_topic(
-            "cleanup.policy",
-            value,
-            &format!("Invalid value {value} for configuration cleanup.policy: {compact}"),
-        );
+}
+
+#[test]
+fn topics_are_deleted_from_compacted_or_both() {
+    for value in ["compact", "compact,delete", "delete, compact", "delete"] {
+        check_topic("cleanup.policy", value, "ok");
     }
-    check_topic("cleanup.policy", "delete", "ok");
+    let reason = "String must be one of: compact, delete";
+    check_topic(
+        "cleanup.policy",
+        "compress",
+        &format!("Invalid value compress for configuration cleanup.policy: {reason}"),
+    );
+    for value in ["0", "0.01", "1", "1.0", "5e-1"] {
+        check_topic("min.cleanable.dirty.ratio", value, "ok");
+    }
+    for (value, reason) in [
+        ("1.5", "Value must be no more than 1"),
+        ("-0.1", "Value must be at least 0"),
+        ("half", "Not a number of type DOUBLE"),
+        ("NaN", "Not a number of type DOUBLE"),
+    ] {
+        let refused = format!("Invalid value {value} for configuration min.cleanable.dirty.ratio: {reason}");
+        check_topic("min.cleanable.dirty.ratio", value, &refused);
+    }
+    let set = |pairs: &[(&str, &str)]| -> ConfigMap {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let none = ConfigMap::new();
+    let layers = BrokerLayers { dynamic_broker: &none, dynamic_default: &none, file: &none };
+    let resolve = |pairs: &[(&str, &str)]| TopicConfig::resolve(&set(pairs), &layers);
+    let plain = resolve(&[]);
+    assert_eq!((plain.deletes_old, plain.compaction), (true, None));
+    let both = resolve(&[("cleanup.policy", "compact, delete"), ("min.cleanable.dirty.ratio", "0.01")]);
+    let compaction = both.compaction.expect("it is compacted");
+    assert_eq!((both.deletes_old, compaction.dirty_millionths_min), (true, 10_000));
+    assert_eq!((compaction.lag_ms_min, compaction.lag_ms_max), (0, i64::MAX));
+    assert!(!resolve(&[("cleanup.policy", "compact")]).deletes_old);
 }
 
 #[test]

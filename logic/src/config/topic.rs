@@ -59,15 +59,23 @@ pub(super) const TIMESTAMP_TYPES: &[&str] = &["CreateTime", "LogAppendTime"];
 
 /// Of `cleanup.policy`, what exists here.
 pub(super) fn check_cleanup_policy(value: &str) -> Result<(), String> {
-    let mut delete = false;
+    let mut is_empty = true;
     for element in super::definition::list_elements(value) {
-        match element {
-            "delete" => delete = true,
-            "compact" => return Err("this broker does not compact topics yet; use delete".to_owned()),
-            _ => return Err("String must be one of: compact, delete".to_owned()),
+        if !["compact", "delete"].contains(&element) {
+            return Err("String must be one of: compact, delete".to_owned());
         }
+        is_empty = false;
     }
-    if delete { Ok(()) } else { Err("the policy must not be empty; use delete".to_owned()) }
+    if is_empty { Err("the policy must not be empty; use delete".to_owned()) } else { Ok(()) }
+}
+
+/// A part of a whole, from 0 to 1.
+pub(super) fn check_ratio(value: &str) -> Result<(), String> {
+    match value.parse::<f64>() {
+        Ok(ratio) if ratio < 0.0 => Err("Value must be at least 0".to_owned()),
+        Ok(ratio) if ratio > 1.0 => Err("Value must be no more than 1".to_owned()),
+        _ => Ok(()),
+    }
 }
 
 /// The configs that topics can have, in the order of names.
@@ -78,7 +86,8 @@ pub const DEFINITIONS: &[TopicDefinition] = &[
         "delete",
         Valid::Checked(check_cleanup_policy),
         &[same("log.cleanup.policy")],
-        "What happens to old segments: delete discards those past the retention time or size.",
+        "What happens to old records: delete discards segments past the retention time or size, compact keeps the last record \
+         of each key.",
     ),
     define(
         "compression.gzip.level",
@@ -105,6 +114,14 @@ pub const DEFINITIONS: &[TopicDefinition] = &[
         "The level where compression.type is zstd.",
     ),
     define(
+        "delete.retention.ms",
+        Kind::Long,
+        "86400000",
+        Valid::AtLeast(0),
+        &[same("log.cleaner.delete.retention.ms")],
+        "How long a tombstone stays in a compacted topic after its first compaction, so that consumers can see it.",
+    ),
+    define(
         "flush.messages",
         Kind::Long,
         "1",
@@ -128,6 +145,14 @@ pub const DEFINITIONS: &[TopicDefinition] = &[
         Valid::AtLeast(0),
         &[same("log.index.interval.bytes")],
         "How many bytes of batches lie between two entries of a segment's offset index.",
+    ),
+    define(
+        "max.compaction.lag.ms",
+        Kind::Long,
+        "9223372036854775807",
+        Valid::AtLeast(1),
+        &[same("log.cleaner.max.compaction.lag.ms")],
+        "How long a record of a compacted topic waits for compaction at most, however little is dirty.",
     ),
     define(
         "max.message.bytes",
@@ -160,6 +185,22 @@ pub const DEFINITIONS: &[TopicDefinition] = &[
         Valid::OneOf(TIMESTAMP_TYPES),
         &[same("log.message.timestamp.type")],
         "Whether a record's timestamp is the producer's or the time of its append.",
+    ),
+    define(
+        "min.cleanable.dirty.ratio",
+        Kind::Double,
+        "0.5",
+        Valid::Checked(check_ratio),
+        &[same("log.cleaner.min.cleanable.ratio")],
+        "A compacted topic's partition is compacted when more than this part of it has come since the last time.",
+    ),
+    define(
+        "min.compaction.lag.ms",
+        Kind::Long,
+        "0",
+        Valid::AtLeast(0),
+        &[same("log.cleaner.min.compaction.lag.ms")],
+        "How long a record of a compacted topic stays at least, though a later one has its key.",
     ),
     define(
         "min.insync.replicas",
@@ -220,25 +261,20 @@ const fn refuse(name: &'static str, reason: &'static str) -> Refused {
     Refused { name, reason }
 }
 
-const NO_COMPACTION: &str = "topics are not compacted yet";
 const NO_TIERS: &str = "there is no remote storage";
 const NO_THROTTLE: &str = "replication is not throttled by replica lists";
 
 /// Kafka's topic configs that this broker refuses, in the order of names.
 pub const REFUSED: &[Refused] = &[
     refuse("compression.lz4.level", "the lz4 encoder has no levels"),
-    refuse("delete.retention.ms", NO_COMPACTION),
     refuse("errors.deadletterqueue.group.enable", "there are no share groups"),
     refuse("file.delete.delay.ms", "deleted segments are removed as soon as the last reader is done"),
     refuse("follower.replication.throttled.replicas", NO_THROTTLE),
     refuse("leader.replication.throttled.replicas", NO_THROTTLE),
     refuse("local.retention.bytes", NO_TIERS),
     refuse("local.retention.ms", NO_TIERS),
-    refuse("max.compaction.lag.ms", NO_COMPACTION),
     refuse("message.downconversion.enable", "records are never converted to formats before Kafka 0.11"),
     refuse("message.format.version", "records are always kept in format version 2"),
-    refuse("min.cleanable.dirty.ratio", NO_COMPACTION),
-    refuse("min.compaction.lag.ms", NO_COMPACTION),
     refuse("preallocate", "the storage engine decides where preallocation pays"),
     refuse("remote.copy.lag.bytes", NO_TIERS),
     refuse("remote.copy.lag.ms", NO_TIERS),
@@ -299,6 +335,19 @@ pub enum TimestampType {
     LogAppendTime,
 }
 
+/// How a topic is compacted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompactionChoice {
+    /// `min.cleanable.dirty.ratio`, in millionths.
+    pub dirty_millionths_min: u32,
+    /// `min.compaction.lag.ms`.
+    pub lag_ms_min: i64,
+    /// `max.compaction.lag.ms`; `i64::MAX` is for ever.
+    pub lag_ms_max: i64,
+    /// `delete.retention.ms`.
+    pub delete_retention_ms: i64,
+}
+
 /// A topic's config, ready to use. Small and plain: shards copy it into each partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicConfig {
@@ -328,6 +377,10 @@ pub struct TopicConfig {
     pub segment_bytes: u32,
     /// `segment.ms`.
     pub segment_ms: u64,
+    /// Whether `cleanup.policy` has `delete`.
+    pub deletes_old: bool,
+    /// Set where `cleanup.policy` has `compact`.
+    pub compaction: Option<CompactionChoice>,
 }
 
 impl TopicConfig {
@@ -347,6 +400,9 @@ impl TopicConfig {
         let size = |name: &str| u32::try_from(number(name)).expect("checked to be a positive int");
         let word = |name: &str| effective(name, overrides, layers).trim().to_owned();
         let flush_ms = number("flush.ms");
+        let policy = word("cleanup.policy");
+        let has_policy =
+            |name: &str| super::definition::list_elements(&policy).any(|element| element == name);
         Self {
             compression: match word("compression.type").as_str() {
                 "producer" => CompressionChoice::Producer,
@@ -375,6 +431,13 @@ impl TopicConfig {
             retention_ms: u64::try_from(number("retention.ms")).ok(),
             segment_bytes: size("segment.bytes"),
             segment_ms: unsigned("segment.ms"),
+            deletes_old: has_policy("delete"),
+            compaction: has_policy("compact").then(|| CompactionChoice {
+                dirty_millionths_min: millionths(&word("min.cleanable.dirty.ratio")),
+                lag_ms_min: number("min.compaction.lag.ms"),
+                lag_ms_max: number("max.compaction.lag.ms"),
+                delete_retention_ms: number("delete.retention.ms"),
+            }),
         }
     }
 
@@ -383,6 +446,13 @@ impl TopicConfig {
     pub const fn syncs_before_ack(&self) -> bool {
         self.flush_messages == 1
     }
+}
+
+/// A ratio that was checked, as a whole number.
+fn millionths(ratio: &str) -> u32 {
+    let ratio: f64 = ratio.parse().expect("config values are checked when they are set");
+    // Formatted and parsed, for there is no conversion that can't truncate.
+    format!("{:.0}", ratio * 1e6).parse().expect("from 0 to a million")
 }
 
 fn effective(name: &str, overrides: &ConfigMap, layers: &BrokerLayers<'_>) -> String {

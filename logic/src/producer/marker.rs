@@ -180,6 +180,17 @@ impl ProducerTable {
         self.transactions.open_count()
     }
 
+    /// Whether a batch of the log is the last one that is known of its producer: compaction keeps it, so that a table that
+    /// is rebuilt from the log knows as much.
+    #[must_use]
+    pub fn is_last_of_producer(&self, header: &BatchHeader) -> bool {
+        let Some(entry) = self.find(header.producer_id()) else { return false };
+        match entry.batches().last() {
+            Some(last) => last.last_offset == header.last_offset(),
+            None => header.is_control() && entry.epoch == header.producer_epoch(),
+        }
+    }
+
     /// What is known of each producer.
     pub fn states(&self) -> impl Iterator<Item = ProducerState> {
         self.entries.iter().map(|entry| {

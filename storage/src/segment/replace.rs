@@ -227,6 +227,12 @@ impl<D: Disk> PartitionLog<D> {
         Ok(found.min(self.end()))
     }
 
+    /// As [`PartitionLog::cleaned`], as far as that is known without asking the disk.
+    #[must_use]
+    pub fn cleaned_known(&self) -> Offset {
+        self.cleaned.get().unwrap_or(Offset(0))
+    }
+
     /// Says up to where the log is compacted. It need not survive a crash: what is forgotten is done again. Nobody else may
     /// write to the log meanwhile.
     ///

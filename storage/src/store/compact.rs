@@ -53,6 +53,12 @@ impl Vouched {
 }
 
 impl<D: Disk> Partition<D> {
+    /// Whether an offset is to be read from segments alone: what the journal and memory still have there is as it was before
+    /// it was compacted.
+    pub(super) fn is_compacted_at(&self, offset: Offset) -> bool {
+        offset < self.segments.log.cleaned_known()
+    }
+
     /// Up to where a checkpoint of it as it is now needs nothing as it was.
     pub(super) fn vouched_now(&self) -> Offset {
         let observed = self.producers.as_ref().map_or(Offset(0), |snapshot| snapshot.at);

@@ -138,6 +138,33 @@ fn a_store_compacts_what_its_checkpoints_vouch_for() {
 }
 
 #[test]
+fn what_was_compacted_is_not_read_as_it_was_from_memory() {
+    let disk = MemoryDisk::default();
+    let options = StoreOptions { tail_cache_bytes: 1 << 20, ..small() };
+    let (store, _, recovered) = open(&disk, options, vec![compacted_spec()]).expect("a fresh store");
+    let slot = recovered.partitions[0].slot;
+    for _ in 0..2 {
+        run_with(&store, async {
+            produce(&store, slot, 20).await.expect("no faults");
+            store.destage_all().await.expect("no faults");
+        });
+    }
+    let stable = store.synced_end(slot).expect("a partition");
+    let plan =
+        block_on(store.plan_compaction(slot, Timestamp(0), stable)).expect("no faults").expect("worth it");
+    assert!(store.read_cached(slot, Offset(0), stable, 1).is_some(), "all of it is in memory");
+    let outcome = run_with(&store, store.compact(slot, &plan, 1 << 16, &Plain)).expect("no faults");
+    assert!(store.read_cached(slot, Offset(0), stable, 1).is_none());
+    let first = block_on(store.read(slot, Offset(0), stable, 1)).expect("readable");
+    let first = BatchHeader::from_prefix(&first.chunks[0]).expect("a batch").base_offset();
+    assert!(first > Offset(0), "its first record was written again: {outcome:?}");
+    assert!(
+        store.read_cached(slot, outcome.cleaned, stable, 1).is_some(),
+        "what was not compacted is still there"
+    );
+}
+
+#[test]
 fn power_may_fail_at_each_write_and_sync_of_a_store_that_compacts() {
     let disk = MemoryDisk::default();
     live(&disk, &mut (0, 0)).expect("no faults");

@@ -59,7 +59,8 @@ impl<D: Disk> ShardStore<D> {
                     return Err(ReadError::OutOfRange { start, end });
                 }
                 let is_in_journal = from >= partition.segments.log.end()
-                    || partition.runs.base().is_some_and(|base| base <= from);
+                    || !partition.is_compacted_at(from)
+                        && partition.runs.base().is_some_and(|base| base <= from);
                 (Rc::clone(&partition.segments), is_in_journal, limit.min(partition.sealed_end))
             };
             if let Some(read) = self.read_cached(slot, from, limit, bytes_max) {
@@ -246,7 +247,7 @@ fn cached<D: Disk>(state: &State<D>, slot: PartitionSlot, wanted: Wanted) -> Opt
     if wanted.from >= limit {
         return (wanted.from <= partition.appended_end).then_some(read);
     }
-    if partition.runs.base().is_none_or(|base| base > wanted.from) {
+    if partition.runs.base().is_none_or(|base| base > wanted.from) || partition.is_compacted_at(wanted.from) {
         return None;
     }
     for run in partition.runs.from(wanted.from) {

@@ -251,10 +251,11 @@ fn configs_of_a_topic_change_as_one() {
     );
     check(&[("cleanup.policy", Append, Some("delete"))], "ok");
     check(
-        &[("cleanup.policy", Append, Some("compact"))],
-        "Invalid value delete,compact for configuration cleanup.policy: this broker does not compact topics yet; use \
-         delete",
+        &[("cleanup.policy", Append, Some("compress"))],
+        "Invalid value delete,compress for configuration cleanup.policy: String must be one of: compact, delete",
     );
+    check(&[("cleanup.policy", Append, Some("compact"))], "ok");
+    check(&[("cleanup.policy", Subtract, Some("compact"))], "ok");
     check(
         &[("cleanup.policy", Subtract, Some("delete"))],
         "Invalid value  for configuration cleanup.policy: the policy must not be empty; use delete",

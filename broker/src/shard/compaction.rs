@@ -1,0 +1,142 @@
+//! Compaction: the partition of which most is dirty goes first, one round at a time, within the shard's share of memory and
+//! bandwidth.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use protocol::batch::BatchHeader;
+use protocol::transaction_index::AbortedTransaction;
+use protocol::types::{Offset, PartitionKey, Timestamp};
+use rustc_hash::FxHashSet;
+use storage::store::{CompactionHost, CompactionPlan, StoreError};
+
+use super::Shard;
+use super::background::pause;
+use super::messages::Isolation;
+use super::partition::Partition;
+use crate::limits::COMPACTION_AHEAD_MAX;
+use crate::metrics::{self, Activity, Count, note};
+use crate::runtime::yield_if_needed;
+
+/// What a shard's compaction may take.
+#[derive(Clone, Copy, Debug)]
+pub struct CompactionShare {
+    /// How long it rests when nothing is worth a round.
+    pub pause: Duration,
+    /// Memory for the table of keys.
+    pub memory_bytes: usize,
+    /// Bytes read and written.
+    pub bytes_per_second: u64,
+}
+
+/// Compacts, round after round, until the shard stops.
+pub(super) async fn compact(shard: Rc<Shard>) {
+    // Damaged logs: no round would get further than the last one.
+    let mut given_up = FxHashSet::default();
+    while pause(&shard, shard.config.compaction.pause).await {
+        note(Activity::Upkeep);
+        while let Some((partition, plan)) = dirtiest(&shard, &given_up).await {
+            match round(&shard, &partition, &plan).await {
+                Ok(true) => {}
+                // Stopping, or the log was cut meanwhile.
+                Ok(false) => break,
+                Err(StoreError::Gone) => {}
+                Err(error @ StoreError::Io { .. }) => {
+                    tracing::error!(topic = %partition.topic_name, partition = %partition.key.partition, %error,
+                        "this partition is not compacted any more until the broker is started again");
+                    given_up.insert(partition.key);
+                }
+                Err(error) => {
+                    tracing::warn!(topic = %partition.topic_name, partition = %partition.key.partition, %error,
+                        "not compacted for now");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// The partition that a round is worth most for: those that have waited too long, then those of which most is dirty.
+async fn dirtiest(
+    shard: &Shard,
+    given_up: &FxHashSet<PartitionKey>,
+) -> Option<(Rc<Partition>, CompactionPlan)> {
+    let mut best: Option<(Rc<Partition>, CompactionPlan)> = None;
+    for partition in shard.partitions.all() {
+        if partition.config.get().compaction.is_none() || given_up.contains(&partition.key) {
+            continue;
+        }
+        yield_if_needed().await;
+        let stable = partition.readable_end(Isolation::Committed);
+        let plan = match shard.store.plan_compaction(partition.slot, shard.now(), stable).await {
+            Ok(Some(plan)) => plan,
+            Ok(None) | Err(StoreError::Gone) => continue,
+            Err(error) => {
+                tracing::warn!(topic = %partition.topic_name, partition = %partition.key.partition, %error,
+                    "whether to compact it can't be told");
+                continue;
+            }
+        };
+        let worth = |plan: &CompactionPlan| (plan.is_overdue, plan.dirty_millionths());
+        if best.as_ref().is_none_or(|(_, found)| worth(found) < worth(&plan)) {
+            best = Some((partition, plan));
+        }
+    }
+    best
+}
+
+/// One round. Whether it ran to its end.
+async fn round(
+    shard: &Rc<Shard>,
+    partition: &Rc<Partition>,
+    plan: &CompactionPlan,
+) -> Result<bool, StoreError> {
+    let host = Host { shard, partition, due: Cell::new(Instant::now()) };
+    let memory_bytes = shard.config.compaction.memory_bytes;
+    let outcome = shard.store.compact(partition.slot, plan, memory_bytes, &host).await?;
+    metrics::add(Count::BytesCompacted, outcome.before_bytes);
+    metrics::add(Count::BytesCompactedAway, outcome.before_bytes.saturating_sub(outcome.after_bytes));
+    if outcome.is_interrupted {
+        return Ok(false);
+    }
+    metrics::add(Count::CompactionRounds, 1);
+    tracing::debug!(topic = %partition.topic_name, partition = %partition.key.partition, cleaned = %outcome.cleaned,
+        before_bytes = outcome.before_bytes, after_bytes = outcome.after_bytes, keys = outcome.keys, "compacted");
+    Ok(true)
+}
+
+/// What the store asks during a round.
+struct Host<'a> {
+    shard: &'a Rc<Shard>,
+    partition: &'a Rc<Partition>,
+    /// When all that was read and written so far would be done at the bandwidth allowed.
+    due: Cell<Instant>,
+}
+
+impl CompactionHost for Host<'_> {
+    fn now(&self) -> Timestamp {
+        self.shard.now()
+    }
+
+    fn aborted(&self, from: Offset, limit: Offset) -> Vec<AbortedTransaction> {
+        self.partition.change_producers(|table| table.aborted(from, limit))
+    }
+
+    fn is_last_of_producer(&self, header: &BatchHeader) -> bool {
+        self.partition.change_producers(|table| table.is_last_of_producer(header))
+    }
+
+    async fn pace(&self, bytes: u64) -> bool {
+        let microseconds = bytes.saturating_mul(1_000_000) / self.shard.config.compaction.bytes_per_second;
+        let now = Instant::now();
+        let due = self.due.get().max(now) + Duration::from_micros(microseconds);
+        self.due.set(due);
+        let ahead = due - now;
+        if ahead > COMPACTION_AHEAD_MAX {
+            return pause(self.shard, ahead).await;
+        }
+        yield_if_needed().await;
+        !self.shard.stopping.is_raised()
+    }
+}
