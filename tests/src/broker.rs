@@ -353,8 +353,17 @@ fn kafka_process(directory: &Path) -> Process {
 }
 
 /// A port that was free a moment ago: for Kafka, which can't be told to choose one itself, and for a broker that is to
-/// be found again after a restart.
+/// be found again after a restart. Not one that the system gives to outgoing connections: while a broker is away, one of
+/// those could take its port, and a client that looks for it there could meet itself.
+///
+/// # Panics
+/// When the system's range of such ports leaves nothing below.
 #[must_use]
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it is bound").port()
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").expect("a Linux kernel");
+    let outgoing: u16 =
+        range.split_whitespace().next().and_then(|first| first.parse().ok()).expect("two numbers");
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut tries = std::iter::repeat_with(|| rand::random_range(10_000..outgoing)).take(1_000);
+    tries.find(is_free).expect("a free port")
 }
