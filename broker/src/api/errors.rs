@@ -141,6 +141,7 @@ fn store_error(error: &StoreError) -> KafkaError {
         StoreError::TooLarge { .. } => KafkaError::MessageTooLarge,
         StoreError::Overloaded
         | StoreError::DiskFull
+        | StoreError::OutOfFiles
         | StoreError::Closed
         | StoreError::Failed(_)
         | StoreError::Io { .. } => KafkaError::KafkaStorageError,

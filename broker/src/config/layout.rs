@@ -124,6 +124,12 @@ impl BrokerConfig {
         );
     }
 
+    /// How many files the journal of a shard may have.
+    #[must_use]
+    pub fn journal_files(&self) -> u64 {
+        (self.journal_bytes / self.journal_file_bytes).max(JOURNAL_FILES_MIN)
+    }
+
     /// What no single key can say of itself.
     pub(super) fn check_relations(&self, errors: &mut Vec<ConfigError>) {
         let mut refuse = |key: &str, reason: String| {

@@ -32,7 +32,7 @@ use crate::runtime::{MeshJoin, start_shard};
 use crate::shard::internal_topics::InternalTopic;
 use crate::shard::start::{self, ControlMessage, ShardFailure, StartOrder};
 use crate::shard::{CompactionShare, ShardConfig};
-use crate::startup::{self, Banner, Prepared, StartupError};
+use crate::startup::{self, Banner, OpenFilesShare, Prepared, StartupError};
 
 /// The shards as the control thread sees them.
 struct Shards {
@@ -40,6 +40,12 @@ struct Shards {
     ready: Vec<oneshot::Receiver<()>>,
     ended: mpsc::Receiver<Result<(), ShardFailure>>,
     everywhere: watch::Sender<u64>,
+}
+
+/// What the machine gives the shards.
+struct Share {
+    budget: MemoryBudget,
+    open_files: OpenFilesShare,
 }
 
 /// Runs a broker until it is told to stop by a signal.
@@ -64,12 +70,14 @@ async fn run_control(config: &BrokerConfig, machine: &Machine, began: Instant) -
     let advertised = config.advertised(machine, prepared.kafka.address.port());
     register(&quorum.handle(), &identity, &advertised, config).await?;
     let (image, changes) = quorum.subscribe();
-    settle_layout(config, machine, &layout, &image, &mut identity)?;
+    let open_files = prepared.open_files;
+    settle_layout(config, machine, open_files, &layout, &image, &mut identity)?;
     let (registry, hands) = Registry::new(layout.shard_count(), config.shard_stall);
     let belongings = sockets.into_iter().zip(hands).collect();
     let admin = start_watching(config, &mut prepared, &registry);
+    let share = Share { budget: config.memory_budget(machine, layout.shard_count()), open_files };
     let mut shards =
-        start_shards(config, machine, &layout, identity.node_id, belongings, image, &quorum.handle())?;
+        start_shards(config, &share, &layout, identity.node_id, belongings, image, &quorum.handle())?;
     let everywhere = shards.everywhere.clone();
     tokio::task::spawn_local(publish(changes, shards.mailboxes.clone(), everywhere));
     let mut signals = StopSignals::listen()?;
@@ -115,6 +123,7 @@ fn identify(config: &BrokerConfig, prepared: &Prepared, shard_count: u16) -> Res
 fn settle_layout(
     config: &BrokerConfig,
     machine: &Machine,
+    open_files: OpenFilesShare,
     layout: &ShardLayout,
     image: &Arc<Image>,
     identity: &mut Identity,
@@ -128,7 +137,10 @@ fn settle_layout(
         data_directory: config.log_dirs.clone(),
         image: Arc::clone(image),
         settings: Arc::new(config.layer().clone()),
-        options: store_options(config, 0, shards_before, &budget),
+        options: StoreOptions {
+            open_files_max: open_files.segment_files_max,
+            ..store_options(config, 0, shards_before, &budget)
+        },
         shard_count: layout.shard_count(),
     };
     layout::settle(wanted, identity)
@@ -184,7 +196,7 @@ async fn register(
 
 fn start_shards(
     config: &BrokerConfig,
-    machine: &Machine,
+    share: &Share,
     layout: &ShardLayout,
     broker_id: BrokerId,
     belongings: Vec<(BoundSocket, ShardMetrics)>,
@@ -192,7 +204,7 @@ fn start_shards(
     quorum: &QuorumHandle,
 ) -> Result<Shards, StartupError> {
     let shard_count = layout.shard_count();
-    let budget = config.memory_budget(machine, shard_count);
+    let Share { budget, open_files } = share;
     let settings = Arc::new(config.layer().clone());
     let local_configs: Arc<[_]> = config.describe_local().into();
     let (everywhere, everywhere_seen) = watch::channel(image.sequence());
@@ -204,10 +216,13 @@ fn start_shards(
         let (mailbox, messages) = mpsc::channel(MAILBOX_MESSAGES_MAX);
         let (ready, is_ready) = oneshot::channel();
         let order = StartOrder {
-            config: shard_config(config, index, shard_count, &budget),
+            config: shard_config(config, index, shard_count, budget),
             broker_id,
             data_dir: config.log_dirs.clone(),
-            store_options: store_options(config, index, shard_count, &budget),
+            store_options: StoreOptions {
+                open_files_max: open_files.segment_files_max,
+                ..store_options(config, index, shard_count, budget)
+            },
             sync_method: sync_method(config.journal_sync_method),
             settings: Arc::clone(&settings),
             local_configs: Arc::clone(&local_configs),
@@ -330,10 +345,9 @@ pub(crate) fn store_options(
     shard_count: u16,
     budget: &MemoryBudget,
 ) -> StoreOptions {
-    let files = (config.journal_bytes / config.journal_file_bytes).max(2);
     StoreOptions {
         journal_file_bytes: config.journal_file_bytes,
-        journal_files_max: usize::try_from(files).unwrap_or(usize::MAX),
+        journal_files_max: usize::try_from(config.journal_files()).unwrap_or(usize::MAX),
         frame_bytes_max: config.journal_frame_max_bytes,
         frames_in_flight_max: config.journal_max_frames_in_flight,
         tail_cache_bytes: usize::try_from(budget.tail_bytes).unwrap_or(usize::MAX),

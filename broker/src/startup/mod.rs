@@ -15,6 +15,7 @@ mod tests;
 
 pub use banner::Banner;
 pub use directory::{DataDirectory, Filesystem};
+pub use limits::OpenFilesShare;
 pub use machine::detect as detect_machine;
 pub use ports::ClaimedPort;
 
@@ -55,8 +56,8 @@ pub struct Prepared {
     pub kafka: ClaimedPort,
     /// The admin port, listening; none where the configuration names none.
     pub admin: Option<TcpListener>,
-    /// The open files that the process may have.
-    pub open_files_max: u64,
+    /// What the files that the process may have open are for.
+    pub open_files: OpenFilesShare,
 }
 
 /// Checks the machine for `shard_count` shards and claims what they need.
@@ -64,13 +65,17 @@ pub struct Prepared {
 /// # Errors
 /// The first thing that is wrong. What is merely not as good as it could be is logged as a warning.
 pub fn prepare(config: &BrokerConfig, shard_count: u16) -> Result<Prepared, StartupError> {
-    let open_files_max = limits::raise_open_files(config.max_connections, shard_count)?;
+    let open_files = limits::raise_open_files(limits::OpenFilesWanted {
+        connections: config.max_connections,
+        shard_count,
+        journal_files: config.journal_files(),
+    })?;
     limits::raise_locked_memory(shard_count)?;
     ring::check()?;
     let data = DataDirectory::claim(&config.log_dirs)?;
     let kafka = ClaimedPort::claim(&config.listeners.0, "--listen")?;
     let admin = config.admin_listener.as_ref().map(listen_for_admin).transpose()?;
-    Ok(Prepared { data, kafka, admin, open_files_max })
+    Ok(Prepared { data, kafka, admin, open_files })
 }
 
 fn listen_for_admin(endpoint: &Endpoint) -> Result<TcpListener, StartupError> {

@@ -163,9 +163,33 @@ fn a_directory_in_memory_is_told_from_one_on_a_disk() {
 
 #[test]
 fn too_few_files_are_refused_and_few_are_taken() {
-    let words = ["only 100 files", "320 are needed", "LimitNOFILE"];
-    check_refused(limits::judge_open_files(100, 1000, 1), ExitCode::OpenFiles, &words);
-    assert_eq!(limits::judge_open_files(1024, 1000, 1), Ok(1024));
+    let words = ["only 100 files", "456 are needed", "LimitNOFILE"];
+    check_refused(shared_out(100, 1000, 1), ExitCode::OpenFiles, &words);
+    assert!(shared_out(1024, 1000, 1).is_ok());
+}
+
+fn shared_out(limit: u64, connections: u32, shard_count: u16) -> Result<OpenFilesShare, StartupError> {
+    limits::share_open_files(limit, limits::OpenFilesWanted { connections, shard_count, journal_files: 8 })
+}
+
+#[test]
+fn open_files_are_shared_out_and_never_more_than_there_are() {
+    let check = |limit, connections, shard_count, expected| {
+        let share = shared_out(limit, connections, shard_count).unwrap();
+        assert_eq!((share.connections_max, share.segment_files_max), expected, "{limit} of {shard_count}");
+        // Journal, rings and what is open for a moment besides.
+        let shards = usize::from(shard_count);
+        let all = share.connections_max + shards * (share.segment_files_max + 64 + 8) + 256;
+        assert!(u64::try_from(all).unwrap() <= limit, "{all} of {limit}");
+    };
+    check(456, 1000, 1, (64, 64));
+    check(456, 10, 1, (10, 64));
+    check(1024, 10_000, 1, (64 + 284, 64 + 284));
+    check(1024, 100, 1, (100, 64 + 532));
+    check(20_000, 10_000, 1, (10_000, 4096));
+    check(20_000, 10_000, 8, (64 + 9296, 64 + 1162));
+    check(1 << 20, 10_000, 8, (10_000, 4096));
+    check(u64::MAX, 10_000, 64, (10_000, 4096));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Any disk, with faults: reads, writes and syncs that fail, writes that are torn or lost, a full or slow device.
+//! Any disk, with faults: reads, writes and syncs that fail, writes that are torn or lost, a full or slow device, files
+//! that can't be opened because too many are.
 //!
 //! Faults are a function of the seed and of the order of the operations. [`Faults`] is the handle a test keeps: it
 //! sets the rates, plants a fault at one operation, fills the disk, counts what was done. Slowness is the test's own
@@ -27,6 +28,9 @@ pub enum OperationKind {
     Write,
     /// [`DiskFile::sync`], [`Disk::sync_directory`] and [`Disk::sync_all`].
     Sync,
+    /// What needs a descriptor of its own for as long as it lasts: [`Disk::open`], [`Disk::sync_directory`]. Whatever fault
+    /// strikes it, it fails with `EMFILE`. It is never delayed.
+    Open,
 }
 
 /// What goes wrong.
@@ -53,6 +57,8 @@ pub struct FaultRates {
     pub write_lose_ppm: u64,
     /// Syncs that fail.
     pub sync_fail_ppm: u64,
+    /// Files that can't be opened.
+    pub open_fail_ppm: u64,
 }
 
 type Delay = Rc<dyn Fn(OperationKind) -> Pin<Box<dyn Future<Output = ()>>>>;
@@ -65,7 +71,7 @@ struct FaultState {
     random: Random,
     rates: FaultRates,
     planted: Vec<(OperationKind, u64, Fault)>,
-    counts: [u64; 3],
+    counts: [u64; 4],
     struck: u64,
     full: bool,
     delay: Option<Delay>,
@@ -79,7 +85,7 @@ impl Faults {
             random: Random::new(seed),
             rates: FaultRates::default(),
             planted: Vec::new(),
-            counts: [0; 3],
+            counts: [0; 4],
             struck: 0,
             full: false,
             delay: None,
@@ -127,6 +133,13 @@ impl Faults {
         self.0.borrow().struck
     }
 
+    fn check_descriptors(&self) -> io::Result<()> {
+        match self.0.borrow_mut().draw(OperationKind::Open) {
+            None => Ok(()),
+            Some(_) => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+        }
+    }
+
     /// Counts an operation, waits as long as the disk is slow, and tells what goes wrong with it.
     async fn begin(&self, kind: OperationKind) -> Option<Fault> {
         let (fault, delay) = {
@@ -167,6 +180,7 @@ impl FaultState {
                 (self.rates.write_lose_ppm, Fault::Lose),
             ],
             OperationKind::Sync => vec![(self.rates.sync_fail_ppm, Fault::Fail)],
+            OperationKind::Open => vec![(self.rates.open_fail_ppm, Fault::Fail)],
         };
         rates.into_iter().find(|(ppm, _)| self.random.chance(*ppm, 1_000_000)).map(|(_, fault)| fault)
     }
@@ -199,6 +213,7 @@ impl<D: Disk> Disk for FaultDisk<D> {
     }
 
     async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Self::File> {
+        self.faults.check_descriptors()?;
         let inner = self.inner.open(path, mode).await?;
         Ok(FaultFile { inner, faults: self.faults.clone(), block_bytes: self.inner.block_bytes() })
     }
@@ -229,6 +244,7 @@ impl<D: Disk> Disk for FaultDisk<D> {
     }
 
     async fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        self.faults.check_descriptors()?;
         match self.faults.begin(OperationKind::Sync).await {
             None => self.inner.sync_directory(path).await,
             Some(Fault::Lose) => Ok(()),

@@ -145,6 +145,13 @@ pub trait Disk: Clone + 'static {
     async fn available_bytes(&self) -> io::Result<u64>;
 }
 
+/// Whether a file could not be opened because the process, or the machine, has too many open: nothing has happened, and
+/// it may well succeed later.
+#[must_use]
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
 /// An open file. Several operations may be under way at once; their order is the device's unless awaited.
 pub trait DiskFile: 'static {
     /// Writes the whole buffer at a position. Buffer length and position are multiples of the block.

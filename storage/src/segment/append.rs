@@ -26,8 +26,9 @@ impl<D: Disk> PartitionLog<D> {
     /// Appends whole batches, in order; each `Bytes` holds one or more. Durable after [`PartitionLog::sync`].
     ///
     /// # Errors
-    /// `StorageFull` leaves the log whole: [`PartitionLog::end`] tells which batches are in, and the rest may be
-    /// appended later. After any other error the process must stop.
+    /// `StorageFull`, and a file that could not be opened because too many are, leave the log whole:
+    /// [`PartitionLog::end`] tells which batches are in, and the rest may be appended later. After any other error the
+    /// process must stop.
     ///
     /// # Panics
     /// If what is appended is not batches, or not past the end.

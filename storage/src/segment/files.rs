@@ -2,7 +2,8 @@
 //!
 //! Ten thousand partitions have thirty thousand files and more, and a process twenty thousand descriptors. Whoever
 //! uses a file holds it by its `Rc`; closing here only lets go of it. A file that was closed in between may be synced
-//! through another descriptor: a sync is for the file.
+//! through another descriptor: a sync is for the file. Where the process can open no more, half of what is open here is
+//! closed: it is the only part of the process that can do with fewer.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use protocol::types::Offset;
 use rustc_hash::FxHashMap;
 
 use super::names::{FileKind, file_name};
-use crate::disk::{Disk, OpenMode};
+use crate::disk::{Disk, OpenMode, is_out_of_files};
 
 /// The open files of one shard. Clones are the same set.
 pub struct OpenFiles<D: Disk>(Rc<Inner<D>>);
@@ -100,13 +101,27 @@ impl<D: Disk> OpenFiles<D> {
             state.forgets
         };
         let path = directory.join(file_name(base, kind));
-        let file = Rc::new(self.0.disk.open(&path, mode).await?);
+        let file = match self.0.disk.open(&path, mode).await {
+            Err(error) if is_out_of_files(&error) && self.close_half() => {
+                self.0.disk.open(&path, mode).await?
+            }
+            opened => opened?,
+        };
+        let file = Rc::new(file);
         let mut state = self.0.state.borrow_mut();
         // Otherwise another file may have the name by now.
         if state.forgets == forgets {
             state.insert(key, Rc::clone(&file), self.0.files_max);
         }
         Ok(file)
+    }
+
+    /// Closes the half that is unused for longest. Returns whether there was anything to close.
+    fn close_half(&self) -> bool {
+        let mut state = self.0.state.borrow_mut();
+        let before = state.open.len();
+        state.keep_at_most(before / 2);
+        state.open.len() < before
     }
 
     /// Lets go of the files of a segment that is removed or replaced.
@@ -136,6 +151,10 @@ impl<F> State<F> {
         self.time += 1;
         self.open.insert(key, (file, self.time));
         self.order.insert(self.time, key);
+        self.keep_at_most(files_max);
+    }
+
+    fn keep_at_most(&mut self, files_max: usize) {
         while self.open.len() > files_max {
             let (_, oldest) = self.order.pop_first().expect("as many as files");
             self.open.remove(&oldest).expect("in both or in neither");
@@ -153,6 +172,7 @@ impl<F> State<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::fault::{Fault, FaultDisk, Faults, OperationKind};
     use crate::disk::memory::{MemoryDisk, block_on};
 
     #[test]
@@ -173,5 +193,27 @@ mod tests {
         assert_eq!(files.open_count(), 2);
         assert!(!Rc::ptr_eq(&first, &get(1, OpenMode::Write)), "opened anew");
         assert_ne!(files.add_log(), log);
+    }
+
+    #[test]
+    fn where_no_file_can_be_opened_half_of_the_open_ones_are_closed() {
+        let faults = Faults::new(1);
+        let files = OpenFiles::new(FaultDisk::new(MemoryDisk::default(), faults.clone()), 10);
+        let log = files.add_log();
+        let get =
+            |base| block_on(files.get(log, Path::new(""), Offset(base), FileKind::Log, OpenMode::Create));
+        let fail_next = |count| {
+            let before = faults.count(OperationKind::Open);
+            (1..=count).for_each(|number| faults.plant(OperationKind::Open, before + number, Fault::Fail));
+        };
+        fail_next(1);
+        assert!(get(0).is_err_and(|error| is_out_of_files(&error)), "there is nothing to close");
+        (1..=6).for_each(|base| drop(get(base).expect("no faults")));
+        fail_next(1);
+        get(7).expect("there is room after three are closed");
+        assert_eq!(files.open_count(), 4);
+        fail_next(2);
+        assert!(get(8).is_err_and(|error| is_out_of_files(&error)));
+        assert_eq!(files.open_count(), 2);
     }
 }

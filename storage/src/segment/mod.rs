@@ -59,8 +59,8 @@ pub struct ReadBatches {
 /// Why a log could not do as it was told.
 #[derive(Debug, thiserror::Error)]
 pub enum SegmentError {
-    /// The disk failed. `StorageFull` leaves the log as it was; after anything else that was a write or a sync, the
-    /// process must stop.
+    /// The disk failed. `StorageFull`, and a file that could not be opened because too many are, leave the log as it was;
+    /// after anything else that was a write or a sync, the process must stop.
     #[error("{file}: {source}", file = file.display())]
     Io {
         /// The file or directory.
@@ -101,6 +101,14 @@ pub enum SegmentError {
 }
 
 impl SegmentError {
+    /// What the system said, where it was asked.
+    pub(crate) fn io(&self) -> Option<&io::Error> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
     /// Whether the disk is full: refuse produces, and go on.
     #[must_use]
     pub fn is_storage_full(&self) -> bool {

@@ -12,7 +12,8 @@ impl<D: Disk> ShardStore<D> {
     /// must be running, and ends by itself.
     ///
     /// # Errors
-    /// [`StoreError::DiskFull`] where not everything could be destaged: it is in the journal, and nothing is lost.
+    /// [`StoreError::DiskFull`] or [`StoreError::OutOfFiles`] where not everything could be destaged: it is in the
+    /// journal, and nothing is lost.
     /// [`StoreError::Failed`] where what was appended may be lost.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.flush().await?;
@@ -71,6 +72,9 @@ impl<D: Disk> Shared<D> {
         }
         let logs: Vec<_> = all.iter().map(|segments| &segments.log).collect();
         close_logs(&self.disk, &logs, concurrent_max).await.map_err(|error| {
+            if let Some(StoreError::OutOfFiles) = error.io().and_then(StoreError::passing) {
+                return StoreError::OutOfFiles;
+            }
             let failure = StoreFailure { what: "closing segments".to_owned(), reason: error.to_string() };
             self.fail(failure.clone());
             StoreError::Failed(failure)

@@ -145,7 +145,9 @@ impl<D: Disk> ShardStore<D> {
 impl<D: Disk> Shared<D> {
     fn compaction_error(&self, error: CompactionError) -> StoreError {
         match error {
-            CompactionError::Write(error) if error.is_storage_full() => StoreError::DiskFull,
+            CompactionError::Write(error) if error.io().and_then(StoreError::passing).is_some() => {
+                segment_error(error)
+            }
             CompactionError::Write(error) | CompactionError::Commit(error) => {
                 let failure = StoreFailure { what: "compacting".to_owned(), reason: error.to_string() };
                 self.fail(failure.clone());

@@ -10,8 +10,8 @@
 //! checkpoints would begin. One round at a time. What it finds in the state may change while it waits, so each
 //! partition's part is planned when its turn has come: a truncation either came before it, or waits.
 //!
-//! A full disk ends a round without harm: what was appended stays, and the next round goes on behind it. Any other
-//! failed write or sync is final.
+//! A full disk ends a round without harm, and so does a process that can open no more files: what was appended stays, and
+//! the next round goes on behind it. Any other failed write or sync is final.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -65,7 +65,8 @@ impl<D: Disk> ShardStore<D> {
     /// again at once where there is more, otherwise after a while.
     ///
     /// # Errors
-    /// [`StoreError::DiskFull`] where there is no room (later again); [`StoreError::Failed`] is final.
+    /// [`StoreError::DiskFull`] where there is no room, [`StoreError::OutOfFiles`] where no file can be opened (later
+    /// again); [`StoreError::Failed`] is final.
     pub async fn destage_round(&self) -> Result<DestageOutcome, StoreError> {
         self.shared.round(Reach::Ripe).await
     }
@@ -136,10 +137,10 @@ impl<D: Disk> Shared<D> {
         }
     }
 
-    /// A failed write or sync is final; a full disk is not.
+    /// A failed write or sync is final; what passes is not.
     fn segment_failed(&self, error: &SegmentError) -> StoreError {
-        if error.is_storage_full() {
-            return StoreError::DiskFull;
+        if let Some(passing) = error.io().and_then(StoreError::passing) {
+            return passing;
         }
         let failure = StoreFailure { what: "destaging".to_owned(), reason: error.to_string() };
         self.fail(failure.clone());
@@ -175,7 +176,7 @@ impl<D: Disk> Shared<D> {
                 self.writer_wanted.notify();
                 Ok(1)
             }
-            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Ok(0),
+            Err(error) if StoreError::passing(&error).is_some() => Ok(0),
             Err(error) => {
                 let failure = StoreFailure::new("making a journal file", &error);
                 self.fail(failure.clone());
@@ -339,8 +340,8 @@ impl<D: Disk> Shared<D> {
         let partitions = self.checkpoint_partitions().await;
         let checkpoint = self.state.borrow().next_checkpoint(replay_from, partitions);
         if let Err(error) = slots::write(&self.disk, &checkpoint).await {
-            if error.kind() == std::io::ErrorKind::StorageFull {
-                return Err(StoreError::DiskFull);
+            if let Some(passing) = StoreError::passing(&error) {
+                return Err(passing);
             }
             let failure = StoreFailure::new("writing a checkpoint", &error);
             self.fail(failure.clone());

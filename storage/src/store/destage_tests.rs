@@ -7,8 +7,9 @@ use protocol::types::Timestamp;
 
 use super::testing::{Heard, append, block_on, open, options, read_all, run_with, spec};
 use super::*;
-use crate::disk::fault::{FaultDisk, Faults, OperationKind};
+use crate::disk::fault::{Fault, FaultDisk, FaultRates, Faults, OperationKind};
 use crate::disk::memory::{MemoryDisk, MemoryOptions};
+use crate::limits::SYNC_EACH_MAX;
 
 fn slow_disk() -> MemoryDisk {
     MemoryDisk::new(MemoryOptions { delay_polls_max: 5, ..MemoryOptions::default() })
@@ -221,4 +222,87 @@ fn a_partition_that_rests_gives_its_memory_back_and_goes_on() {
         assert_eq!(block_on(read_all(&store, slots[0], 1 << 20)).len(), count);
         assert_eq!(block_on(read_all(&store, slots[1], 1 << 20)).len(), 2 * count);
     }
+}
+
+/// Produces, destages, and does so again, with some files that can't be opened in between; returns how many files were asked
+/// for, and how many rounds were refused.
+fn live_without_files(partitions: i32, failing: std::ops::Range<u64>) -> (u64, usize) {
+    let disk = MemoryDisk::default();
+    let faults = Faults::new(1);
+    let config = LogConfig { segment_bytes: 600, index_interval_bytes: 100, ..LogConfig::default() };
+    let live: Vec<_> =
+        (0..partitions).map(|partition| PartitionSpec { config, ..spec(1, partition) }).collect();
+    let options = StoreOptions { open_files_max: 6, ..options() };
+    let behind = FaultDisk::new(disk.clone(), faults.clone());
+    let mut observer = ();
+    let opening = ShardStore::open(behind, options.clone(), live.clone(), &mut observer);
+    let (store, recovered) = block_on(opening).expect("a fresh store");
+    let heard = Rc::new(Heard::default());
+    store.set_listener(heard.clone());
+    let before = faults.count(OperationKind::Open);
+    for number in failing {
+        faults.plant(OperationKind::Open, before + number, Fault::Fail);
+    }
+    let slots: Vec<_> = recovered.partitions.iter().map(|found| found.slot).collect();
+    let mut refused = 0;
+    run_with(&store, async {
+        for _ in 0..3 {
+            for slot in &slots {
+                produce(&store, *slot, 300).await;
+                produce(&store, *slot, 300).await;
+            }
+            while let Err(error) = store.destage_all().await {
+                assert!(matches!(error, StoreError::OutOfFiles), "{error}");
+                refused += 1;
+            }
+        }
+    });
+    assert!(heard.failure.borrow().is_none());
+    let asked = faults.count(OperationKind::Open) - before;
+    slots.iter().for_each(|slot| assert_eq!(block_on(read_all(&store, *slot, 1 << 20)).len(), 6));
+    drop(store);
+    let (store, _, recovered) = open(&disk.crash_image(0), options, live).expect("after a power cut");
+    for found in recovered.partitions {
+        assert_eq!(block_on(read_all(&store, found.slot, 1 << 20)).len(), 6);
+    }
+    (asked, refused)
+}
+
+#[test]
+fn records_stay_in_the_journal_while_no_file_can_be_opened() {
+    for partitions in [2, i32::try_from(SYNC_EACH_MAX).expect("few") + 1] {
+        let (asked, refused) = live_without_files(partitions, 1..1);
+        assert_eq!(refused, 0);
+        // Two in a row: where the store has files to close, it tries once more by itself.
+        let all = (1..=asked).map(|first| live_without_files(partitions, first..first + 2).1);
+        let struck = all.filter(|refused| *refused > 0).count();
+        assert!(u64::try_from(struck).expect("few") > asked / 2, "{struck} of {asked}");
+    }
+}
+
+#[test]
+fn a_store_out_of_files_for_long_refuses_no_record_that_fits_its_journal() {
+    let disk = MemoryDisk::default();
+    let faults = Faults::new(1);
+    let behind = FaultDisk::new(disk.clone(), faults.clone());
+    let live = vec![spec(1, 0)];
+    let (store, _) = block_on(ShardStore::open(behind, options(), live.clone(), &mut ())).expect("a store");
+    let heard = Rc::new(Heard::default());
+    store.set_listener(heard.clone());
+    let slot = store.slot(spec(1, 0).key).expect("it is live");
+    faults.set_rates(FaultRates { open_fail_ppm: 1_000_000, ..FaultRates::default() });
+    // As many as its first journal file takes: a second one can't be opened either.
+    let count = 40;
+    for _ in 0..count {
+        run_with(&store, produce(&store, slot, 1000));
+        assert!(matches!(run_with(&store, store.destage_all()), Err(StoreError::OutOfFiles)));
+    }
+    faults.set_rates(FaultRates::default());
+    run_with(&store, store.destage_all()).expect("files can be opened again");
+    assert_eq!(store.admit(1000), Admission::Admit);
+    run_with(&store, store.close()).expect("closed");
+    assert!(heard.failure.borrow().is_none());
+    drop(store);
+    let (store, _, _) = open(&disk, options(), live).expect("whole");
+    assert_eq!(block_on(read_all(&store, slot, 1 << 20)).len(), count);
 }

@@ -5,6 +5,7 @@ use std::io;
 use protocol::types::Offset;
 
 use super::types::Damage;
+use crate::disk::is_out_of_files;
 use crate::segment::SegmentError;
 
 /// A lost write or failed sync. Never retried.
@@ -43,6 +44,9 @@ pub enum StoreError {
     /// The disk has no room.
     #[error("no space left on the disk")]
     DiskFull,
+    /// The process can open no more files for now. Nothing is lost: what was to be done is done later.
+    #[error("no more files can be opened: raise nofile, or lower max.connections")]
+    OutOfFiles,
     /// The store is closed or closing.
     #[error("the store is closed")]
     Closed,
@@ -57,6 +61,16 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl StoreError {
+    /// What a full disk, or a file that could not be opened because too many are, comes to; none for what does not pass.
+    pub(crate) fn passing(error: &io::Error) -> Option<Self> {
+        match error.kind() {
+            io::ErrorKind::StorageFull => Some(Self::DiskFull),
+            _ => is_out_of_files(error).then_some(Self::OutOfFiles),
+        }
+    }
 }
 
 /// Why nothing was read.
@@ -136,9 +150,8 @@ impl<T> While<T> for io::Result<T> {
     }
 
     fn doing(self, what: &str) -> Result<T, StoreError> {
-        self.map_err(|source| match source.kind() {
-            io::ErrorKind::StorageFull => StoreError::DiskFull,
-            _ => StoreError::Io { what: what.to_owned(), source },
+        self.map_err(|source| {
+            StoreError::passing(&source).unwrap_or_else(|| StoreError::Io { what: what.to_owned(), source })
         })
     }
 }

@@ -11,7 +11,7 @@ use super::state::{Partition, Warmth};
 use super::types::{PartitionSlot, PartitionSpec, Retained};
 use super::{ShardStore, Shared};
 use crate::batch::BatchView;
-use crate::disk::Disk;
+use crate::disk::{Disk, is_out_of_files};
 use crate::journal::FrameSequence;
 use crate::journal::frame::Mark;
 use crate::recovery::truncate_epochs;
@@ -56,7 +56,11 @@ impl<D: Disk> ShardStore<D> {
         let segments = Rc::clone(&partition.segments);
         drop(partition);
         let _turn = segments.turn.enter().await;
-        segments.log.retire().await.map_err(|error| self.shared.partition_failed(&error))
+        match segments.log.retire().await {
+            // It is deleted all the same: the journal says so, and its directory is in nobody's way.
+            Err(error) if error.io().is_some_and(is_out_of_files) => Ok(()),
+            retired => retired.map_err(|error| self.shared.partition_failed(&error)),
+        }
     }
 
     /// Frees the space of all deleted partitions of the data directory. Work for the background; one shard does it.
@@ -212,8 +216,8 @@ impl<D: Disk> ShardStore<D> {
         };
         let _turn = segments.turn.enter().await;
         match segments.log.release_memory().await {
-            // It needed some more space to do so; there is another time.
-            Err(error) if error.is_storage_full() => {
+            // It needed some more space, or a file, to do so; there is another time.
+            Err(error) if error.io().and_then(StoreError::passing).is_some() => {
                 if let Some(partition) = self.shared.state.borrow_mut().partition_mut(slot) {
                     partition.warmth = Warmth::Cooling;
                 }
@@ -286,8 +290,10 @@ impl<D: Disk> Shared<D> {
 }
 
 pub(super) fn segment_error(error: SegmentError) -> StoreError {
+    if let Some(passing) = error.io().and_then(StoreError::passing) {
+        return passing;
+    }
     match error {
-        error if error.is_storage_full() => StoreError::DiskFull,
         SegmentError::Io { file, source } => StoreError::Io { what: file.display().to_string(), source },
         damaged => StoreError::Io {
             what: "the partition's segments".to_owned(),

@@ -381,10 +381,12 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
 
 /// An exceeded quota is a full disk to the one who writes.
 fn translate(error: GlommioError<()>) -> io::Error {
-    if error.raw_os_error() == Some(libc::EDQUOT) {
-        return io::Error::new(io::ErrorKind::StorageFull, error.to_string());
+    match error.raw_os_error() {
+        Some(libc::EDQUOT) => io::Error::new(io::ErrorKind::StorageFull, error.to_string()),
+        // What it is told with hides the number, and there is no kind for it.
+        Some(number @ (libc::EMFILE | libc::ENFILE)) => io::Error::from_raw_os_error(number),
+        _ => error.into(),
     }
-    error.into()
 }
 
 fn as_u64(value: usize) -> u64 {
