@@ -8,7 +8,7 @@ use logic::metadata::{Delta, Image, Partition as PartitionState, Topic, TopicCha
 use logic::producer::ProducerTable;
 use logic::replica::{AckPolicy, LeaderSettings, Recovered, Replica};
 use protocol::types::{BrokerId, Offset, PartitionIndex, PartitionKey};
-use storage::store::{CompactionConfig, LogConfig, PartitionSpec, StoreError};
+use storage::store::{CompactionConfig, EpochStart, LogConfig, PartitionSpec, StoreError};
 
 use super::Shard;
 use super::internal_topics::{GROUPS_TOPIC, TRANSACTIONS_TOPIC};
@@ -22,9 +22,11 @@ impl Shard {
     /// # Errors
     /// The store can't follow: the broker can't go on.
     pub async fn apply(self: &Rc<Self>, image: Arc<Image>, delta: &Delta) -> Result<(), StoreError> {
+        let mut made = Vec::new();
         for change in &delta.topics {
-            self.apply_topic(&image, change).await?;
+            self.apply_topic(&image, change, &mut made).await?;
         }
+        self.lead_all(&made).await?;
         if delta.broker_settings_changed {
             for topic in image.topics() {
                 self.reconfigure(&image, topic);
@@ -34,7 +36,13 @@ impl Shard {
         Ok(())
     }
 
-    async fn apply_topic(self: &Rc<Self>, image: &Image, change: &TopicChange) -> Result<(), StoreError> {
+    /// Makes and drops partitions; those made are led once all of the change is known.
+    async fn apply_topic(
+        self: &Rc<Self>,
+        image: &Image,
+        change: &TopicChange,
+        made: &mut Vec<(Rc<Partition>, PartitionState)>,
+    ) -> Result<(), StoreError> {
         let topic = change.topic();
         for partition in change.partitions_deleted() {
             self.drop_partition(PartitionKey { topic_id: topic.id, partition }).await?;
@@ -43,7 +51,7 @@ impl Shard {
         for partition in change.partitions_created() {
             let key = PartitionKey { topic_id: topic.id, partition };
             if self.owner_of(key) == self.config.index {
-                self.make_partition(image, topic, key).await?;
+                made.push(self.make_partition(image, topic, key).await?);
             }
         }
         if change.after.is_none() {
@@ -60,7 +68,7 @@ impl Shard {
         image: &Image,
         topic: &Arc<Topic>,
         key: PartitionKey,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(Rc<Partition>, PartitionState), StoreError> {
         let config = topic_config(image, topic, self.broker_id, &self.settings);
         let slot = self.store.create_partition(&partition_spec(topic, key.partition, &config)).await?;
         let recovered = Recovered {
@@ -81,11 +89,11 @@ impl Shard {
         );
         self.partitions.insert(Rc::clone(&partition));
         let state = topic.partition(key.partition).expect("the change names partitions of the topic");
-        self.lead_all(&[(partition, state.clone())]).await
+        Ok((partition, state.clone()))
     }
 
     /// Takes up the leaderships that the metadata gives: their epochs are durable before the first append. All of them
-    /// are journalled together: a start with thousands of partitions costs few writes.
+    /// are journalled together and waited for once: thousands of partitions cost few writes.
     pub(super) async fn lead_all(
         self: &Rc<Self>,
         led: &[(Rc<Partition>, PartitionState)],
@@ -95,13 +103,11 @@ impl Shard {
         for (partition, state) in led.iter().filter(mine) {
             self.lead(partition, state);
             let entry = partition.replica().epoch_entry();
-            starts.push((partition.slot, entry.epoch, entry.start));
+            starts.push((partition.slot, EpochStart { epoch: entry.epoch, start: entry.start }));
         }
-        for (slot, epoch, start) in &starts {
-            self.store.start_epoch(*slot, *epoch, *start).await?;
-        }
-        for ((partition, _), (_, epoch, _)) in led.iter().filter(mine).zip(starts) {
-            partition.change_replica(|replica| replica.on_epoch_durable(epoch));
+        self.store.start_epochs(&starts).await?;
+        for ((partition, _), (_, begun)) in led.iter().filter(mine).zip(starts) {
+            partition.change_replica(|replica| replica.on_epoch_durable(begun.epoch));
             match &*partition.topic_name {
                 GROUPS_TOPIC => self.groups.begin(self, partition),
                 TRANSACTIONS_TOPIC => self.transactions.begin(self, partition),

@@ -180,11 +180,16 @@ impl<D: Disk> ShardStore<D> {
     /// Puts an entry other than a batch on stable media. No checkpoint goes beyond it until the guard is dropped,
     /// which is when its effect is in the state.
     async fn mark(&self, slot: PartitionSlot, mark: Mark) -> Result<MarkGuard<'_, D>, StoreError> {
-        let sequence = self.shared.state.borrow_mut().append_mark(slot, mark)?;
-        let guard = MarkGuard { shared: &self.shared, sequence };
-        self.shared.writer_wanted.notify();
-        self.wait_synced(sequence).await?;
+        let guard = self.append_mark(slot, mark)?;
+        self.wait_synced(guard.sequence).await?;
         Ok(guard)
+    }
+
+    /// Adds an entry to the next frame, without waiting for it.
+    fn append_mark(&self, slot: PartitionSlot, mark: Mark) -> Result<MarkGuard<'_, D>, StoreError> {
+        let sequence = self.shared.state.borrow_mut().append_mark(slot, mark)?;
+        self.shared.writer_wanted.notify();
+        Ok(MarkGuard { shared: &self.shared, sequence })
     }
 
     /// Waits until a frame is on stable media.
@@ -231,7 +236,8 @@ struct MarkGuard<'a, D: Disk> {
 impl<D: Disk> Drop for MarkGuard<'_, D> {
     fn drop(&mut self) {
         let marks = &mut self.shared.state.borrow_mut().marks;
-        let index = marks.iter().position(|mark| *mark == self.sequence).expect("noted when it was appended");
+        let index =
+            marks.iter().rposition(|mark| *mark == self.sequence).expect("noted when it was appended");
         marks.swap_remove(index);
     }
 }

@@ -11,6 +11,7 @@ use super::state::{Partition, Warmth};
 use super::types::{PartitionSlot, PartitionSpec, Retained};
 use super::{ShardStore, Shared};
 use crate::batch::BatchView;
+use crate::checkpoint::EpochStart;
 use crate::disk::{Disk, is_out_of_files};
 use crate::journal::FrameSequence;
 use crate::journal::frame::Mark;
@@ -171,9 +172,30 @@ impl<D: Disk> ShardStore<D> {
         epoch: LeaderEpoch,
         start: Offset,
     ) -> Result<(), StoreError> {
-        let _guard = self.mark(slot, Mark::EpochStart(epoch, start)).await?;
-        let mut state = self.shared.state.borrow_mut();
-        state.partition_mut(slot).ok_or(StoreError::Gone)?.note_epoch(epoch, start);
+        self.start_epochs(&[(slot, EpochStart { epoch, start })]).await
+    }
+
+    /// Begins the leaderships of many partitions, as [`ShardStore::start_epoch`] does one: their entries fill few frames, and
+    /// those are waited for once.
+    ///
+    /// # Errors
+    /// Not all have begun then.
+    pub async fn start_epochs(&self, starts: &[(PartitionSlot, EpochStart)]) -> Result<(), StoreError> {
+        let mut guards = Vec::with_capacity(starts.len());
+        for (slot, EpochStart { epoch, start }) in starts {
+            guards.push(self.append_mark(*slot, Mark::EpochStart(*epoch, *start))?);
+        }
+        let Some(last) = guards.last() else { return Ok(()) };
+        // Whatever was appended before is synced before.
+        self.wait_synced(last.sequence).await?;
+        {
+            let mut state = self.shared.state.borrow_mut();
+            for (slot, EpochStart { epoch, start }) in starts {
+                state.partition_mut(*slot).ok_or(StoreError::Gone)?.note_epoch(*epoch, *start);
+            }
+        }
+        // The last first: each finds its frame at the end of the list.
+        guards.into_iter().rev().for_each(drop);
         Ok(())
     }
 

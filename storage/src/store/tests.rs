@@ -109,3 +109,23 @@ fn a_power_cut_at_any_operation_keeps_what_was_synced() {
         }
     }
 }
+
+#[test]
+fn the_leaderships_of_many_partitions_begin_with_one_frame() {
+    let disk = MemoryDisk::default();
+    let live: Vec<_> = (0..600).map(|partition| spec(1, partition)).collect();
+    let (store, _, recovered) = open(&disk, options(), live.clone()).expect("a fresh store");
+    let start = EpochStart { epoch: LeaderEpoch(3), start: Offset(0) };
+    let starts: Vec<_> = recovered.partitions.iter().map(|found| (found.slot, start)).collect();
+    run_with(&store, store.start_epochs(&starts)).expect("begun");
+    assert_eq!(store.stats().frames, 1);
+    run_with(&store, store.start_epochs(&[])).expect("nothing to do");
+    assert_eq!(store.stats().frames, 1);
+    assert!(starts.iter().all(|(slot, _)| store.epochs(*slot) == [start]));
+    // Nothing holds a checkpoint back any more.
+    run_with(&store, store.destage_all()).expect("destaged");
+    assert_eq!(store.stats().destaged_below, store.stats().synced_below);
+    drop(store);
+    let (_, _, recovered) = open(&disk.crash_image(0), options(), live).expect("after a power cut");
+    assert!(recovered.partitions.iter().all(|found| found.epochs == [start]));
+}
