@@ -27,6 +27,7 @@ use crate::limits::{COORDINATOR_BYTES_MIN, MAILBOX_MESSAGES_MAX};
 use crate::logging;
 use crate::metrics::{Phase, Registry, ShardMetrics, Watchdog};
 use crate::net::listener::BoundSocket;
+use crate::net::seats::Seats;
 use crate::quorum::{Identity, Quorum, QuorumHandle};
 use crate::runtime::{MeshJoin, start_shard};
 use crate::shard::internal_topics::InternalTopic;
@@ -210,13 +211,14 @@ fn start_shards(
     let (everywhere, everywhere_seen) = watch::channel(image.sequence());
     let (ended_sender, ended) = mpsc::channel(belongings.len());
     let mut shards = Shards { mailboxes: Vec::new(), ready: Vec::new(), ended, everywhere };
+    let seats = Seats::new(open_files.connections_max);
     let joins = MeshJoin::all(usize::from(shard_count));
     let belongings = belongings.into_iter().zip(joins);
     for (index, ((socket, metrics), mesh)) in (0..shard_count).zip(belongings) {
         let (mailbox, messages) = mpsc::channel(MAILBOX_MESSAGES_MAX);
         let (ready, is_ready) = oneshot::channel();
         let order = StartOrder {
-            config: shard_config(config, index, shard_count, budget),
+            config: shard_config(config, index, shard_count, budget, &seats),
             broker_id,
             data_dir: config.log_dirs.clone(),
             store_options: StoreOptions {
@@ -251,8 +253,13 @@ fn start_shards(
     Ok(shards)
 }
 
-fn shard_config(config: &BrokerConfig, index: u16, shard_count: u16, budget: &MemoryBudget) -> ShardConfig {
-    let connections_max = usize::try_from(config.max_connections).unwrap_or(usize::MAX);
+fn shard_config(
+    config: &BrokerConfig,
+    index: u16,
+    shard_count: u16,
+    budget: &MemoryBudget,
+    seats: &Seats,
+) -> ShardConfig {
     ShardConfig {
         index: usize::from(index),
         shard_count,
@@ -286,7 +293,7 @@ fn shard_config(config: &BrokerConfig, index: u16, shard_count: u16, budget: &Me
             .div_ceil(usize::from(shard_count)),
         request_bytes_max: config.socket_request_max_bytes,
         idle_max: config.connections_max_idle,
-        connections_max: connections_max.div_ceil(usize::from(shard_count)),
+        seats: seats.clone(),
         requests_bytes: usize::try_from(budget.requests_bytes).unwrap_or(usize::MAX),
         replies_bytes: usize::try_from(budget.replies_bytes).unwrap_or(usize::MAX),
         producers_bytes: usize::try_from(budget.producers_bytes).unwrap_or(usize::MAX),

@@ -7,4 +7,5 @@ pub mod frames;
 pub mod listener;
 pub mod replies;
 pub mod reply_budget;
+pub mod seats;
 pub mod stream;

@@ -37,6 +37,8 @@ fn take(shard: &Rc<Shard>, api: &Rc<Api>, from: usize, message: Message) {
                 shard.note(&open, outcome);
             }
         }
-        Message::TakeOver { socket, received } => serving::take(shard, api, socket, received),
+        Message::TakeOver { socket, received } => {
+            serving::take(shard, api, socket, received, shard.config.seats.take_over());
+        }
     }
 }

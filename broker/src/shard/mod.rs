@@ -47,6 +47,7 @@ use crate::metrics::{self, Count};
 use crate::net::budget::Budget;
 use crate::net::connection::Connections;
 use crate::net::frames::Scratch;
+use crate::net::seats::Seats;
 use crate::quorum::{QuorumError, QuorumHandle};
 use crate::runtime::{Mesh, Signal, Tally, sleep};
 use calls::Calls;
@@ -101,8 +102,8 @@ pub struct ShardConfig {
     pub request_bytes_max: usize,
     /// Silence after which a connection is closed.
     pub idle_max: std::time::Duration,
-    /// Connections that this shard takes.
-    pub connections_max: usize,
+    /// Connections that the broker takes, on all shards together.
+    pub seats: Seats,
     /// Memory for requests.
     pub requests_bytes: usize,
     /// Memory for replies.

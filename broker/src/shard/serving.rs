@@ -15,6 +15,7 @@ use crate::metrics::{self, Count};
 use crate::net::connection::{Connection, Handover};
 use crate::net::frames::{FrameReader, SharedStream};
 use crate::net::listener::{Listener, out_of_descriptors};
+use crate::net::seats::Seat;
 use crate::net::stream::{ByteStream, MovedSocket};
 use crate::runtime::{sleep, spawn};
 
@@ -22,16 +23,15 @@ use crate::runtime::{sleep, spawn};
 pub async fn accept(shard: Rc<Shard>, api: Rc<Api>, listener: Listener) {
     while !shard.stopping.is_raised() {
         match listener.accept().await {
-            Ok(_) if shard.connections.count() >= shard.config.connections_max => {
-                metrics::add(Count::ConnectionsRefused, 1);
-                tracing::warn!(
-                    limit = shard.config.connections_max,
-                    "a connection is refused: there are too many"
-                );
-            }
             Ok(socket) => {
+                let Some(seat) = shard.config.seats.take() else {
+                    metrics::add(Count::ConnectionsRefused, 1);
+                    let limit = shard.config.seats.seats_max();
+                    tracing::warn!(limit, "a connection is refused: there are too many");
+                    continue;
+                };
                 metrics::add(Count::ConnectionsAccepted, 1);
-                take(&shard, &api, socket, BytesMut::new());
+                take(&shard, &api, socket, BytesMut::new(), seat);
             }
             Err(error) if out_of_descriptors(&error) => {
                 tracing::warn!(%error, "no connection can be accepted for now");
@@ -43,9 +43,9 @@ pub async fn accept(shard: Rc<Shard>, api: Rc<Api>, listener: Listener) {
 }
 
 /// Serves a connection from here on, of which `received` is received already.
-pub fn take(shard: &Rc<Shard>, api: &Rc<Api>, socket: MovedSocket, received: BytesMut) {
+pub fn take(shard: &Rc<Shard>, api: &Rc<Api>, socket: MovedSocket, received: BytesMut, seat: Seat) {
     match socket.attach() {
-        Ok((stream, peer)) => serve(shard, api, Box::new(stream), peer, received),
+        Ok((stream, peer)) => serve(shard, api, Box::new(stream), peer, received, seat),
         Err(error) => tracing::debug!(%error, "a connection was gone before it was served"),
     }
 }
@@ -56,6 +56,7 @@ fn serve(
     stream: Box<dyn ByteStream>,
     peer: SocketAddr,
     received: BytesMut,
+    seat: Seat,
 ) {
     let stream: SharedStream = Rc::new(RefCell::new(stream));
     let reader = FrameReader::new(
@@ -68,13 +69,18 @@ fn serve(
     let connection = Connection::new(peer, stream, &reader, Instant::now());
     shard.connections.add(&connection);
     let writing = Rc::clone(&connection);
+    // Both have the socket: the later of them to end gives the seat back.
+    let seat = Rc::new(seat);
+    let writers_seat = Rc::clone(&seat);
     spawn(async move {
+        let _seat = writers_seat;
         if let Err(error) = writing.write().await {
             tracing::debug!(peer = %writing.peer, %error, "a reply was not sent");
         }
     });
     let (shard, api) = (Rc::clone(shard), Rc::clone(api));
     spawn(async move {
+        let _seat = seat;
         match connection.read(reader, &*api).await {
             Ok(None) => {}
             Ok(Some(Handover { to, socket, received })) => {
