@@ -30,6 +30,7 @@ every_client! {
     a_hundred_partitions
     every_acks
     reading_from_any_offset
+    a_group_goes_on_where_it_was
     waiting_at_the_end
     a_topic_made_by_producing_to_it
     topics

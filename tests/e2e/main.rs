@@ -3,6 +3,7 @@
 //! `suite` holds what every client must do; `clients` runs it for each of them. Clients that `tests/clients/install` left
 //! out are passed over by `./check`, which says so; run by hand, their tests fail.
 
+mod applications;
 mod bad_input;
 mod clients;
 mod compaction;

@@ -160,6 +160,25 @@ pub fn reading_from_any_offset(mut bench: Bench) {
     }
 }
 
+/// A group is given every record once, and its next member goes on where the last one stopped.
+pub fn a_group_goes_on_where_it_was(mut bench: Bench) {
+    let topic = bench.topic("group", 3);
+    let group = unique("group");
+    let values = |numbers: std::ops::Range<i32>| -> Vec<Vec<u8>> {
+        numbers.map(|number| format!("{number:04}").into_bytes()).collect()
+    };
+    for numbers in [0..300, 300..350] {
+        let records: Vec<Record> = values(numbers.clone())
+            .into_iter()
+            .zip((0..3).cycle())
+            .map(|(value, partition)| Record::new(partition, value))
+            .collect();
+        bench.driver.produce(&topic, Produce::default(), &records).expect("produced");
+        let read = bench.driver.read_in_group(&topic, &group, records.len()).expect("read");
+        assert_eq!(read, values(numbers));
+    }
+}
+
 /// A reader that waits at the end gets what comes.
 pub fn waiting_at_the_end(mut bench: Bench) {
     let mut make = Maker::new(6);

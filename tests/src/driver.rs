@@ -9,7 +9,7 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::process::Process;
-use crate::records::Record;
+use crate::records::{Record, from_hex};
 use crate::{DEADLINE, broker, cache, project};
 
 /// A client that has a driver.
@@ -206,6 +206,20 @@ impl Driver {
             answer["records"].as_array().expect("records").iter().map(Record::from_json).collect();
         records.sort_by_key(|record| record.partition);
         Ok(records)
+    }
+
+    /// Reads `count` records as a member of a group, which commits them and leaves. Their values, sorted.
+    pub fn read_in_group(
+        &mut self,
+        topic: &str,
+        group: &str,
+        count: usize,
+    ) -> Result<Vec<Vec<u8>>, ClientError> {
+        let answer = self.call(&json!({ "op": "group", "topic": topic, "group": group, "count": count }))?;
+        let values = answer["values"].as_array().expect("values").iter();
+        let mut values: Vec<Vec<u8>> = values.map(|value| from_hex(value.as_str().expect("text"))).collect();
+        values.sort();
+        Ok(values)
     }
 
     /// Reads `count` records from offset `from` of each `(partition, from, count)`.

@@ -31,6 +31,7 @@ type record struct {
 type request struct {
 	Op          string             `json:"op"`
 	Topic       string             `json:"topic"`
+	Group       string             `json:"group"`
 	Acks        string             `json:"acks"`
 	Idempotent  bool               `json:"idempotent"`
 	Compression string             `json:"compression"`
@@ -92,6 +93,8 @@ func perform(bootstrap string, asked *request) (answer, error) {
 		return produce(ctx, bootstrap, asked)
 	case "consume":
 		return consume(ctx, bootstrap, asked)
+	case "group":
+		return group(ctx, bootstrap, asked)
 	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap))
 	if err != nil {
@@ -168,6 +171,30 @@ func produce(ctx context.Context, bootstrap string, asked *request) (answer, err
 		}
 	}
 	return answer{"offsets": offsets}, nil
+}
+
+// group reads as a member of a group, commits what it read and leaves.
+func group(ctx context.Context, bootstrap string, asked *request) (answer, error) {
+	client, err := kgo.NewClient(
+		kgo.SeedBrokers(bootstrap),
+		kgo.ConsumerGroup(asked.Group),
+		kgo.ConsumeTopics(asked.Topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.DisableAutoCommit(),
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	values := []string{}
+	for len(values) < asked.Count {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			return nil, err
+		}
+		fetches.EachRecord(func(one *kgo.Record) { values = append(values, hex.EncodeToString(one.Value)) })
+	}
+	return answer{"values": values}, client.CommitUncommittedOffsets(ctx)
 }
 
 // largestBatch is what the largest record needs: the client's limit is a hard one.

@@ -81,6 +81,19 @@ const operations = {
     return { records: await readPartition(request) }
   },
 
+  async group(request) {
+    const consumer = kafka.consumer({ groupId: request.group })
+    await consumer.connect()
+    try {
+      await consumer.subscribe({ topics: [request.topic], fromBeginning: true })
+      const { values, next } = await readGroup(consumer, request.count)
+      await consumer.commitOffsets([...next].map(([partition, offset]) => ({ topic: request.topic, partition, offset })))
+      return { values }
+    } finally {
+      await consumer.disconnect()
+    }
+  },
+
   async create_topic(request) {
     const client = await connectedAdmin()
     const made = await client.createTopics({
@@ -190,6 +203,25 @@ function spreadOffsets(records, answers) {
     const offset = next.get(record.p)
     next.set(record.p, offset + 1)
     return offset
+  })
+}
+
+// What a member is handed until it has so many, and where each partition goes on.
+function readGroup(consumer, count) {
+  const values = []
+  const next = new Map()
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => resolve({ values, next }), DEADLINE_MS)
+    consumer.on(consumer.events.CRASH, ({ payload }) => reject(payload.error))
+    const eachMessage = async ({ partition, message }) => {
+      values.push(toHex(message.value))
+      next.set(partition, String(BigInt(message.offset) + 1n))
+      if (values.length === count) {
+        clearTimeout(timer)
+        resolve({ values, next })
+      }
+    }
+    consumer.run({ autoCommit: false, eachMessage }).catch(reject)
   })
 }
 

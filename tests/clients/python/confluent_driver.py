@@ -112,6 +112,28 @@ class Operations:
         consumer.close()
         return {"records": records}
 
+    def group(self, request):
+        consumer = Consumer(
+            {
+                "bootstrap.servers": BOOTSTRAP,
+                "group.id": request["group"],
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+            }
+        )
+        consumer.subscribe([request["topic"]])
+        values = []
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while len(values) < request["count"] and time.monotonic() < deadline:
+            for message in consumer.consume(100, timeout=0.1):
+                if message.error():
+                    raise Refused(message.error().code(), str(message.error()))
+                values.append(to_hex(message.value()))
+        if values:
+            consumer.commit(asynchronous=False)
+        consumer.close()
+        return {"values": values}
+
     def create_topic(self, request):
         topic = NewTopic(request["topic"], request["partitions"], config=request["configs"])
         self.admin.create_topics([topic], operation_timeout=DEADLINE_SECONDS)[request["topic"]].result()

@@ -90,6 +90,24 @@ class Operations:
         consumer.close()
         return {"records": records}
 
+    def group(self, request):
+        consumer = KafkaConsumer(
+            request["topic"],
+            bootstrap_servers=BOOTSTRAP,
+            group_id=request["group"],
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+        )
+        values = []
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while len(values) < request["count"] and time.monotonic() < deadline:
+            for messages in consumer.poll(timeout_ms=500).values():
+                values.extend(to_hex(message.value) for message in messages)
+        if values:
+            consumer.commit()
+        consumer.close()
+        return {"values": values}
+
     def create_topic(self, request):
         options = {"num_partitions": request["partitions"], "configs": request["configs"]}
         made = self.admin.create_topics({request["topic"]: options})

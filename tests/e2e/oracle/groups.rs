@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use e2e::DEADLINE;
+use e2e::broker::Target;
 use e2e::wire::{text, topic_name};
 use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
@@ -72,9 +73,18 @@ impl<'a> Step<'a> {
 fn play(side: &mut Side, script: &str) -> String {
     await_coordinator(side);
     let mut play = Play { side, ids: BTreeMap::new() };
+    if play.side.broker.target() == Target::Kafka {
+        play.await_topic();
+    }
     let steps = script.split(';').map(|step| Step(step.split_whitespace().collect()));
     let outcomes: Vec<String> = steps.map(|step| play.step(&step)).collect();
     outcomes.join(" | ")
+}
+
+/// The partition of `__consumer_offsets` that keeps a group: Java's hash of its name.
+fn partition_of_group(group: &str) -> i32 {
+    let hash = group.bytes().fold(0_i32, |hash, byte| hash.wrapping_mul(31).wrapping_add(i32::from(byte)));
+    (hash & i32::MAX) % 50
 }
 
 /// Apache Kafka makes the groups' topic when somebody asks for a coordinator, and loads it after that.
@@ -94,6 +104,24 @@ fn await_coordinator(side: &mut Side) {
 }
 
 impl Play<'_> {
+    /// Apache Kafka's coordinators hear of a new topic some time after its leaders do, each by itself: waits until that of the
+    /// case's group knows the topic, by asking for another of its groups.
+    fn await_topic(&mut self) {
+        let of_case = partition_of_group(&self.side.topic);
+        let mut names = (0..).map(|number| format!("{}-{number}", self.side.topic));
+        let name = names.find(|name| partition_of_group(name) == of_case).expect("names are many");
+        let (join, leave) = (format!("join probe group={name}"), format!("beat probe -1 group={name}"));
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let joined = self.step(&Step(join.split(' ').collect()));
+            self.step(&Step(leave.split(' ').collect()));
+            if joined.contains("owns 2") {
+                return;
+            }
+            assert!(Instant::now() < end, "the coordinator does not hear of the topic: {joined}");
+        }
+    }
+
     fn group(&self, step: &Step<'_>) -> GroupId {
         GroupId(step.text("group").unwrap_or_else(|| text(&self.side.topic)))
     }

@@ -62,6 +62,7 @@ public final class Driver {
                 case "hello" -> JSON.createObjectNode().put("client", "kafka-clients " + AppInfoParser.getVersion());
                 case "produce" -> produce(request);
                 case "consume" -> consume(request);
+                case "group" -> group(request);
                 default -> admin.answer(request);
             };
         } catch (Throwable failure) {
@@ -117,6 +118,30 @@ public final class Driver {
         }
         ObjectNode answer = JSON.createObjectNode();
         answer.set("offsets", offsets);
+        return answer;
+    }
+
+    private ObjectNode group(JsonNode request) {
+        var config = new HashMap<String, Object>();
+        config.put("bootstrap.servers", bootstrap);
+        config.put("key.deserializer", ByteArrayDeserializer.class);
+        config.put("value.deserializer", ByteArrayDeserializer.class);
+        config.put("group.id", request.get("group").asText());
+        config.put("auto.offset.reset", "earliest");
+        config.put("enable.auto.commit", false);
+        ArrayNode values = JSON.createArrayNode();
+        try (var consumer = new KafkaConsumer<byte[], byte[]>(config)) {
+            consumer.subscribe(List.of(request.get("topic").asText()));
+            long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(DEADLINE_MS);
+            while (values.size() < request.get("count").asInt() && System.nanoTime() < deadline) {
+                for (var record : consumer.poll(Duration.ofMillis(500))) {
+                    values.add(HexFormat.of().formatHex(record.value()));
+                }
+            }
+            consumer.commitSync();
+        }
+        var answer = JSON.createObjectNode();
+        answer.set("values", values);
         return answer;
     }
 
