@@ -14,6 +14,7 @@ use protocol::messages::consumer_group_describe::{
 
 use super::coordinate::ask_group;
 use super::errors::{group_error, told};
+use super::once::each_once;
 use super::operations;
 use super::reply::Reply;
 use crate::runtime::join_all;
@@ -33,10 +34,11 @@ type Outcome = Result<Box<DescribedConsumerGroup>, (KafkaError, String)>;
 
 /// Answers.
 pub async fn handle(shard: &Rc<Shard>, request: &ConsumerGroupDescribeRequest<'_>, reply: Reply) {
-    let outcomes = join_all(request.group_ids.iter().map(|group| describe(shard, group))).await;
+    let groups = each_once(request.group_ids.iter().copied(), |group| *group);
+    let outcomes = join_all(groups.iter().map(|group| describe(shard, group))).await;
     let operations =
         if request.include_authorized_operations { operations::GROUP } else { operations::NOT_ASKED };
-    let lines = request.group_ids.iter().zip(&outcomes);
+    let lines = groups.iter().zip(&outcomes);
     let groups = lines.map(|(group, outcome)| line(group, outcome, operations, reply.version())).collect();
     reply.send(&ConsumerGroupDescribeResponse { throttle_time_ms: 0, groups });
 }

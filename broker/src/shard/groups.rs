@@ -20,12 +20,13 @@ use rustc_hash::FxHashMap;
 
 use super::background::pause;
 use super::calls::Calls;
+use super::coordinator_task::{Clock, wait_for_work};
 use super::messages::{Answer, GroupAnswer, GroupRefusal, PartitionError};
 use super::partition::Partition;
 use super::produce::ProduceRefusal;
 use super::{Shard, coordinator_log};
 use crate::limits::COORDINATOR_RETRY_SECONDS;
-use crate::runtime::{Queue, Signal, either, sleep, spawn_into};
+use crate::runtime::{Queue, Signal, spawn_into};
 
 /// The coordinators of a shard.
 pub struct Groups {
@@ -45,8 +46,7 @@ struct Led {
     changed: Signal,
     /// What the task's timer is set to.
     armed: Cell<Option<Timestamp>>,
-    /// The latest time that the coordinator was told.
-    clock: Cell<Timestamp>,
+    clock: Clock,
 }
 
 enum Phase {
@@ -74,7 +74,7 @@ impl Groups {
             due: RefCell::default(),
             changed: Signal::default(),
             armed: Cell::new(None),
-            clock: Cell::new(Timestamp(0)),
+            clock: Clock::default(),
         });
         let before = self.led.borrow_mut().insert(partition.key, Rc::clone(&led));
         assert!(before.is_none(), "a partition is led once");
@@ -132,7 +132,7 @@ impl Groups {
         let all: Vec<Rc<Led>> = self.led.borrow().values().cloned().collect();
         for led in all {
             let ticket = Ticket(led.calls.name());
-            // A coordinator that is loading finds out when a commit for the topic is refused; its offsets expire.
+            // A coordinator that is loading looks for such topics itself when it has loaded.
             let _ = led.hand_in(shard, ticket, Request::TopicsDeleted { topics: topics.to_vec() });
         }
     }
@@ -181,19 +181,19 @@ impl Led {
     /// Serves until the shard stops, the partition goes, or the log has to be read again.
     async fn run(&self, shard: &Shard, mut coordinator: Coordinator) {
         coordinator.update_image(shard.image());
-        let effects = coordinator.start(self.now(shard));
+        let effects = coordinator.start(self.clock.now(shard));
         if matches!(*self.phase.borrow(), Phase::Ended) {
             return;
         }
         let topics = gone_topics(&coordinator, &shard.image());
-        let (now, ticket) = (self.now(shard), Ticket(self.calls.name()));
+        let (now, ticket) = (self.clock.now(shard), Ticket(self.calls.name()));
         self.phase.replace(Phase::Running(Box::new(coordinator)));
         self.carry_out(shard, effects);
         self.turn(shard, |coordinator| coordinator.handle(now, ticket, Request::TopicsDeleted { topics }));
         loop {
             let (advanced, changed) = (self.partition.advanced.next(), self.changed.next());
             self.settle_due();
-            let now = self.now(shard);
+            let now = self.clock.now(shard);
             let deadline = match &mut *self.phase.borrow_mut() {
                 Phase::Running(coordinator) => coordinator.deadline(),
                 Phase::Loading | Phase::Ended => return,
@@ -203,19 +203,7 @@ impl Led {
                 continue;
             }
             self.armed.set(deadline);
-            let timer = async {
-                match deadline {
-                    Some(deadline) => sleep(until(now, deadline)).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let woken = async {
-                let moved = async {
-                    either(advanced.wait(), changed.wait()).await;
-                };
-                either(moved, timer).await;
-            };
-            if !either(woken, shard.stopping.next().wait()).await {
+            if !wait_for_work(shard, advanced, changed, (now, deadline)).await {
                 return;
             }
         }
@@ -230,7 +218,7 @@ impl Led {
         }
         // The coordinator changes before its records are appended: it is not asked where they would be refused.
         self.partition.check_own_append(&shard.store).map_err(|_| GroupRefusal::Unavailable)?;
-        let now = self.now(shard);
+        let now = self.clock.now(shard);
         self.turn(shard, |coordinator| coordinator.handle(now, ticket, request));
         Ok(())
     }
@@ -300,7 +288,7 @@ impl Led {
         let is_over = matches!(next, Phase::Ended);
         let before = self.phase.replace(next);
         if let Phase::Running(mut coordinator) = before {
-            for outcome in coordinator.resign(self.now(shard)).answers {
+            for outcome in coordinator.resign(self.clock.now(shard)).answers {
                 self.settle(outcome);
             }
         }
@@ -311,19 +299,9 @@ impl Led {
         }
         self.changed.raise();
     }
-
-    /// The time, which never goes back for a coordinator.
-    fn now(&self, shard: &Shard) -> Timestamp {
-        self.clock.set(self.clock.get().max(shard.now()));
-        self.clock.get()
-    }
 }
 
 /// Topics with committed offsets that were deleted while nobody could say so to the coordinator.
 fn gone_topics(coordinator: &Coordinator, image: &Image) -> Vec<Name> {
     coordinator.committed_topics().into_iter().filter(|topic| image.topic(topic).is_none()).collect()
-}
-
-fn until(now: Timestamp, deadline: Timestamp) -> Duration {
-    Duration::from_millis(u64::try_from(deadline.get() - now.get()).unwrap_or(0))
 }

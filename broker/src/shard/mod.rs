@@ -8,6 +8,7 @@ mod calls;
 mod catch_up;
 mod compaction;
 pub mod coordinator_log;
+mod coordinator_task;
 mod figures;
 mod groups;
 mod inbox;

@@ -33,6 +33,12 @@ impl Shard {
             }
         }
         *self.image.borrow_mut() = image;
+        // Coordinators that are loading look at the image when they have loaded: it comes first.
+        let gone = delta.topics.iter().filter(|change| change.after.is_none());
+        let gone: Vec<Arc<str>> = gone.map(|change| Arc::clone(&change.topic().name)).collect();
+        if !gone.is_empty() {
+            self.groups.forget_topics(self, &gone);
+        }
         Ok(())
     }
 
@@ -53,9 +59,6 @@ impl Shard {
             if self.owner_of(key) == self.config.index {
                 made.push(self.make_partition(image, topic, key).await?);
             }
-        }
-        if change.after.is_none() {
-            self.groups.forget_topics(self, &[Arc::clone(&topic.name)]);
         }
         if change.settings_changed() {
             self.reconfigure(image, topic);

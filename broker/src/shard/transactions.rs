@@ -17,6 +17,7 @@ use rustc_hash::FxHashMap;
 
 use super::background::pause;
 use super::calls::Calls;
+use super::coordinator_task::{Clock, wait_for_work};
 use super::messages::{
     Answer, DescribedTransaction, ListRequest, ListedTransaction, PartitionError, TransactionAnswer,
     TransactionRefusal, TransactionReply, TransactionRequest,
@@ -24,7 +25,7 @@ use super::messages::{
 use super::partition::Partition;
 use super::{Shard, coordinator_log, markers};
 use crate::limits::COORDINATOR_RETRY_SECONDS;
-use crate::runtime::{Queue, Signal, either, sleep, spawn_into};
+use crate::runtime::{Queue, Signal, spawn_into};
 
 /// The coordinators of a shard.
 pub struct Transactions {
@@ -44,8 +45,7 @@ pub(super) struct Led {
     changed: Signal,
     /// A transaction whose time is up needs a producer id.
     needs_producer_id: Cell<bool>,
-    /// The latest time that the coordinator was told.
-    clock: Cell<Timestamp>,
+    clock: Clock,
 }
 
 enum Phase {
@@ -73,7 +73,7 @@ impl Transactions {
             due: RefCell::default(),
             changed: Signal::default(),
             needs_producer_id: Cell::new(false),
-            clock: Cell::new(Timestamp(0)),
+            clock: Clock::default(),
         });
         let before = self.led.borrow_mut().insert(partition.key, Rc::clone(&led));
         assert!(before.is_none(), "a partition is led once");
@@ -145,13 +145,13 @@ impl Led {
             return;
         }
         let epoch = self.partition.replica().leader_epoch().get();
-        let (coordinator, effects) = loader.finish(self.now(shard), shard.transactions.config, epoch);
+        let (coordinator, effects) = loader.finish(self.clock.now(shard), shard.transactions.config, epoch);
         self.phase.replace(Phase::Running(Box::new(coordinator)));
         self.carry_out(shard, effects);
         loop {
             let (advanced, changed) = (self.partition.advanced.next(), self.changed.next());
             self.settle_due(shard);
-            let now = self.now(shard);
+            let now = self.clock.now(shard);
             let deadline = match &*self.phase.borrow() {
                 Phase::Running(coordinator) => coordinator.next_tick(),
                 Phase::Loading | Phase::Ended => return,
@@ -162,19 +162,7 @@ impl Led {
                 self.turn(shard, |coordinator| coordinator.tick(now, fresh));
                 continue;
             }
-            let timer = async {
-                match deadline {
-                    Some(deadline) => sleep(until(now, deadline)).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let woken = async {
-                let moved = async {
-                    either(advanced.wait(), changed.wait()).await;
-                };
-                either(moved, timer).await;
-            };
-            if !either(woken, shard.stopping.next().wait()).await {
+            if !wait_for_work(shard, advanced, changed, (now, deadline)).await {
                 return;
             }
         }
@@ -199,7 +187,7 @@ impl Led {
                 .map_err(TransactionRefusal::from),
             TransactionRequest::Describe(id) => describe(coordinator, id),
             TransactionRequest::List(wanted) => {
-                Ok(TransactionReply::Listed(list(coordinator, self.now(shard), wanted)))
+                Ok(TransactionReply::Listed(list(coordinator, self.clock.now(shard), wanted)))
             }
             TransactionRequest::Initialise { .. }
             | TransactionRequest::Add { .. }
@@ -217,7 +205,7 @@ impl Led {
         running(&self.phase.borrow())?;
         self.partition.check_own_append(&shard.store).map_err(|_| TransactionRefusal::Unavailable)?;
         let asked = self.calls.open();
-        let (now, call) = (self.now(shard), CallId(asked.call()));
+        let (now, call) = (self.clock.now(shard), CallId(asked.call()));
         self.turn(shard, |coordinator| match request {
             TransactionRequest::Initialise { id, timeout_ms, expected } => {
                 let initialise = Initialise { id, timeout_ms: *timeout_ms, expected: *expected };
@@ -247,7 +235,7 @@ impl Led {
         place: (&str, protocol::types::PartitionIndex),
         answer: MarkerAnswer,
     ) {
-        let now = self.now(shard);
+        let now = self.clock.now(shard);
         self.turn(shard, |coordinator| coordinator.marker_answered(now, markers.id, place, answer));
     }
 
@@ -289,7 +277,7 @@ impl Led {
             self.needs_producer_id.set(true);
         }
         for append in refused {
-            let now = self.now(shard);
+            let now = self.clock.now(shard);
             // A record that is refused asks for no other.
             self.turn(shard, |coordinator| coordinator.refused(now, append));
         }
@@ -306,7 +294,7 @@ impl Led {
                 }
                 due.pop_front().expect("there is a first").1
             };
-            let now = self.now(shard);
+            let now = self.clock.now(shard);
             self.turn(shard, |coordinator| coordinator.committed(now, append));
         }
     }
@@ -320,12 +308,6 @@ impl Led {
         }
         self.due.borrow_mut().clear();
         self.changed.raise();
-    }
-
-    /// The time, which never goes back for a coordinator.
-    fn now(&self, shard: &Shard) -> Timestamp {
-        self.clock.set(self.clock.get().max(shard.now()));
-        self.clock.get()
     }
 }
 
@@ -360,8 +342,4 @@ fn list(coordinator: &Coordinator, now: Timestamp, wanted: &ListRequest) -> Vec<
         .list(now, filter)
         .map(|(id, producer_id, state)| ListedTransaction { id: id.into(), producer_id, state })
         .collect()
-}
-
-fn until(now: Timestamp, deadline: Timestamp) -> Duration {
-    Duration::from_millis(u64::try_from(deadline.get() - now.get()).unwrap_or(0))
 }

@@ -1,3 +1,5 @@
+//! What a coordinator of groups promises: as scripts of requests and answers, and by properties of random histories.
+
 mod classic;
 mod consumer;
 mod consumer_model;
