@@ -89,6 +89,10 @@ pub const NUDGE_MICROSECONDS_MIN: u64 = 2_000;
 pub const NUDGE_MICROSECONDS_MAX: u64 = 64_000;
 /// A disk with less room counts as full: batches of the default `message.max.bytes` are refused.
 pub const ROOM_BYTES_MIN: usize = 1_048_588;
+/// How long the space of deleted segments is given to show before more of them go for it, in milliseconds.
+pub const ROOM_PAUSE_MILLISECONDS: u64 = 250;
+/// How often something to delete is looked for while the disk is full and nothing was, in milliseconds.
+pub const ROOM_RETRY_MILLISECONDS: u64 = 1_000;
 /// How often idle connections and overdue produces are looked for, in milliseconds.
 pub const SWEEP_MILLISECONDS: u64 = 500;
 /// Producer ids that a shard has left when it asks for more: what its producers take while the quorum answers.

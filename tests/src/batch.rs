@@ -46,9 +46,21 @@ impl Batch {
     pub fn of_values<V: AsRef<[u8]>>(timestamp: i64, values: &[V]) -> Self {
         let mut records = Vec::new();
         for (delta, value) in values.iter().enumerate() {
-            put_record(&mut records, i64::try_from(delta).expect("a batch is short"), value.as_ref());
+            put_record(&mut records, i64::try_from(delta).expect("a batch is short"), None, value.as_ref());
         }
-        let count = i32::try_from(values.len()).expect("a batch is short");
+        Self::of_records(timestamp, values.len(), records)
+    }
+
+    /// A batch of one record with a key.
+    #[must_use]
+    pub fn of_key(timestamp: i64, key: &[u8], value: &[u8]) -> Self {
+        let mut records = Vec::new();
+        put_record(&mut records, 0, Some(key), value);
+        Self::of_records(timestamp, 1, records)
+    }
+
+    fn of_records(timestamp: i64, count: usize, records: Vec<u8>) -> Self {
+        let count = i32::try_from(count).expect("a batch is short");
         Self {
             base_offset: 0,
             attributes: 0,
@@ -109,11 +121,12 @@ pub fn sign(batch: &mut [u8]) {
     batch[17..21].copy_from_slice(&u32::try_from(crc).expect("a 32-bit CRC").to_be_bytes());
 }
 
-fn put_record(out: &mut Vec<u8>, offset_delta: i64, value: &[u8]) {
+fn put_record(out: &mut Vec<u8>, offset_delta: i64, key: Option<&[u8]>, value: &[u8]) {
     let mut body = vec![0];
     put_varint(&mut body, 0);
     put_varint(&mut body, offset_delta);
-    put_varint(&mut body, -1);
+    put_varint(&mut body, key.map_or(-1, |key| i64::try_from(key.len()).expect("a key is short")));
+    body.put_slice(key.unwrap_or_default());
     put_varint(&mut body, i64::try_from(value.len()).expect("a value is short"));
     body.put_slice(value);
     put_varint(&mut body, 0);

@@ -26,7 +26,8 @@ pub use layout::{Machine, MemoryBudget, ShardLayout};
 pub use reference::reference;
 pub use table::{BrokerConfig, Definition, definitions};
 pub use value::{
-    AssignorList, ConfigType, CoreList, Endpoint, Listener, LogFormat, MigrationChoice, SyncChoice,
+    AssignorList, ConfigType, CoreList, Endpoint, FullDiskChoice, Listener, LogFormat, MigrationChoice,
+    SyncChoice,
 };
 
 use std::ffi::OsString;

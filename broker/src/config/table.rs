@@ -9,8 +9,8 @@ use super::ConfigEntry;
 use super::error::{ConfigError, Place};
 use super::sources::Values;
 use super::value::{
-    self, AssignorList, ConfigType, ConfigValue, CoreList, Endpoint, Listener, LogFormat, MigrationChoice,
-    Rule, SyncChoice, Unit,
+    self, AssignorList, ConfigType, ConfigValue, CoreList, Endpoint, FullDiskChoice, Listener, LogFormat,
+    MigrationChoice, Rule, SyncChoice, Unit,
 };
 use logic::config::{ConfigMap, broker as inherited};
 use std::path::PathBuf;
@@ -406,6 +406,10 @@ configuration! {
         /// What the journal's contents never use of the disk when they move to segments, so that a full disk can be
         /// healed by deleting topics.
         "disk.reserve.bytes" => disk_reserve_bytes: u64 = "67108864", in (0, 1 << 50);
+        /// What becomes of produces when the disk is full: `refuse` answers them with an error; `delete-oldest` deletes the
+        /// oldest segments of topics whose `cleanup.policy` has delete, before it comes to that. It begins when less than
+        /// 256 MiB a shard (half a journal where that is less) is left beside `disk.reserve.bytes`.
+        "disk.full.policy" => disk_full_policy: FullDiskChoice = "refuse";
         /// Whether to start although acknowledged records are proven to be damaged, and go on without them.
         /// Without it such a start is refused, with the partitions and offsets in the log.
         "recovery.accept.damage" => recovery_accept_damage: bool = "false";

@@ -408,6 +408,16 @@ choice! {
 }
 
 choice! {
+    /// What becomes of produces when the disk is full.
+    FullDiskChoice {
+        /// They are refused.
+        Refuse = "refuse",
+        /// They go on, and the oldest records go.
+        DeleteOldest = "delete-oldest",
+    }
+}
+
+choice! {
     /// Which groups change their kind while they have members.
     MigrationChoice {
         /// None.

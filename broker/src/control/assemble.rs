@@ -20,7 +20,7 @@ use super::publish::publish;
 use super::signals::StopSignals;
 use crate::admin;
 use crate::config::{
-    BrokerConfig, Endpoint, Machine, MemoryBudget, MigrationChoice, ShardLayout, SyncChoice,
+    BrokerConfig, Endpoint, FullDiskChoice, Machine, MemoryBudget, MigrationChoice, ShardLayout, SyncChoice,
 };
 use crate::exit::ExitCode;
 use crate::limits::{COORDINATOR_BYTES_MIN, MAILBOX_MESSAGES_MAX};
@@ -360,6 +360,7 @@ pub(crate) fn store_options(
         tail_cache_bytes: usize::try_from(budget.tail_bytes).unwrap_or(usize::MAX),
         accept_damage: config.recovery_accept_damage,
         reserve_bytes: config.disk_reserve_bytes,
+        deletes_when_full: config.disk_full_policy == FullDiskChoice::DeleteOldest,
         ..StoreOptions::new(index, shard_count)
     }
 }

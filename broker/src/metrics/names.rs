@@ -53,6 +53,7 @@ metrics! {
         JournalBytes = "journal_written_bytes_total", "Bytes written to the journal, padding included.";
         BytesDestaged = "destaged_bytes_total", "Bytes moved from the journal to segments.";
         SegmentsDeleted = "deleted_segments_total", "Segments that retention deleted.";
+        SegmentsDeletedForRoom = "deleted_for_room_segments_total", "Segments deleted because the disk was full.";
         CompactionRounds = "compaction_rounds_total", "Rounds of compaction that ran to their end.";
         BytesCompacted = "compacted_bytes_total", "Bytes of batches that compaction looked through.";
         BytesCompactedAway = "compacted_away_bytes_total", "Bytes that compaction gave back.";

@@ -4,13 +4,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use protocol::types::Offset;
-use storage::store::Admission;
+use storage::store::{Admission, PartitionSlot};
 
 use super::messages::{Isolation, ProduceOutcome};
 use super::produce::ProduceRefusal;
 use super::{Shard, compaction, figures, producer_memory};
 use crate::limits::{
-    DESTAGE_IDLE_PAUSES, DESTAGE_PAUSE_MILLISECONDS, PRODUCERS_EXPIRED_PER_STEP_MAX, SWEEP_MILLISECONDS,
+    DESTAGE_IDLE_PAUSES, DESTAGE_PAUSE_MILLISECONDS, PRODUCERS_EXPIRED_PER_STEP_MAX, ROOM_PAUSE_MILLISECONDS,
+    ROOM_RETRY_MILLISECONDS, SWEEP_MILLISECONDS,
 };
 use crate::metrics::{self, Activity, Count, note};
 use crate::runtime::{Queue, either, sleep, spawn_into, yield_if_needed};
@@ -21,6 +22,7 @@ pub fn start(shard: &Rc<Shard>) {
     spawn_into(Queue::Latency, figures::publish(Rc::clone(shard)));
     spawn_into(Queue::Background, destage(Rc::clone(shard)));
     spawn_into(Queue::Background, retain(Rc::clone(shard)));
+    spawn_into(Queue::Background, make_room(Rc::clone(shard)));
     spawn_into(Queue::Background, compaction::compact(Rc::clone(shard)));
     spawn_into(Queue::Background, expire_producers(Rc::clone(shard)));
     spawn_into(Queue::Latency, producer_memory::keep_within_limit(Rc::clone(shard)));
@@ -114,13 +116,7 @@ async fn free_deleted(shard: &Shard) {
 /// Drops segments that are too old or too much.
 async fn retain(shard: Rc<Shard>) {
     while pause(&shard, shard.config.retention_interval).await {
-        let committed = |slot| {
-            shard
-                .partitions
-                .at(slot)
-                .map_or(Offset(0), |partition| partition.readable_end(Isolation::Uncommitted))
-        };
-        match shard.store.retain(shard.now(), committed).await {
+        match shard.store.retain(shard.now(), |slot| committed_end(&shard, slot)).await {
             Ok(moved) => {
                 for retained in moved {
                     metrics::add(Count::SegmentsDeleted, retained.segments as u64);
@@ -131,6 +127,39 @@ async fn retain(shard: Rc<Shard>) {
             Err(error) => tracing::warn!(%error, "old segments stay for now"),
         }
     }
+}
+
+/// Drops the oldest segments when the disk is full, where the operator chose so.
+async fn make_room(shard: Rc<Shard>) {
+    while either(shard.store.room_wanted(), shard.stopping.next().wait()).await {
+        let made = shard.store.make_room(shard.now(), |slot| committed_end(&shard, slot)).await;
+        let moved = made.unwrap_or_else(|error| {
+            tracing::warn!(%error, "no room could be made on the disk");
+            Vec::new()
+        });
+        let wait = if moved.is_empty() { ROOM_RETRY_MILLISECONDS } else { ROOM_PAUSE_MILLISECONDS };
+        for retained in moved {
+            metrics::add(Count::SegmentsDeletedForRoom, retained.segments as u64);
+            let Some(partition) = shard.partitions.at(retained.slot) else { continue };
+            partition.start_at(retained.log_start);
+            let topic = shard.image().topic_by_id(partition.key.topic_id).map(|topic| topic.name.to_string());
+            tracing::warn!(
+                topic = topic.unwrap_or_default(),
+                partition = partition.key.partition.0,
+                log_start = retained.log_start.get(),
+                segments = retained.segments,
+                "the disk is full: the oldest records were deleted"
+            );
+        }
+        if !pause(&shard, Duration::from_millis(wait)).await {
+            return;
+        }
+    }
+}
+
+/// Up to where a partition's records are committed.
+fn committed_end(shard: &Shard, slot: PartitionSlot) -> Offset {
+    shard.partitions.at(slot).map_or(Offset(0), |partition| partition.readable_end(Isolation::Uncommitted))
 }
 
 /// Forgets producers that have been silent for long.

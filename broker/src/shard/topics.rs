@@ -11,7 +11,7 @@ use protocol::types::{BrokerId, Offset, PartitionIndex, PartitionKey};
 use storage::store::{CompactionConfig, EpochStart, LogConfig, PartitionSpec, StoreError};
 
 use super::Shard;
-use super::internal_topics::{GROUPS_TOPIC, TRANSACTIONS_TOPIC};
+use super::internal_topics::{GROUPS_TOPIC, TRANSACTIONS_TOPIC, is_internal};
 use super::messages::ProduceOutcome;
 use super::partition::Partition;
 use super::produce::ProduceRefusal;
@@ -154,7 +154,7 @@ impl Shard {
             let key = PartitionKey { topic_id: topic.id, partition: PartitionIndex(index) };
             let Some(partition) = self.partitions.get(key) else { continue };
             partition.config.set(config);
-            self.store.update_config(partition.slot, log_config(&config));
+            self.store.update_config(partition.slot, log_config(&topic.name, &config));
             let minimum = config.insync_replicas_min as usize;
             partition.advance(|replica| replica.on_settings(ack_policy(&config), minimum));
             self.answer_due(&partition);
@@ -182,7 +182,7 @@ pub fn partition_spec(topic: &Topic, partition: PartitionIndex, config: &TopicCo
     PartitionSpec {
         key: PartitionKey { topic_id: topic.id, partition },
         topic_name: topic.name.to_string(),
-        config: log_config(config),
+        config: log_config(&topic.name, config),
     }
 }
 
@@ -200,7 +200,7 @@ pub fn partition_specs(
     all.into_iter()
 }
 
-fn log_config(config: &TopicConfig) -> LogConfig {
+fn log_config(name: &str, config: &TopicConfig) -> LogConfig {
     let retention_ms = config.retention_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
     // What is written to can't be compacted: a segment is closed before its records have waited too long.
     let lag_ms_max = config.compaction.map_or(i64::MAX, |compaction| compaction.lag_ms_max);
@@ -210,6 +210,7 @@ fn log_config(config: &TopicConfig) -> LogConfig {
         index_interval_bytes: config.index_interval_bytes,
         retention_bytes: config.retention_bytes.filter(|_| config.deletes_old),
         retention_ms: retention_ms.filter(|_| config.deletes_old),
+        gives_room: config.deletes_old && !is_internal(name),
         compaction: config.compaction.map(compaction_config),
         timestamp_after_max_ms: config.timestamp_after_max_ms,
         ..LogConfig::default()

@@ -21,6 +21,9 @@ pub struct LogConfig {
     /// Records may claim to be this much later than the clock (`message.timestamp.after.max.ms`); what claims more
     /// does not hold up retention.
     pub timestamp_after_max_ms: i64,
+    /// The oldest segments go when the disk is full and the operator chose so (`cleanup.policy` has delete, and the topic is
+    /// not the broker's own).
+    pub gives_room: bool,
     /// Of all records with one key only the last one stays (`cleanup.policy`).
     pub compaction: Option<CompactionConfig>,
 }
@@ -35,6 +38,7 @@ impl Default for LogConfig {
             retention_bytes: None,
             retention_ms: Some(7 * 24 * 3600 * 1000),
             timestamp_after_max_ms: 3600 * 1000,
+            gives_room: true,
             compaction: None,
         }
     }

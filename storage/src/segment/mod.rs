@@ -31,6 +31,7 @@ mod open;
 mod read;
 mod replace;
 mod retention;
+mod room;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ pub use log::{PartitionLog, remove_retired};
 pub use names::{TOPICS_DIRECTORY, partition_directory};
 pub(crate) use replace::Replacement;
 pub use retention::{RetentionInput, RetentionPlan, SegmentSummary, plan_retention};
+pub use room::{RoomGiver, plan_room};
 pub use sync::{close_logs, sync_logs};
 
 /// Batches that were read: whole ones, consecutive.

@@ -86,7 +86,8 @@ pub fn plan_retention(segments: &[SegmentSummary], input: &RetentionInput) -> Re
     plan
 }
 
-fn ages_ms(segments: &[SegmentSummary], now: Timestamp, after_max_ms: i64) -> Vec<i64> {
+/// How old each segment is, by the largest believed timestamp of its records.
+pub(super) fn ages_ms(segments: &[SegmentSummary], now: Timestamp, after_max_ms: i64) -> Vec<i64> {
     let latest_believed = now.get().saturating_add(after_max_ms);
     let mut age_ms = 0;
     let mut ages_ms: Vec<i64> = segments

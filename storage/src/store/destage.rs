@@ -84,7 +84,8 @@ impl<D: Disk> ShardStore<D> {
     #[must_use]
     pub fn admit(&self, bytes: usize) -> Admission {
         let state = self.shared.state.borrow();
-        if state.room_bytes < i64::try_from(bytes).unwrap_or(i64::MAX) {
+        let is_full = state.room_bytes < i64::try_from(bytes).unwrap_or(i64::MAX);
+        if is_full && !state.is_making_room {
             return Admission::Full;
         }
         let pending = state.collector.pending_bytes() as u64;
@@ -92,7 +93,10 @@ impl<D: Disk> ShardStore<D> {
         // A disk that doesn't answer is noticed by what waits for it. It counts as full at half of what may wait: the rest
         // is for those who were let in at the same moment.
         let pending_max = state.options.pending_bytes_max as u64 / 2;
-        let thousandths = thousandths(used + pending, total).max(thousandths(pending, pending_max));
+        let (missing, kept) = state.room_missing();
+        // Who deletes needs a moment for it, and is waited for as long as there is something to delete.
+        let room = if is_full { 1000 } else { thousandths(missing, kept).min(999) };
+        let thousandths = thousandths(used + pending, total).max(thousandths(pending, pending_max)).max(room);
         if thousandths < 500 {
             Admission::Admit
         } else {
@@ -155,6 +159,11 @@ impl<D: Disk> Shared<D> {
             + state.collector.pending_bytes() as u64
             + state.options.reserve_bytes;
         state.room_bytes = i64::try_from(available).unwrap_or(i64::MAX).saturating_sub_unsigned(spoken_for);
+        let is_wanted = state.is_room_wanted();
+        drop(state);
+        if is_wanted {
+            self.room_wanted.notify();
+        }
         Ok(())
     }
 

@@ -29,6 +29,7 @@ mod open;
 mod partitions;
 mod pump;
 mod read;
+mod room;
 pub(crate) mod state;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -44,6 +45,8 @@ mod damage_tests;
 mod destage_tests;
 #[cfg(test)]
 mod layout_tests;
+#[cfg(test)]
+mod room_tests;
 #[cfg(test)]
 mod stall_tests;
 #[cfg(test)]
@@ -83,6 +86,10 @@ struct Shared<D: Disk> {
     files: OpenFiles<D>,
     /// One round of destaging at a time.
     destaging: Turnstile,
+    /// One round of retention, or of making room, at a time.
+    retaining: Turnstile,
+    /// There is less room than is kept.
+    room_wanted: Notify,
 }
 
 impl<D: Disk> Shared<D> {
@@ -120,13 +127,16 @@ impl<D: Disk> ShardStore<D> {
     /// # Panics
     /// If the records are not whole batches, or do not begin at the partition's end.
     pub fn append(&self, slot: PartitionSlot, append: BatchAppend) -> Result<(), StoreError> {
-        let wants_seal = {
+        let (wants_seal, wants_room) = {
             let mut state = self.shared.state.borrow_mut();
             state.append(slot, append)?;
-            state.wants_seal()
+            (state.wants_seal(), state.is_room_wanted())
         };
         if wants_seal {
             self.shared.writer_wanted.notify();
+        }
+        if wants_room {
+            self.shared.room_wanted.notify();
         }
         Ok(())
     }

@@ -82,6 +82,8 @@ impl<D: Disk> ShardStore<D> {
             has_writer: Cell::new(false),
             files: open_files,
             destaging: Turnstile::default(),
+            retaining: Turnstile::default(),
+            room_wanted: Notify::default(),
         };
         shared.measure_room().await.map_err(|error| opening("asking for free space", error))?;
         shared.observe(observer).await?;
@@ -323,6 +325,7 @@ fn assemble<'a, D: Disk>(
         older_replay_from: checkpoint.replay_from.sequence,
         marks: Vec::new(),
         room_bytes: 0,
+        is_making_room: options.deletes_when_full,
         is_closing: false,
         failure: None,
         stats: super::StoreStats::default(),

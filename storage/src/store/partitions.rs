@@ -17,7 +17,8 @@ use crate::journal::FrameSequence;
 use crate::journal::frame::Mark;
 use crate::recovery::truncate_epochs;
 use crate::segment::{
-    PartitionLog, RetentionInput, SegmentError, partition_directory, plan_retention, remove_retired,
+    PartitionLog, RetentionInput, RetentionPlan, SegmentError, SegmentSummary, partition_directory,
+    plan_retention, remove_retired,
 };
 
 impl<D: Disk> ShardStore<D> {
@@ -210,6 +211,7 @@ impl<D: Disk> ShardStore<D> {
         now: Timestamp,
         committed_end: impl Fn(PartitionSlot) -> Offset,
     ) -> Result<Vec<Retained>, StoreError> {
+        let _turn = self.shared.retaining.enter().await;
         let count = self.shared.state.borrow().partitions.len();
         let mut all = Vec::new();
         for slot in (0..count).map(|index| PartitionSlot(u32::try_from(index).expect("a slot"))) {
@@ -260,8 +262,7 @@ impl<D: Disk> ShardStore<D> {
             return Ok(None);
         }
         let summaries = segments.log.summaries().await.map_err(segment_error)?;
-        let planned_end = summaries.last().map_or(Offset(0), |segment| segment.end);
-        let mut plan = {
+        let plan = {
             let state = self.shared.state.borrow();
             let partition = state.partition(slot).ok_or(StoreError::Gone)?;
             let destaged = segments.log.end();
@@ -277,10 +278,22 @@ impl<D: Disk> ShardStore<D> {
         if plan.is_empty() {
             return Ok(None);
         }
+        self.drop_oldest(slot, plan, &summaries).await.map(Some)
+    }
+
+    /// Executes a plan that was made of these segments: the log starts later, durably, and then they go.
+    pub(super) async fn drop_oldest(
+        &self,
+        slot: PartitionSlot,
+        mut plan: RetentionPlan,
+        planned_of: &[SegmentSummary],
+    ) -> Result<Retained, StoreError> {
+        let segments = self.shared.segments(slot).ok_or(StoreError::Gone)?;
+        let planned_end = planned_of.last().map_or(Offset(0), |segment| segment.end);
         // The turn is not taken before this: the journal may have to wait for room, and so for the destager.
         self.set_log_start(slot, plan.log_start).await?;
         let _turn = segments.turn.enter().await;
-        if plan.segments.len() == summaries.len() && segments.log.end() != planned_end {
+        if plan.segments.len() == planned_of.len() && segments.log.end() != planned_end {
             // The last segment has grown meanwhile.
             plan.segments.pop();
         }
@@ -288,7 +301,7 @@ impl<D: Disk> ShardStore<D> {
             return Err(StoreError::Gone);
         }
         segments.log.drop_segments(&plan).await.map_err(|error| self.shared.partition_failed(&error))?;
-        Ok(Some(Retained { slot, log_start: plan.log_start, segments: plan.segments.len() }))
+        Ok(Retained { slot, log_start: plan.log_start, segments: plan.segments.len() })
     }
 
     /// Bytes of the partition's batches, wherever they are.

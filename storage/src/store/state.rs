@@ -156,6 +156,8 @@ pub(super) struct State<D: Disk> {
     pub(super) marks: Vec<FrameSequence>,
     /// Bytes that may still be taken in: the disk has room to destage them.
     pub(super) room_bytes: i64,
+    /// Whether there is something to delete for room, as far as is known.
+    pub(super) is_making_room: bool,
     pub(super) is_closing: bool,
     pub(super) failure: Option<StoreFailure>,
     pub(super) stats: StoreStats,
@@ -318,6 +320,24 @@ impl<D: Disk> State<D> {
             }
         }
         ends
+    }
+
+    /// Whether there is less room than is kept for what is produced.
+    pub(super) fn is_room_wanted(&self) -> bool {
+        let kept = i64::try_from(self.options.room_bytes_kept()).unwrap_or(i64::MAX);
+        kept > 0 && self.room_bytes < kept
+    }
+
+    /// How much of the room that is kept is taken, and how much is kept.
+    pub(super) fn room_missing(&self) -> (u64, u64) {
+        let kept = self.options.room_bytes_kept();
+        (kept.saturating_sub(u64::try_from(self.room_bytes).unwrap_or(0)), kept)
+    }
+
+    /// How much must go for twice the room that is kept.
+    pub(super) fn room_goal_bytes(&self) -> u64 {
+        let goal = i64::try_from(self.options.room_bytes_kept().saturating_mul(2)).unwrap_or(i64::MAX);
+        u64::try_from(goal.saturating_sub(self.room_bytes)).unwrap_or(0)
     }
 
     /// Whether room in the journal will be wanted soon.

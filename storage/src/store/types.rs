@@ -65,6 +65,8 @@ pub struct StoreOptions {
     pub accept_damage: bool,
     /// What destaging never uses of the disk, so that a full one can still be healed.
     pub reserve_bytes: u64,
+    /// On a full disk the oldest segments go, where their topics allow it, rather than that produces are refused.
+    pub deletes_when_full: bool,
     /// A round of destaging waits for so many bytes in the journal, and takes about as many: what it holds in memory
     /// beside the tail. Never more than a quarter of the journal, so that there is room to go on meanwhile.
     pub destage_round_bytes: u64,
@@ -93,6 +95,7 @@ impl StoreOptions {
             sync_method: SyncMethod::Dsync,
             accept_damage: false,
             reserve_bytes: 64 << 20,
+            deletes_when_full: false,
             destage_round_bytes: 128 << 20,
             destage_concurrent_max: 16,
             destage_small_concurrent_max: 256,
@@ -111,6 +114,13 @@ impl StoreOptions {
     pub(crate) fn destage_batch_bytes(&self) -> u64 {
         let files = u64::try_from(self.journal_files_max).unwrap_or(u64::MAX);
         self.destage_round_bytes.min(self.journal_file_bytes.saturating_mul(files) / 4)
+    }
+
+    /// How much room is kept for what is produced while old segments are deleted: two rounds of destaging of each shard,
+    /// since each of them sees the others' only once they are on the disk. None where nothing is deleted for it.
+    pub(crate) fn room_bytes_kept(&self) -> u64 {
+        let rounds = if self.deletes_when_full { 2 * u64::from(self.shard_count) } else { 0 };
+        self.destage_batch_bytes().saturating_mul(rounds)
     }
 
     /// Whoever makes options makes sane ones.
@@ -179,7 +189,7 @@ pub struct DestageOutcome {
     pub has_more: bool,
 }
 
-/// A partition whose log starts later, by retention.
+/// A partition whose log starts later, by retention or for room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retained {
     /// The partition.

@@ -12,10 +12,11 @@ use e2e::volume::Volume;
 use e2e::wire::{self, Connection, text, topic_name};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use kafka_protocol::messages::{DeleteTopicsRequest, IncrementalAlterConfigsRequest};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::{DeleteTopicsRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest};
 use nix::sys::signal::Signal;
 
-use super::{numbered, produce, read_all, receive_produced, send_produce};
+use super::{numbered, produce, produce_keyed, read_all, read_from, receive_produced, send_produce};
 
 const KAFKA_STORAGE_ERROR: i16 = 56;
 const RECORD_BYTES: usize = 400_000;
@@ -126,6 +127,68 @@ fn a_full_disk_refuses_produces_serves_reads_and_is_healed_by_retention_and_by_d
     assert_eq!(connection.call(6, &delete).responses[0].error_code, 0);
     await_healed(&broker, &mut connection, &mut taken);
     check_kept(&mut connection, "kept", taken.kept);
+}
+
+/// The first offset of partition 0.
+fn log_start(connection: &mut Connection, topic: &str) -> i64 {
+    const EARLIEST: i64 = -2;
+    let partition = ListOffsetsPartition::default().with_timestamp(EARLIEST);
+    let asked = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
+    let request = ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![asked]);
+    let answer = connection.call(7, &request);
+    assert_eq!(answer.topics[0].partitions[0].error_code, 0);
+    answer.topics[0].partitions[0].offset
+}
+
+/// The operator chose to keep serving: several times what the disk has is produced without one refusal, the oldest records of
+/// the topics that allow it are gone, and nothing else is.
+#[test]
+fn a_full_disk_goes_on_by_deleting_the_oldest_where_the_operator_chose_so() {
+    const RECORDS: usize = 1_200;
+    const KEYS: usize = 20;
+    const VOLUME_BYTES: usize = 192 << 20;
+    const { assert!(RECORDS * RECORD_BYTES > 2 * VOLUME_BYTES, "more than it has room for") };
+    let volume = Volume::make(VOLUME_BYTES as u64);
+    let options = options(&[("disk.full.policy", "delete-oldest")]);
+    let broker = Broker::start_on(volume.directory(), Target::Iolite, &options);
+    for (topic, policy) in [("keyed", "compact"), ("quiet", "delete"), ("stream", "delete")] {
+        let configs = [("retention.ms", "-1"), ("segment.bytes", "8388608"), ("cleanup.policy", policy)];
+        wire::create_topic(broker.kafka(), topic, 1, &configs);
+    }
+    let mut connection = Connection::open(broker.kafka());
+    let key_of = |number: usize| format!("key {number}").into_bytes();
+    let values: Vec<Vec<u8>> = (0..KEYS).map(|number| numbered(number, RECORD_BYTES)).collect();
+    for (number, value) in values.iter().enumerate() {
+        produce_keyed(&mut connection, "keyed", &key_of(number), value).expect("there is room");
+    }
+    assert_eq!(produce(&mut connection, "quiet", b"alone in its segment"), Ok(0));
+    for number in 0..RECORDS {
+        let produced = produce(&mut connection, "stream", &numbered(number, RECORD_BYTES));
+        assert_eq!(produced, Ok(i64::try_from(number).expect("few")), "{}", broker.process().last_lines());
+    }
+    await_readiness(&broker, |answer| answer.starts_with("HTTP/1.1 200"));
+    let deleted = figure(&broker, "deleted_for_room_segments_total");
+    let told = |line: &str| line.contains("the oldest records were deleted") && line.contains("stream");
+    assert!(broker.process().lines().iter().any(|line| told(line)));
+
+    let check = |connection: &mut Connection| {
+        assert_eq!(read_all(connection, "keyed"), values, "what is compacted is kept");
+        check_values(connection, "quiet", &[b"alone in its segment"]);
+        let start = log_start(connection, "stream");
+        let kept = read_from(connection, "stream", start);
+        let first = usize::try_from(start).expect("positive");
+        assert_eq!(first + kept.len(), RECORDS, "the newest are there");
+        for (number, value) in (first..).zip(&kept) {
+            assert_eq!(*value, numbered(number, RECORD_BYTES), "at {number}");
+        }
+        println!("{deleted} segments went; {} of {RECORDS} records are left", kept.len());
+        start
+    };
+    let start = check(&mut connection);
+    assert!(deleted > 0 && start > 0);
+    // What is gone stays gone, and nothing more goes by a crash.
+    let broker = Broker::start_on(broker.kill(), Target::Iolite, &options);
+    assert_eq!(check(&mut Connection::open(broker.kafka())), start);
 }
 
 /// The device does not fail, it only doesn't answer: no reply before it does, and nothing is lost.

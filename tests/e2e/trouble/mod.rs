@@ -13,6 +13,7 @@ use kafka_protocol::messages::{FetchRequest, ProduceRequest};
 
 const PRODUCE_VERSION: i16 = 9;
 const FETCH_VERSION: i16 = 12;
+const TIMESTAMP: i64 = 1_700_000_000_000;
 const FETCH_BYTES_MAX: i32 = 16 << 20;
 
 /// A record of so many bytes that begins with its number.
@@ -22,8 +23,8 @@ fn numbered(number: usize, bytes: usize) -> Vec<u8> {
     value
 }
 
-fn produce_request(topic: &str, value: &[u8]) -> ProduceRequest {
-    let batch = Batch::of_values(1_700_000_000_000, &[value]).encode();
+fn produce_request(topic: &str, batch: &Batch) -> ProduceRequest {
+    let batch = batch.encode();
     let data = PartitionProduceData::default().with_records(Some(batch.into()));
     let topic = TopicProduceData::default().with_name(topic_name(topic)).with_partition_data(vec![data]);
     ProduceRequest::default().with_acks(-1).with_timeout_ms(60_000).with_topic_data(vec![topic])
@@ -35,7 +36,8 @@ fn send_produce(
     topic: &str,
     value: &[u8],
 ) -> Result<(), Closed> {
-    connection.send(&encode_request(correlation, PRODUCE_VERSION, &produce_request(topic, value)))
+    let batch = Batch::of_values(TIMESTAMP, &[value]);
+    connection.send(&encode_request(correlation, PRODUCE_VERSION, &produce_request(topic, &batch)))
 }
 
 /// The offset of an acknowledgement, or the error.
@@ -48,6 +50,13 @@ fn receive_produced(connection: &mut Connection, correlation: i32) -> Result<Res
 /// One record into partition 0.
 fn produce(connection: &mut Connection, topic: &str, value: &[u8]) -> Result<i64, i16> {
     send_produce(connection, 1, topic, value).expect("the broker lives");
+    receive_produced(connection, 1).expect("the broker answers")
+}
+
+/// One record with a key into partition 0.
+fn produce_keyed(connection: &mut Connection, topic: &str, key: &[u8], value: &[u8]) -> Result<i64, i16> {
+    let request = produce_request(topic, &Batch::of_key(TIMESTAMP, key, value));
+    connection.send(&encode_request(1, PRODUCE_VERSION, &request)).expect("the broker lives");
     receive_produced(connection, 1).expect("the broker answers")
 }
 
@@ -70,9 +79,14 @@ fn fetch(connection: &mut Connection, topic: &str, from: i64) -> Result<Bytes, i
 
 /// The values of partition 0 from offset 0 to the end, which stand without a gap.
 fn read_all(connection: &mut Connection, topic: &str) -> Vec<Bytes> {
+    read_from(connection, topic, 0)
+}
+
+/// The same from an offset on.
+fn read_from(connection: &mut Connection, topic: &str, start: i64) -> Vec<Bytes> {
     let mut values = Vec::new();
     loop {
-        let next = i64::try_from(values.len()).expect("a test is short");
+        let next = start + i64::try_from(values.len()).expect("a test is short");
         let bytes =
             fetch(connection, topic, next).unwrap_or_else(|code| panic!("{topic} at {next}: error {code}"));
         let records = batch::walk(&bytes);
@@ -80,7 +94,8 @@ fn read_all(connection: &mut Connection, topic: &str) -> Vec<Bytes> {
             return values;
         }
         for record in records {
-            assert_eq!(usize::try_from(record.offset), Ok(values.len()), "{topic}: no gap");
+            let expected = start + i64::try_from(values.len()).expect("a test is short");
+            assert_eq!(record.offset, expected, "{topic}: no gap");
             values.push(record.value);
         }
     }

@@ -1,0 +1,239 @@
+//! A full disk that goes on: what goes, what never does, and power cuts in the middle of it.
+
+use std::collections::BTreeMap;
+use std::task::Poll;
+
+use protocol::types::Timestamp;
+
+use super::testing::{append, block_on, open, options, read_all, run_with, spec};
+use super::*;
+use crate::disk::memory::MemoryDisk;
+
+const BATCH_BYTES: usize = 8 << 10;
+const COMMITTED: fn(PartitionSlot) -> Offset = |_| Offset(i64::MAX);
+
+fn keeping_serving() -> StoreOptions {
+    StoreOptions { deletes_when_full: true, destage_round_bytes: 64 << 10, ..options() }
+}
+
+/// Two partitions that give room, and one that doesn't.
+fn specs() -> Vec<PartitionSpec> {
+    let config = LogConfig { segment_bytes: 32 << 10, ..LogConfig::default() };
+    let spec = |partition, gives_room| PartitionSpec {
+        config: LogConfig { gives_room, ..config },
+        ..spec(1, partition)
+    };
+    vec![spec(0, true), spec(1, true), spec(2, false)]
+}
+
+/// What the partition's batch at an offset holds.
+fn body(slot: PartitionSlot, base: i64) -> Vec<u8> {
+    let mut body = base.to_be_bytes().to_vec();
+    body.resize(BATCH_BYTES, u8::try_from(slot.0).expect("few"));
+    body
+}
+
+struct World {
+    disk: MemoryDisk,
+    store: ShardStore<MemoryDisk>,
+    slots: Vec<PartitionSlot>,
+}
+
+impl World {
+    fn open(disk: &MemoryDisk, options: StoreOptions) -> Result<Self, OpenError> {
+        let (store, _, recovered) = open(disk, options, specs())?;
+        let slots = recovered.partitions.iter().map(|found| found.slot).collect();
+        Ok(Self { disk: disk.clone(), store, slots })
+    }
+
+    fn used_bytes(&self) -> u64 {
+        self.disk.capacity_bytes() - block_on(self.disk.available_bytes()).expect("it tells")
+    }
+
+    /// Appends a batch, unless it is refused, and waits until it is synced.
+    fn produce(&self, number: usize) -> Result<(), StoreError> {
+        let slot = self.slots[number];
+        if self.store.admit(BATCH_BYTES) == Admission::Full {
+            return Err(StoreError::DiskFull);
+        }
+        let base = self.store.end_offset(slot).expect("a partition").get();
+        self.store.append(slot, append(base, 1, &body(slot, base)))?;
+        let sequence = self.store.shared.state.borrow().window.next();
+        run_with(&self.store, self.store.wait_synced(sequence))
+    }
+
+    fn destage(&self) -> Result<(), StoreError> {
+        while run_with(&self.store, self.store.destage_round())?.has_more {}
+        Ok(())
+    }
+
+    fn is_room_wanted(&self) -> bool {
+        let mut wanted = std::pin::pin!(self.store.room_wanted());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        wanted.as_mut().poll(&mut context) == Poll::Ready(())
+    }
+
+    fn make_room(&self, now: i64) -> Result<Vec<Retained>, StoreError> {
+        run_with(&self.store, self.store.make_room(Timestamp(now), COMMITTED))
+    }
+
+    /// Every partition has what it should from its start on. Returns where each starts and ends.
+    fn check(&self) -> Vec<(i64, i64)> {
+        let ends = self.slots.iter().map(|&slot| {
+            let start = self.store.log_start(slot).expect("a partition").get();
+            let end = self.store.sealed_end(slot).expect("a partition").get();
+            let found = block_on(read_all(&self.store, slot, 1 << 20));
+            let expected: Vec<_> = (start..end).map(|base| (base, base, body(slot, base))).collect();
+            assert!(found == expected, "{slot:?} from {start} to {end}");
+            (start, end)
+        });
+        ends.collect()
+    }
+}
+
+#[test]
+fn produces_go_on_for_ever_while_the_oldest_go() {
+    const ROUNDS: i64 = 600;
+    let world = World::open(&MemoryDisk::default(), keeping_serving()).expect("a fresh disk");
+    for _ in 0..4 {
+        world.produce(2).expect("there is room");
+    }
+    let unused_bytes = 2 << 20;
+    world.disk.set_capacity_bytes(world.used_bytes() + unused_bytes);
+    let mut deleted = BTreeMap::new();
+    for round in 0..ROUNDS {
+        // One of the two gets nothing for long: its segments are the oldest then.
+        let number = if round < 100 { 1 } else { 0 };
+        world.produce(number).expect("never refused");
+        world.destage().expect("never full");
+        if world.is_room_wanted() {
+            assert!(matches!(world.store.admit(1 << 30), Admission::Slow(_)), "it waits for room");
+            let moved = world.make_room(ROUNDS).expect("made");
+            assert!(!moved.is_empty(), "round {round}: there is always something that may go");
+            for retained in moved {
+                assert_eq!(world.store.log_start(retained.slot), Some(retained.log_start));
+                *deleted.entry(retained.slot).or_insert(0) += retained.segments;
+            }
+            assert!(!world.is_room_wanted(), "there is room for a while");
+        }
+    }
+    let ends = world.check();
+    assert_eq!(ends[2], (0, 4), "what gives nothing is whole");
+    let produced_bytes = u64::try_from(ROUNDS).expect("positive") * BATCH_BYTES as u64;
+    assert!(produced_bytes > 2 * unused_bytes, "more than the disk has was produced");
+    assert!(ends[1].0 > 0, "the oldest went, wherever they were");
+    assert!(ends[1].0 < ends[1].1, "the segment that is written to stays while there are others");
+    assert!(ends[0].0 > 0);
+    let kept_bytes = (ends[0].1 - ends[0].0) * i64::try_from(BATCH_BYTES).expect("small");
+    assert!(kept_bytes > 512 << 10, "no more went than had to: {kept_bytes} B are left");
+    assert_eq!(deleted.len(), 2);
+
+    run_with(&world.store, world.store.close()).expect("closed");
+    let again = World::open(&world.disk, keeping_serving()).expect("a whole store");
+    assert_eq!(again.check(), ends, "what went does not come back, and nothing else is gone");
+}
+
+#[test]
+fn where_nothing_may_go_produces_are_refused_and_nothing_is_lost() {
+    let world = World::open(&MemoryDisk::default(), keeping_serving()).expect("a fresh disk");
+    world.disk.set_capacity_bytes(world.used_bytes() + (2 << 20));
+    let mut count = 0;
+    while world.produce(2).is_ok() {
+        count += 1;
+        world.destage().expect("what was let in has room");
+        assert!(world.make_room(0).expect("it looks").is_empty());
+    }
+    assert!(count > 50);
+    assert_eq!(world.store.admit(BATCH_BYTES), Admission::Full);
+    assert_eq!(world.check()[2], (0, count));
+}
+
+#[test]
+fn nothing_goes_that_is_not_committed_or_not_destaged_or_before_room_is_wanted() {
+    let world = World::open(&MemoryDisk::default(), keeping_serving()).expect("a fresh disk");
+    for _ in 0..20 {
+        world.produce(0).expect("there is room");
+    }
+    run_with(&world.store, world.store.destage_all()).expect("destaged");
+    for _ in 0..5 {
+        world.produce(0).expect("there is room");
+    }
+    assert!(world.make_room(0).expect("it looks").is_empty(), "there is room");
+    world.disk.set_capacity_bytes(world.used_bytes() + (96 << 10));
+    let committed = run_with(&world.store, world.store.make_room(Timestamp(0), |_| Offset(2)));
+    assert!(committed.expect("it looks").is_empty(), "nothing is committed");
+    let moved = world.make_room(0).expect("made");
+    assert_eq!(moved.len(), 1);
+    assert!(moved[0].log_start <= Offset(20), "the journal's part stays: {moved:?}");
+    assert_eq!(world.check()[0].1, 25);
+}
+
+#[test]
+fn a_store_that_refuses_when_full_never_wants_room() {
+    let world = World::open(&MemoryDisk::default(), options()).expect("a fresh disk");
+    world.disk.set_capacity_bytes(world.used_bytes());
+    run_with(&world.store, world.store.destage_all()).expect("there is nothing");
+    assert!(matches!(world.produce(0), Err(StoreError::DiskFull)));
+    assert!(!world.is_room_wanted());
+}
+
+/// What was promised when the power went.
+#[derive(Default)]
+struct Promised {
+    synced: [i64; 3],
+    /// Where each log may start: nothing was destaged behind.
+    starts_max: [i64; 3],
+}
+
+fn live_on_a_full_disk(world: &World, promised: &mut Promised) -> Result<(), StoreError> {
+    for turn in 0..18 {
+        let number = turn % 3;
+        world.produce(number)?;
+        promised.synced[number] += 1;
+    }
+    run_with(&world.store, world.store.destage_all())?;
+    world.disk.set_capacity_bytes(world.used_bytes() + (32 << 10));
+    promised.starts_max = [6, 6, 0];
+    assert!(!world.make_room(100)?.is_empty());
+    world.disk.set_capacity_bytes(u64::MAX);
+    for number in 0..3 {
+        world.produce(number)?;
+        promised.synced[number] += 1;
+    }
+    run_with(&world.store, world.store.destage_all())
+}
+
+#[test]
+fn a_power_cut_at_any_moment_loses_no_more_than_the_oldest() {
+    let fresh = |crash_at: Option<u64>| {
+        let disk = MemoryDisk::default();
+        if let Some(operation) = crash_at {
+            disk.crash_at(operation);
+        }
+        disk
+    };
+    let whole = fresh(None);
+    let world = World::open(&whole, keeping_serving()).expect("a fresh disk");
+    live_on_a_full_disk(&world, &mut Promised::default()).expect("no faults");
+    let operations = whole.operation_count();
+    let mut deleted_in = 0;
+    for operation in 1..=operations {
+        let disk = fresh(Some(operation));
+        let mut promised = Promised::default();
+        if let Ok(world) = World::open(&disk, keeping_serving()) {
+            let outcome = live_on_a_full_disk(&world, &mut promised);
+            assert!(outcome.is_ok() || disk.has_crashed(), "{outcome:?}");
+        }
+        let image = disk.crash_image(operation);
+        image.set_capacity_bytes(u64::MAX);
+        let ends = World::open(&image, keeping_serving()).expect("it opens").check();
+        for ((start, end), (synced, start_max)) in
+            ends.iter().zip(promised.synced.iter().zip(promised.starts_max))
+        {
+            assert!(end >= synced, "cut at {operation}: ends {ends:?}");
+            assert!(*start <= start_max, "cut at {operation}: starts {ends:?}");
+        }
+        deleted_in += usize::from(ends[0].0 + ends[1].0 > 0);
+    }
+    assert!(deleted_in > 3, "some cuts came behind the deletion");
+}
