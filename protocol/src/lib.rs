@@ -6,6 +6,7 @@
 //! | [`messages`] | one file per API: its request and its response in every version |
 //! | [`frame`] | the 4-byte size and the headers around a message |
 //! | [`batch`] | the 61-byte header of a record batch, walking and checking batches |
+//! | [`native`] | batches of our own: a FlatBuffers body behind Kafka's header, and Kafka's records made of it |
 //! | [`records`] | the records in a batch, and building batches |
 //! | [`compression`] | gzip, snappy, lz4, zstd, bounded |
 //! | [`coordinator`] | the records of `__consumer_offsets`, in Kafka's schemas |
@@ -19,6 +20,8 @@
 //!
 //! Nothing here opens a file or a socket, reads a clock or draws a random number.
 
+#[cfg(test)]
+mod allocation;
 pub mod api;
 #[cfg(test)]
 mod arbitrary;
@@ -30,6 +33,7 @@ pub mod frame;
 pub mod generated;
 pub mod limits;
 pub mod messages;
+pub mod native;
 pub mod records;
 pub mod transaction_index;
 pub mod transaction_log;

@@ -25,5 +25,15 @@ pub const DECOMPRESSED_CAPACITY_BYTES_MIN: usize = 1024;
 /// of the window is touched only as far as content is written to it, so the caller's limit bounds that too.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
+/// What the body of a native batch may take, decompressed. A broker takes no larger one, so that it can always make Kafka's
+/// records of those that it took.
+pub const NATIVE_BODY_BYTES_MAX: usize = 64 << 20;
+
+/// The tables of a native body, and how deep they nest: there is one.
+pub const NATIVE_TABLES_MAX: usize = 1;
+
+/// What a native body takes besides its entries and content, at most: table, virtual table, lengths, padding.
+pub const NATIVE_BODY_SLACK_BYTES: usize = 256;
+
 /// Snappy's densest element copies 64 bytes and takes 3.
 pub const SNAPPY_RATIO_MAX: usize = 64 / 3 + 1;

@@ -19,7 +19,7 @@ use crate::config::{CompressionChoice, TimestampType, TopicConfig};
 use crate::limits::RECORD_ERRORS_MAX;
 use crate::producer::ProducerBatch;
 use protocol::batch::{
-    self, Batch, BatchError, BatchHeader, BatchIter, BatchLimits, FramingError, RecordError,
+    self, Batch, BatchError, BatchHeader, BatchIter, BatchLimits, Encoding, FramingError, RecordError,
 };
 use protocol::compression::Compression;
 use protocol::records::{RecordIter, RecordProblem};
@@ -153,6 +153,9 @@ pub fn admit<'a>(
     }
     let bytes_max = usize::try_from(topic.message_bytes_max).expect("32 bits fit");
     let summary = batch::validate(batch, BatchLimits { bytes_max })?;
+    if summary.encoding != Encoding::Kafka {
+        return Err(BatchError::Magic(header.magic()).into());
+    }
     check_size(batch.bytes().len(), topic)?;
     if summary.compression == Compression::Zstd && version < ZSTD_VERSION_MIN {
         return Err(AdmissionError::CompressionTooNew { version });
@@ -201,7 +204,7 @@ pub fn check_inside(
     if topic.compaction.is_some() {
         check_keys(header, records)?;
     }
-    match walk.rest().len() {
+    match walk.left() {
         0 => Ok(stamp(now, header, largest, topic)),
         left => Err(BatchError::Trailing(left).into()),
     }

@@ -5,7 +5,7 @@ use crate::config::{BrokerLayers, ConfigMap};
 use proptest::prelude::*;
 use protocol::batch::TimestampType as BatchTimestampType;
 use protocol::records::{BatchBuilder, BatchOptions, ProducerStamp};
-use protocol::types::{LeaderEpoch, ProducerEpoch, ProducerId, Sequence};
+use protocol::types::{ProducerEpoch, ProducerId, Sequence};
 
 const NOW: Timestamp = Timestamp(1_000_000);
 const VERSION: i16 = 9;
@@ -24,16 +24,7 @@ fn topic(configs: &[(&str, &str)]) -> TopicConfig {
 }
 
 fn options() -> BatchOptions {
-    BatchOptions {
-        base_offset: Offset(0),
-        leader_epoch: LeaderEpoch::UNKNOWN,
-        compression: Compression::None,
-        compression_level: None,
-        timestamp_type: BatchTimestampType::CreateTime,
-        producer: ProducerStamp::NONE,
-        transactional: false,
-        control: false,
-    }
+    BatchOptions::default()
 }
 
 /// A batch with a record at each of `times`, counted from now; `None` is a record without a timestamp.

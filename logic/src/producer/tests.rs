@@ -2,8 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
-use protocol::batch::{BatchHeader, TimestampType};
-use protocol::compression::Compression;
+use protocol::batch::BatchHeader;
 use protocol::records::{BatchBuilder, BatchOptions, ProducerStamp};
 use protocol::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 use std::collections::BTreeMap;
@@ -13,16 +12,13 @@ fn header(batch: &ProducerBatch, at: AppendedAt) -> BatchHeader {
     let mut builder = BatchBuilder::new(BatchOptions {
         base_offset: at.base_offset,
         leader_epoch: LeaderEpoch(0),
-        compression: Compression::None,
-        compression_level: None,
-        timestamp_type: TimestampType::CreateTime,
         producer: ProducerStamp {
             id: batch.producer_id,
             epoch: batch.epoch,
             base_sequence: batch.base_sequence,
         },
         transactional: batch.is_transactional,
-        control: false,
+        ..BatchOptions::default()
     });
     for _ in 0..=batch.last_offset_delta {
         builder.append(at.timestamp, None, None, &[]);

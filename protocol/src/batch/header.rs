@@ -19,6 +19,8 @@
 //! | 57 | 4 | record count | yes |
 //! | 61 | | records | yes |
 //!
+//! Magic 2 is Kafka's, 73 (`I`) is a native batch: all but the records is the same.
+//!
 //! Attributes: bits 0 to 2 compression, 3 timestamp type, 4 transactional, 5 control, 6 delete horizon (the base timestamp
 //! is then the horizon, KIP-534).
 
@@ -41,6 +43,9 @@ pub const LENGTH_BYTES_MIN: usize = HEADER_BYTES - OVERHEAD_BYTES;
 /// The format that Kafka's clients write.
 pub const MAGIC: i8 = 2;
 
+/// The format of native clients: `I`, far from what Kafka may count up to.
+pub const MAGIC_NATIVE: i8 = 73;
+
 /// Where the CRC's coverage begins.
 pub(super) const CRC_START: usize = 21;
 
@@ -52,6 +57,37 @@ const APPEND_TIME_BIT: i16 = 1 << 3;
 const TRANSACTIONAL_BIT: i16 = 1 << 4;
 const CONTROL_BIT: i16 = 1 << 5;
 const DELETE_HORIZON_BIT: i16 = 1 << 6;
+
+/// How the records are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// As Kafka's clients do: varints.
+    #[default]
+    Kafka,
+    /// A FlatBuffers table, for native clients.
+    Native,
+}
+
+impl Encoding {
+    /// The encoding that a magic stands for.
+    #[must_use]
+    pub const fn from_magic(magic: i8) -> Option<Self> {
+        match magic {
+            MAGIC => Some(Self::Kafka),
+            MAGIC_NATIVE => Some(Self::Native),
+            _ => None,
+        }
+    }
+
+    /// The magic in a batch's header.
+    #[must_use]
+    pub const fn magic(self) -> i8 {
+        match self {
+            Self::Kafka => MAGIC,
+            Self::Native => MAGIC_NATIVE,
+        }
+    }
+}
 
 /// Who gave the records their timestamps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,6 +125,7 @@ const _: () = assert!(size_of::<BatchHeader>() == HEADER_BYTES);
 pub(crate) struct HeaderFields {
     pub base_offset: Offset,
     pub leader_epoch: LeaderEpoch,
+    pub encoding: Encoding,
     pub compression: Compression,
     pub timestamp_type: TimestampType,
     pub transactional: bool,
@@ -109,7 +146,7 @@ impl BatchHeader {
             base_offset: fields.base_offset.0.into(),
             length: 0.into(),
             leader_epoch: fields.leader_epoch.0.into(),
-            magic: MAGIC,
+            magic: fields.encoding.magic(),
             crc: 0.into(),
             attributes: 0.into(),
             last_offset_delta: fields.last_offset_delta.into(),
@@ -168,6 +205,12 @@ impl BatchHeader {
     #[must_use]
     pub const fn magic(&self) -> i8 {
         self.magic
+    }
+
+    /// How the records are written; none for a format that is not known here.
+    #[must_use]
+    pub const fn encoding(&self) -> Option<Encoding> {
+        Encoding::from_magic(self.magic)
     }
 
     /// The CRC-32C stored.
@@ -296,6 +339,17 @@ impl BatchHeader {
         self.crc = crc(self, records).into();
     }
 
+    /// Says how `records`, the new body, is written and compressed; length and CRC follow.
+    pub(crate) fn set_encoding(&mut self, encoding: Encoding, compression: Compression, records: &[u8]) {
+        self.magic = encoding.magic();
+        self.set_compression(compression, records);
+    }
+
+    /// Puts the header where room was left for it.
+    pub(crate) fn write_to_front(&self, batch: &mut [u8]) {
+        batch[..HEADER_BYTES].copy_from_slice(self.as_bytes());
+    }
+
     /// Says what `records`, the new body in the same compression, holds; a horizon takes the place of the base timestamp.
     pub(crate) fn set_records(
         &mut self,
@@ -315,6 +369,7 @@ impl BatchHeader {
 
     /// Says that nothing follows: no record, no timestamp.
     pub(crate) fn set_no_records(&mut self) {
+        self.magic = MAGIC;
         self.set_bit(DELETE_HORIZON_BIT, false);
         self.base_timestamp = Timestamp(-1).0.into();
         self.set_records(0, Timestamp(-1), None, &[]);

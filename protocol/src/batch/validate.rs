@@ -3,9 +3,10 @@
 //! The rules are those of Kafka's broker. In an uncompressed batch the records' framing is walked as well, so that one
 //! bad producer can't poison every consumer; a compressed body is taken on the strength of its CRC.
 
-use super::header::{MAGIC, crc_of_batch};
+use super::header::{Encoding, crc_of_batch};
 use super::{Batch, BatchHeader};
 use crate::compression::Compression;
+use crate::limits::NATIVE_BODY_BYTES_MAX;
 use crate::records::{RecordIter, RecordProblem};
 use crate::types::{ProducerId, Timestamp};
 
@@ -76,6 +77,8 @@ pub enum BatchError {
 /// What checking a batch found out on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchSummary {
+    /// How the records are written.
+    pub encoding: Encoding,
     /// How the records are compressed.
     pub compression: Compression,
     /// The records' smallest and largest timestamps; none for a compressed body, which is not looked into.
@@ -85,9 +88,7 @@ pub struct BatchSummary {
 /// Checks a batch from a producer. Its length is true already: the payload was cut by it.
 pub fn validate(batch: Batch<'_>, limits: BatchLimits) -> Result<BatchSummary, BatchError> {
     let header = batch.header();
-    if header.magic() != MAGIC {
-        return Err(BatchError::Magic(header.magic()));
-    }
+    let encoding = header.encoding().ok_or(BatchError::Magic(header.magic()))?;
     let size_bytes = batch.bytes().len();
     if size_bytes > limits.bytes_max {
         return Err(BatchError::TooLarge { size_bytes, bytes_max: limits.bytes_max });
@@ -95,11 +96,15 @@ pub fn validate(batch: Batch<'_>, limits: BatchLimits) -> Result<BatchSummary, B
     check_crc(batch)?;
     let compression = header.compression().ok_or(BatchError::Compression(header.attributes()))?;
     validate_header(header)?;
+    if encoding == Encoding::Native && batch.body().len() > NATIVE_BODY_BYTES_MAX {
+        let bytes_max = NATIVE_BODY_BYTES_MAX.min(limits.bytes_max);
+        return Err(BatchError::TooLarge { size_bytes, bytes_max });
+    }
     let timestamps = match compression {
         Compression::None => Some(walk(header, batch.body())?),
         _ => None,
     };
-    Ok(BatchSummary { compression, timestamps })
+    Ok(BatchSummary { encoding, compression, timestamps })
 }
 
 /// Checks that the bytes are those that the CRC was made of.
@@ -143,7 +148,7 @@ fn walk(header: &BatchHeader, body: &[u8]) -> Result<(Timestamp, Timestamp), Bat
         smallest = smallest.min(record.timestamp.0);
         largest = largest.max(record.timestamp.0);
     }
-    match records.rest().len() {
+    match records.left() {
         0 => Ok((Timestamp(smallest), Timestamp(largest))),
         left => Err(BatchError::Trailing(left)),
     }

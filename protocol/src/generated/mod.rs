@@ -46,3 +46,7 @@ schema! {
     /// The metadata quorum's membership and snapshot file.
     quorum_schema, "quorum.rs", quorum
 }
+schema! {
+    /// The body of a native batch.
+    records_schema, "records.rs", records
+}

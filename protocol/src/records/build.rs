@@ -2,9 +2,10 @@
 
 use zerocopy::IntoBytes;
 
-use super::read::Header;
-use crate::batch::{Batch, BatchHeader, HEADER_BYTES, HeaderFields, TimestampType};
+use super::read::{Header, Part, RecordProblem};
+use crate::batch::{Batch, BatchHeader, Encoding, HEADER_BYTES, HeaderFields, TimestampType};
 use crate::compression::{Compression, DecompressError, compress};
+use crate::native::Draft;
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 use crate::wire::{put_varint, put_varlong, varint_bytes, varlong_bytes};
 
@@ -32,6 +33,8 @@ pub struct BatchOptions {
     pub base_offset: Offset,
     /// The leader's epoch; producers don't know it.
     pub leader_epoch: LeaderEpoch,
+    /// How to write the records.
+    pub encoding: Encoding,
     /// How to compress the records.
     pub compression: Compression,
     /// At which level, on the compression's own scale; its default if none.
@@ -51,6 +54,7 @@ impl Default for BatchOptions {
         Self {
             base_offset: Offset(0),
             leader_epoch: LeaderEpoch::UNKNOWN,
+            encoding: Encoding::Kafka,
             compression: Compression::None,
             compression_level: None,
             timestamp_type: TimestampType::CreateTime,
@@ -65,20 +69,31 @@ impl Default for BatchOptions {
 #[derive(Debug)]
 pub struct BatchBuilder {
     options: BatchOptions,
-    records: Vec<u8>,
+    body: Body,
     record_count: i32,
     last_offset_delta: i32,
     base_timestamp: Timestamp,
     max_timestamp: Timestamp,
 }
 
+/// The records so far.
+#[derive(Debug)]
+enum Body {
+    Kafka(Vec<u8>),
+    Native(Draft),
+}
+
 impl BatchBuilder {
     /// An empty batch.
     #[must_use]
-    pub const fn new(options: BatchOptions) -> Self {
+    pub fn new(options: BatchOptions) -> Self {
+        let body = match options.encoding {
+            Encoding::Kafka => Body::Kafka(Vec::new()),
+            Encoding::Native => Body::Native(Draft::default()),
+        };
         Self {
             options,
-            records: Vec::new(),
+            body,
             record_count: 0,
             last_offset_delta: -1,
             base_timestamp: Timestamp(-1),
@@ -94,8 +109,11 @@ impl BatchBuilder {
 
     /// Bytes of the records so far, before compression.
     #[must_use]
-    pub const fn records_bytes(&self) -> usize {
-        self.records.len()
+    pub fn records_bytes(&self) -> usize {
+        match &self.body {
+            Body::Kafka(records) => records.len(),
+            Body::Native(draft) => draft.bytes(),
+        }
     }
 
     /// Adds a record at the next offset.
@@ -123,26 +141,13 @@ impl BatchBuilder {
             self.base_timestamp = timestamp;
         }
         let timestamp_delta = timestamp.0.wrapping_sub(self.base_timestamp.0);
-        let length = 1
-            + varlong_bytes(timestamp_delta)
-            + varint_bytes(offset_delta)
-            + optional_bytes(key)
-            + optional_bytes(value)
-            + varint_bytes(length_of(headers.len()))
-            + headers
-                .iter()
-                .map(|header| optional_bytes(Some(header.key)) + optional_bytes(header.value))
-                .sum::<usize>();
-        put_varint(&mut self.records, length_of(length));
-        self.records.push(0);
-        put_varlong(&mut self.records, timestamp_delta);
-        put_varint(&mut self.records, offset_delta);
-        put_optional(&mut self.records, key);
-        put_optional(&mut self.records, value);
-        put_varint(&mut self.records, length_of(headers.len()));
-        for header in headers {
-            put_optional(&mut self.records, Some(header.key));
-            put_optional(&mut self.records, header.value);
+        match &mut self.body {
+            Body::Kafka(records) => {
+                put_fields(records, (timestamp_delta, offset_delta), key, value, headers.iter().copied());
+            }
+            Body::Native(draft) => {
+                draft.push((timestamp_delta, offset_delta), key, value, headers.iter().copied())
+            }
         }
         self.record_count += 1;
         self.last_offset_delta = offset_delta;
@@ -153,13 +158,18 @@ impl BatchBuilder {
     #[must_use]
     pub fn build(self) -> Vec<u8> {
         let options = self.options;
+        let records = match self.body {
+            Body::Kafka(records) => records,
+            Body::Native(draft) => draft.finish(),
+        };
         let body = match options.compression {
-            Compression::None => self.records,
-            codec => compress(codec, options.compression_level, &self.records),
+            Compression::None => records,
+            codec => compress(codec, options.compression_level, &records),
         };
         let fields = HeaderFields {
             base_offset: options.base_offset,
             leader_epoch: options.leader_epoch,
+            encoding: options.encoding,
             compression: options.compression,
             timestamp_type: options.timestamp_type,
             transactional: options.transactional,
@@ -191,7 +201,47 @@ pub fn recompress(
     Ok(join(&header, &body))
 }
 
-fn join(header: &BatchHeader, body: &[u8]) -> Vec<u8> {
+/// Appends a record of a native body in Kafka's form.
+pub(crate) fn put_record(records: &mut Vec<u8>, part: &Part<'_>) -> Result<(), RecordProblem> {
+    part.headers.check()?;
+    let headers = part.headers.iter().flatten();
+    put_fields(records, (part.timestamp_delta, part.offset_delta), part.key, part.value, headers);
+    Ok(())
+}
+
+fn put_fields<'h>(
+    records: &mut Vec<u8>,
+    (timestamp_delta, offset_delta): (i64, i32),
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    headers: impl Iterator<Item = Header<'h>> + Clone,
+) {
+    let (mut header_count, mut header_bytes) = (0, 0);
+    for header in headers.clone() {
+        header_count += 1;
+        header_bytes += optional_bytes(Some(header.key)) + optional_bytes(header.value);
+    }
+    let length = 1
+        + varlong_bytes(timestamp_delta)
+        + varint_bytes(offset_delta)
+        + optional_bytes(key)
+        + optional_bytes(value)
+        + varint_bytes(length_of(header_count))
+        + header_bytes;
+    put_varint(records, length_of(length));
+    records.push(0);
+    put_varlong(records, timestamp_delta);
+    put_varint(records, offset_delta);
+    put_optional(records, key);
+    put_optional(records, value);
+    put_varint(records, length_of(header_count));
+    for header in headers {
+        put_optional(records, Some(header.key));
+        put_optional(records, header.value);
+    }
+}
+
+pub(crate) fn join(header: &BatchHeader, body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
     bytes.extend_from_slice(header.as_bytes());
     bytes.extend_from_slice(body);

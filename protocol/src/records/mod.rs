@@ -7,7 +7,7 @@
 //! header: key length │ key │ value length │ value
 //! ```
 //!
-//! A length of -1 is null; a header's key can't be null. Headers keep their order and may repeat a key.
+//! That is Kafka's encoding; native records ([`crate::native`]) are read and built by the same names. A length of -1 is null; a header's key can't be null. Headers keep their order and may repeat a key.
 
 mod build;
 mod control;
@@ -18,6 +18,8 @@ mod retain;
 mod tests;
 
 pub use build::{BatchBuilder, BatchOptions, ProducerStamp, recompress};
+pub(crate) use build::{join, put_record};
 pub use control::{ControlKind, ControlRecord, control_batch};
-pub use read::{Header, Headers, Record, RecordIter, RecordProblem};
+pub(crate) use read::Part;
+pub use read::{Header, HeaderIter, Headers, Record, RecordIter, RecordProblem};
 pub use retain::{Retained, without_records};

@@ -1,6 +1,7 @@
-//! Reads the records of a decompressed body, borrowing everything.
+//! Reads the records of a decompressed body, borrowing everything: Kafka's here, native ones by [`crate::native`].
 
-use crate::batch::{BatchHeader, TimestampType};
+use crate::batch::{BatchHeader, Encoding, TimestampType};
+use crate::native::{NativeBody, NativeHeaders};
 use crate::types::{Offset, Timestamp};
 use crate::wire::{DecodeError, Reader};
 
@@ -27,6 +28,17 @@ pub enum RecordProblem {
     OffsetDelta {
         /// What the record says.
         delta: i32,
+    },
+    /// A native body is not the table that it should be.
+    #[error("the body is no table of records")]
+    Body,
+    /// A part of a native record ends before it begins, ends behind all content, or is not there and takes bytes.
+    #[error("a part from {at} to {end}")]
+    End {
+        /// Where it begins.
+        at: u32,
+        /// Where it ends.
+        end: u32,
     },
 }
 
@@ -66,65 +78,117 @@ pub struct Header<'a> {
 }
 
 /// A record's headers, read as they are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Headers<'a> {
-    count: usize,
-    bytes: &'a [u8],
+#[derive(Clone, Copy, Debug)]
+pub struct Headers<'a>(Inner<'a>);
+
+#[derive(Clone, Copy, Debug)]
+enum Inner<'a> {
+    Kafka { count: usize, bytes: &'a [u8] },
+    Native(NativeHeaders<'a>),
+}
+
+/// The same headers in the same order, however they are written.
+impl PartialEq for Headers<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Headers<'_> {}
+
+impl<'a> From<NativeHeaders<'a>> for Headers<'a> {
+    fn from(headers: NativeHeaders<'a>) -> Self {
+        Self(Inner::Native(headers))
+    }
 }
 
 impl<'a> Headers<'a> {
     /// How many the record says there are.
     #[must_use]
     pub const fn count(&self) -> usize {
-        self.count
+        match &self.0 {
+            Inner::Kafka { count, .. } => *count,
+            Inner::Native(headers) => headers.count(),
+        }
     }
 
     /// Walks the headers; ends after the first that can't be read.
-    pub fn iter(&self) -> impl Iterator<Item = Result<Header<'a>, RecordProblem>> + use<'a> {
-        let mut reader = Reader::new(self.bytes, 0);
-        let mut left = self.count;
-        std::iter::from_fn(move || {
-            left = left.checked_sub(1)?;
-            let header = read_header(&mut reader);
-            if header.is_err() {
-                left = 0;
-            }
-            Some(header)
-        })
+    #[inline]
+    #[must_use]
+    pub const fn iter(&self) -> HeaderIter<'a> {
+        HeaderIter(self.0)
     }
 
     /// Walks all headers, which must take exactly what the record has left for them.
+    #[inline]
     pub fn check(&self) -> Result<(), RecordProblem> {
-        if self.count == 0 && self.bytes.is_empty() {
+        let Inner::Kafka { count, bytes } = self.0 else {
+            return self.iter().try_for_each(|header| header.map(drop));
+        };
+        if count == 0 && bytes.is_empty() {
             return Ok(());
         }
-        let mut reader = Reader::new(self.bytes, 0);
-        for _ in 0..self.count {
+        let mut reader = Reader::new(bytes, 0);
+        for _ in 0..count {
             read_header(&mut reader)?;
         }
-        reader.finish().map_err(|_| RecordProblem::Trailing(self.trailing_bytes()))
-    }
-
-    #[cold]
-    fn trailing_bytes(&self) -> usize {
-        let mut reader = Reader::new(self.bytes, 0);
-        for _ in 0..self.count {
-            if read_header(&mut reader).is_err() {
-                break;
-            }
-        }
-        reader.rest().len()
+        let left = reader.rest().len();
+        if left == 0 { Ok(()) } else { Err(RecordProblem::Trailing(left)) }
     }
 }
 
-/// Walks the records of a decompressed body; ends after the first that can't be read.
+impl<'a> IntoIterator for &Headers<'a> {
+    type Item = Result<Header<'a>, RecordProblem>;
+    type IntoIter = HeaderIter<'a>;
+
+    fn into_iter(self) -> HeaderIter<'a> {
+        self.iter()
+    }
+}
+
+/// Walks a record's headers; ends after the first that can't be read.
+#[derive(Clone, Debug)]
+pub struct HeaderIter<'a>(Inner<'a>);
+
+impl<'a> Iterator for HeaderIter<'a> {
+    type Item = Result<Header<'a>, RecordProblem>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let header = match &mut self.0 {
+            Inner::Native(headers) => headers.next()?,
+            Inner::Kafka { count, bytes } => {
+                *count = count.checked_sub(1)?;
+                let mut reader = Reader::new(bytes, 0);
+                let header = read_header(&mut reader);
+                *bytes = reader.rest();
+                header
+            }
+        };
+        if header.is_err() {
+            self.0 = Inner::Kafka { count: 0, bytes: &[] };
+        }
+        Some(header)
+    }
+}
+
+/// Walks the records of a decompressed body, in whichever encoding; ends after the first that can't be read.
 #[derive(Debug)]
 pub struct RecordIter<'a> {
-    reader: Reader<'a>,
+    body: Body<'a>,
     base_offset: Offset,
     base_timestamp: Timestamp,
     /// Set where the broker gave all records one time.
     append_time: Option<Timestamp>,
+}
+
+/// What has not been walked yet.
+#[derive(Debug)]
+enum Body<'a> {
+    Kafka(Reader<'a>),
+    Native(NativeBody<'a>),
+    /// The native body could not be opened: the first record is the one that can't be read.
+    Unreadable(RecordProblem),
 }
 
 impl<'a> RecordIter<'a> {
@@ -132,48 +196,46 @@ impl<'a> RecordIter<'a> {
     #[must_use]
     pub fn new(body: &'a [u8], header: &BatchHeader) -> Self {
         let append_time = header.timestamp_type() == TimestampType::LogAppendTime;
+        let body = match header.encoding() {
+            Some(Encoding::Native) => NativeBody::open(body).map_or_else(Body::Unreadable, Body::Native),
+            _ => Body::Kafka(Reader::new(body, 0)),
+        };
         Self {
-            reader: Reader::new(body, 0),
+            body,
             base_offset: header.base_offset(),
             base_timestamp: header.base_timestamp(),
             append_time: append_time.then(|| header.max_timestamp()),
         }
     }
 
-    /// What has not been walked yet.
+    /// Bytes that belong to no record walked so far: none behind the last, where the body is sound.
     #[must_use]
-    pub const fn rest(&self) -> &'a [u8] {
-        self.reader.rest()
+    pub fn left(&self) -> usize {
+        match &self.body {
+            Body::Kafka(reader) => reader.rest().len(),
+            Body::Native(body) => body.left(),
+            Body::Unreadable(_) => 0,
+        }
     }
 
+    /// The record that `part` is, where and when it is.
     #[inline]
-    fn read(&mut self) -> Result<Record<'a>, RecordProblem> {
-        let length = self.reader.varint()?;
-        let length = usize::try_from(length).map_err(|_| RecordProblem::Length(length))?;
-        let mut reader = Reader::new(self.reader.take(length)?, 0);
-        // No attribute of a record has a meaning yet.
-        reader.i8()?;
-        let timestamp_delta = reader.varlong()?;
-        let offset_delta = reader.varint()?;
-        let key = read_bytes(&mut reader)?;
-        let value = read_bytes(&mut reader)?;
-        let count = reader.varint()?;
-        let count = usize::try_from(count).map_err(|_| RecordProblem::Length(count))?;
+    fn place(&self, part: Part<'a>) -> Result<Record<'a>, RecordProblem> {
         let timestamp = match self.append_time {
             Some(timestamp) => timestamp.0,
             None => self
                 .base_timestamp
                 .0
-                .checked_add(timestamp_delta)
-                .ok_or(RecordProblem::Timestamp(timestamp_delta))?,
+                .checked_add(part.timestamp_delta)
+                .ok_or(RecordProblem::Timestamp(part.timestamp_delta))?,
         };
         Ok(Record {
-            offset_delta,
-            offset: Offset(self.base_offset.0.wrapping_add(i64::from(offset_delta))),
+            offset_delta: part.offset_delta,
+            offset: Offset(self.base_offset.0.wrapping_add(i64::from(part.offset_delta))),
             timestamp: Timestamp(timestamp),
-            key,
-            value,
-            headers: Headers { count, bytes: reader.rest() },
+            key: part.key,
+            value: part.value,
+            headers: part.headers,
         })
     }
 }
@@ -183,15 +245,45 @@ impl<'a> Iterator for RecordIter<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.reader.rest().is_empty() {
-            return None;
-        }
-        let record = self.read();
+        let part = match &mut self.body {
+            Body::Kafka(reader) if reader.rest().is_empty() => return None,
+            Body::Kafka(reader) => read_part(reader),
+            Body::Native(body) => body.next()?,
+            Body::Unreadable(problem) => Err(*problem),
+        };
+        let record = part.and_then(|part| self.place(part));
         if record.is_err() {
-            self.reader = Reader::new(&[], 0);
+            self.body = Body::Kafka(Reader::new(&[], 0));
         }
         Some(record)
     }
+}
+
+/// A record as its body says it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part<'a> {
+    pub timestamp_delta: i64,
+    pub offset_delta: i32,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    pub headers: Headers<'a>,
+}
+
+#[inline]
+fn read_part<'a>(body: &mut Reader<'a>) -> Result<Part<'a>, RecordProblem> {
+    let length = body.varint()?;
+    let length = usize::try_from(length).map_err(|_| RecordProblem::Length(length))?;
+    let mut reader = Reader::new(body.take(length)?, 0);
+    // No attribute of a record has a meaning yet.
+    reader.i8()?;
+    let timestamp_delta = reader.varlong()?;
+    let offset_delta = reader.varint()?;
+    let key = read_bytes(&mut reader)?;
+    let value = read_bytes(&mut reader)?;
+    let count = reader.varint()?;
+    let count = usize::try_from(count).map_err(|_| RecordProblem::Length(count))?;
+    let headers = Headers(Inner::Kafka { count, bytes: reader.rest() });
+    Ok(Part { timestamp_delta, offset_delta, key, value, headers })
 }
 
 #[inline]

@@ -6,17 +6,18 @@
 
 use std::ops::Range;
 
+use super::build::join;
 use super::read::{Record, RecordIter, RecordProblem};
-use crate::batch::{Batch, BatchHeader, HEADER_BYTES, TimestampType};
+use crate::batch::{Batch, BatchHeader, Encoding, TimestampType};
 use crate::compression::{Compression, compress};
+use crate::native::{Draft, NativeBody};
 use crate::types::Timestamp;
 use crate::wire::{Reader, put_varint, put_varlong, varlong_bytes};
-use zerocopy::IntoBytes;
 
 /// Which records of a body stay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retained {
-    /// Where in the body they are, neighbours together.
+    /// Where in the body they are, neighbours together: their bytes, or, in a native body, their places in order.
     ranges: Vec<Range<usize>>,
     count: i32,
     max_timestamp: Timestamp,
@@ -38,11 +39,15 @@ impl Retained {
             has_tombstone: false,
             is_all: true,
         };
+        let is_native = header.encoding() == Some(Encoding::Native);
         let mut walk = RecordIter::new(records, header);
         let mut start = 0;
         while let Some(record) = walk.next() {
             let record = record?;
-            let end = records.len() - walk.rest().len();
+            if is_native {
+                record.headers.check()?;
+            }
+            let end = if is_native { start + 1 } else { records.len() - walk.left() };
             if stays(&record) {
                 found.add(start..end, &record);
             } else {
@@ -86,15 +91,10 @@ impl Retained {
     #[must_use]
     pub fn build(&self, header: &BatchHeader, records: &[u8], horizon: Option<Timestamp>) -> Vec<u8> {
         assert!(!self.is_empty(), "a batch without records is made by `without_records`");
-        let mut body = Vec::with_capacity(self.ranges.iter().map(Range::len).sum());
-        for range in &self.ranges {
-            match horizon {
-                None => body.extend_from_slice(&records[range.clone()]),
-                Some(horizon) => {
-                    rebase(&records[range.clone()], header.base_timestamp(), horizon, &mut body);
-                }
-            }
-        }
+        let body = match header.encoding() {
+            Some(Encoding::Native) => self.native_body(header, records, horizon),
+            _ => self.kafka_body(header, records, horizon),
+        };
         let codec = header.compression().unwrap_or_default();
         let body = if codec == Compression::None { body } else { compress(codec, None, &body) };
         let mut changed = *header;
@@ -105,6 +105,40 @@ impl Retained {
         };
         changed.set_records(self.count, max_timestamp, horizon, &body);
         join(&changed, &body)
+    }
+
+    fn kafka_body(&self, header: &BatchHeader, records: &[u8], horizon: Option<Timestamp>) -> Vec<u8> {
+        let mut body = Vec::with_capacity(self.ranges.iter().map(Range::len).sum());
+        for range in &self.ranges {
+            match horizon {
+                None => body.extend_from_slice(&records[range.clone()]),
+                Some(horizon) => {
+                    rebase(&records[range.clone()], header.base_timestamp(), horizon, &mut body);
+                }
+            }
+        }
+        body
+    }
+
+    fn native_body(&self, header: &BatchHeader, records: &[u8], horizon: Option<Timestamp>) -> Vec<u8> {
+        let base = header.base_timestamp();
+        let mut ranges = self.ranges.iter();
+        let mut range = ranges.next();
+        let mut draft = Draft::default();
+        let parts = NativeBody::open(records).expect("it was opened when it was selected");
+        for (place, part) in parts.enumerate() {
+            if range.is_some_and(|range| range.end == place) {
+                range = ranges.next();
+            }
+            if range.is_none_or(|range| place < range.start) {
+                continue;
+            }
+            let part = part.expect("it was walked over when it was selected");
+            let delta = horizon.map_or(part.timestamp_delta, |to| rebased(part.timestamp_delta, base, to));
+            let headers = part.headers.iter().flatten();
+            draft.push((delta, part.offset_delta), part.key, part.value, headers);
+        }
+        draft.finish()
     }
 }
 
@@ -125,13 +159,17 @@ fn rebase(records: &[u8], from: Timestamp, to: Timestamp, body: &mut Vec<u8>) {
         let (fields, delta) = read_front(&mut reader).expect("it was walked over when it was selected");
         rest = reader.rest();
         let (attributes, behind) = fields;
-        let delta = from.0.wrapping_add(delta).wrapping_sub(to.0);
+        let delta = rebased(delta, from, to);
         let length = 1 + varlong_bytes(delta) + behind.len();
         put_varint(body, i32::try_from(length).expect("a record is far smaller than 2 GiB"));
         body.push(attributes);
         put_varlong(body, delta);
         body.extend_from_slice(behind);
     }
+}
+
+const fn rebased(delta: i64, from: Timestamp, to: Timestamp) -> i64 {
+    from.0.wrapping_add(delta).wrapping_sub(to.0)
 }
 
 /// A record's attributes, what follows its timestamp, and its timestamp's delta.
@@ -145,19 +183,11 @@ fn read_front<'a>(reader: &mut Reader<'a>) -> Result<((u8, &'a [u8]), i64), Reco
     Ok(((attributes, fields.rest()), delta))
 }
 
-fn join(header: &BatchHeader, body: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
-    bytes.extend_from_slice(header.as_bytes());
-    bytes.extend_from_slice(body);
-    assert_eq!(header.size_bytes(), Some(bytes.len()));
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::BatchIter;
     use crate::batch::check_crc;
+    use crate::batch::{BatchIter, HEADER_BYTES};
     use crate::records::{BatchBuilder, BatchOptions, Header, ProducerStamp};
     use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 
@@ -166,9 +196,14 @@ mod tests {
 
     /// Five records; the fourth is a tombstone.
     fn batch(compression: Compression, timestamp_type: TimestampType) -> Vec<u8> {
+        batch_in(Encoding::Kafka, compression, timestamp_type)
+    }
+
+    fn batch_in(encoding: Encoding, compression: Compression, timestamp_type: TimestampType) -> Vec<u8> {
         let mut builder = BatchBuilder::new(BatchOptions {
             base_offset: Offset(1000),
             leader_epoch: LeaderEpoch(3),
+            encoding,
             compression,
             timestamp_type,
             producer: ProducerStamp {
@@ -219,9 +254,10 @@ mod tests {
 
     #[test]
     fn what_stays_is_as_it_was_in_every_compression() {
-        for codec in CODECS {
+        let encodings = [Encoding::Kafka, Encoding::Native];
+        for (codec, encoding) in CODECS.into_iter().flat_map(|codec| encodings.map(|one| (codec, one))) {
             for horizon in [None, Some(Timestamp(1 << 50)), Some(Timestamp(0))] {
-                let before = batch(codec, TimestampType::CreateTime);
+                let before = batch_in(encoding, codec, TimestampType::CreateTime);
                 let after = without(&before, &[0, 2], horizon);
                 let kept: Vec<String> = content(&before)
                     .into_iter()
@@ -229,8 +265,9 @@ mod tests {
                     .filter(|(at, _)| ![0, 2].contains(at))
                     .map(|(_, shown)| shown)
                     .collect();
-                assert_eq!(content(&after), kept, "{codec} {horizon:?}");
+                assert_eq!(content(&after), kept, "{codec} {encoding:?} {horizon:?}");
                 let (before, after) = (*only(&before).header(), *only(&after).header());
+                assert_eq!(after.encoding(), Some(encoding));
                 assert_eq!(after.delete_horizon(), horizon);
                 assert_eq!(after.max_timestamp(), Timestamp(499), "of what stays");
                 assert_eq!(after.last_offset_delta(), 4, "its place is the same");
@@ -280,11 +317,18 @@ mod tests {
 
     #[test]
     fn a_batch_without_records_keeps_its_place_and_its_producer() {
-        let before = batch(Compression::Gzip, TimestampType::CreateTime);
-        let after = without_records(only(&before));
+        for encoding in [Encoding::Kafka, Encoding::Native] {
+            let before = batch_in(encoding, Compression::Gzip, TimestampType::CreateTime);
+            keeps_its_place_and_its_producer(&before);
+        }
+    }
+
+    fn keeps_its_place_and_its_producer(before: &[u8]) {
+        let after = without_records(only(before));
         assert_eq!(after.len(), HEADER_BYTES);
-        let (before, after) = (*only(&before).header(), *only(&after).header());
+        let (before, after) = (*only(before).header(), *only(&after).header());
         assert_eq!(after.record_count(), 0);
+        assert_eq!(after.encoding(), Some(Encoding::Kafka), "what is empty is anybody's");
         assert_eq!((after.base_offset(), after.last_offset()), (before.base_offset(), before.last_offset()));
         assert_eq!(
             (after.producer_id(), after.base_sequence()),

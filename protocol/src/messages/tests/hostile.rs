@@ -1,50 +1,16 @@
 //! Every decoder against bytes that nobody honest sends: no panic, and no more memory than the budget.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::{TAPE_BYTES_MAX, each_message, encode};
+use crate::allocation::allocated_bytes;
 use crate::arbitrary::{Arbitrary, Source};
 use crate::messages::Message;
 
 /// How many messages of each kind are drawn, each in all versions.
 const CASES: u32 = 48;
-
-/// Counts what the current thread allocates.
-struct Counting;
-
-thread_local! {
-    static ALLOCATED_BYTES: Cell<usize> = const { Cell::new(0) };
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// SAFETY: everything is passed on to the system's allocator; counting touches no memory that it hands out.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // A thread that is ending has no counter any more, and nobody reads it.
-        let _ = ALLOCATED_BYTES.try_with(|bytes| bytes.set(bytes.get() + layout.size()));
-        // SAFETY: the caller's promises are the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from the system's allocator with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-/// What `work` allocates, whether or not it is freed again.
-fn allocated_bytes<T>(work: impl FnOnce() -> T) -> (T, usize) {
-    let before = ALLOCATED_BYTES.get();
-    let outcome = work();
-    (outcome, ALLOCATED_BYTES.get() - before)
-}
 
 /// Ways to spoil a frame.
 #[derive(Clone, Debug)]
