@@ -15,6 +15,7 @@ mod kcat;
 mod kill;
 mod memory;
 mod moving;
+mod native_client;
 mod oracle;
 mod suite;
 mod tools;

@@ -330,6 +330,21 @@ impl BatchHeader {
         self.crc = crc(self, records).into();
     }
 
+    /// Says which producer the batch comes from, and sets the CRC that goes with it. `records` is the body that follows
+    /// this header.
+    pub(crate) fn set_producer(
+        &mut self,
+        id: ProducerId,
+        epoch: ProducerEpoch,
+        base_sequence: Sequence,
+        records: &[u8],
+    ) {
+        self.producer_id = id.0.into();
+        self.producer_epoch = epoch.0.into();
+        self.base_sequence = base_sequence.0.into();
+        self.crc = crc(self, records).into();
+    }
+
     /// Says how `records`, the new body, is compressed; length and CRC follow.
     pub(crate) fn set_compression(&mut self, compression: Compression, records: &[u8]) {
         let attributes = self.attributes.get() & !COMPRESSION_BITS;

@@ -79,6 +79,7 @@ pub struct BatchBuilder {
 /// The records so far.
 #[derive(Debug)]
 enum Body {
+    /// Room for the header, then the records.
     Kafka(Vec<u8>),
     Native(Draft),
 }
@@ -87,8 +88,18 @@ impl BatchBuilder {
     /// An empty batch.
     #[must_use]
     pub fn new(options: BatchOptions) -> Self {
+        Self::with_capacity(options, HEADER_BYTES)
+    }
+
+    /// An empty batch with room for so many bytes, header included.
+    #[must_use]
+    pub fn with_capacity(options: BatchOptions, capacity_bytes: usize) -> Self {
         let body = match options.encoding {
-            Encoding::Kafka => Body::Kafka(Vec::new()),
+            Encoding::Kafka => {
+                let mut bytes = Vec::with_capacity(capacity_bytes.max(HEADER_BYTES));
+                bytes.resize(HEADER_BYTES, 0);
+                Body::Kafka(bytes)
+            }
             Encoding::Native => Body::Native(Draft::default()),
         };
         Self {
@@ -111,7 +122,7 @@ impl BatchBuilder {
     #[must_use]
     pub fn records_bytes(&self) -> usize {
         match &self.body {
-            Body::Kafka(records) => records.len(),
+            Body::Kafka(bytes) => bytes.len() - HEADER_BYTES,
             Body::Native(draft) => draft.bytes(),
         }
     }
@@ -142,8 +153,8 @@ impl BatchBuilder {
         }
         let timestamp_delta = timestamp.0.wrapping_sub(self.base_timestamp.0);
         match &mut self.body {
-            Body::Kafka(records) => {
-                put_fields(records, (timestamp_delta, offset_delta), key, value, headers.iter().copied());
+            Body::Kafka(bytes) => {
+                put_fields(bytes, (timestamp_delta, offset_delta), key, value, headers.iter().copied());
             }
             Body::Native(draft) => {
                 draft.push((timestamp_delta, offset_delta), key, value, headers.iter().copied())
@@ -158,14 +169,16 @@ impl BatchBuilder {
     #[must_use]
     pub fn build(self) -> Vec<u8> {
         let options = self.options;
-        let records = match self.body {
-            Body::Kafka(records) => records,
-            Body::Native(draft) => draft.finish(),
+        let codec = options.compression;
+        let compressed = |records: &[u8]| compress(codec, options.compression_level, records);
+        // Uncompressed records of Kafka's stay where they were gathered; all others are put behind the header anew.
+        let mut batch = match self.body {
+            Body::Kafka(bytes) if codec == Compression::None => bytes,
+            Body::Kafka(bytes) => behind_header(&compressed(&bytes[HEADER_BYTES..])),
+            Body::Native(draft) if codec == Compression::None => behind_header(&draft.finish()),
+            Body::Native(draft) => behind_header(&compressed(&draft.finish())),
         };
-        let body = match options.compression {
-            Compression::None => records,
-            codec => compress(codec, options.compression_level, &records),
-        };
+        let (front, body) = batch.split_at_mut(HEADER_BYTES);
         let fields = HeaderFields {
             base_offset: options.base_offset,
             leader_epoch: options.leader_epoch,
@@ -182,8 +195,23 @@ impl BatchBuilder {
             base_sequence: options.producer.base_sequence,
             record_count: self.record_count,
         };
-        join(&BatchHeader::new(&fields, &body), &body)
+        front.copy_from_slice(BatchHeader::new(&fields, body).as_bytes());
+        batch
     }
+
+    /// Makes the batch, saying only now which producer it comes from.
+    #[must_use]
+    pub fn build_for(mut self, producer: ProducerStamp) -> Vec<u8> {
+        self.options.producer = producer;
+        self.build()
+    }
+}
+
+/// Says anew which producer a finished batch comes from; the CRC follows.
+pub fn restamp(batch: &mut [u8], producer: ProducerStamp) {
+    let (front, body) = batch.split_at_mut(HEADER_BYTES);
+    let header = BatchHeader::from_prefix_mut(front).expect("the slice has the header's length");
+    header.set_producer(producer.id, producer.epoch, producer.base_sequence, body);
 }
 
 /// The same batch in another compression: the records' bytes are the same, the header says how they are packed.
@@ -239,6 +267,14 @@ fn put_fields<'h>(
         put_optional(records, Some(header.key));
         put_optional(records, header.value);
     }
+}
+
+/// A body with room for the header before it.
+fn behind_header(body: &[u8]) -> Vec<u8> {
+    let mut batch = Vec::with_capacity(HEADER_BYTES + body.len());
+    batch.resize(HEADER_BYTES, 0);
+    batch.extend_from_slice(body);
+    batch
 }
 
 pub(crate) fn join(header: &BatchHeader, body: &[u8]) -> Vec<u8> {

@@ -17,7 +17,7 @@ mod retain;
 #[cfg(test)]
 mod tests;
 
-pub use build::{BatchBuilder, BatchOptions, ProducerStamp, recompress};
+pub use build::{BatchBuilder, BatchOptions, ProducerStamp, recompress, restamp};
 pub(crate) use build::{join, put_record};
 pub use control::{ControlKind, ControlRecord, control_batch};
 pub(crate) use read::Part;

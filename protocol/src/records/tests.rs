@@ -143,6 +143,19 @@ proptest! {
     }
 
     #[test]
+    fn a_batch_stamped_again_is_as_if_built_so(codec in codec(), samples in vec(sample(), 1..20)) {
+        let stamp = |epoch, sequence| ProducerStamp {
+            id: ProducerId(9),
+            epoch: ProducerEpoch(epoch),
+            base_sequence: Sequence(sequence),
+        };
+        let stamped = |producer| build(BatchOptions { compression: codec, producer, ..BatchOptions::default() }, &samples);
+        let mut bytes = stamped(stamp(1, 77));
+        restamp(&mut bytes, stamp(2, 0));
+        prop_assert_eq!(bytes, stamped(stamp(2, 0)));
+    }
+
+    #[test]
     fn recompressing_keeps_every_byte_of_every_record(
         from in codec(),
         to in codec(),

@@ -1,0 +1,502 @@
+//! The task that keeps one fetch under way to each broker, and the pieces that wait to be taken.
+//!
+//! A partition takes part in a fetch when it is neither in one already nor paused nor stopped, and when less of it is
+//! buffered than a fetch may bring. What a fetch may bring is reserved before it leaves, so that buffered bytes stay
+//! within their bound whatever brokers answer (a single batch larger than the bound excepted, which comes whole).
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use protocol::error::KafkaError;
+use protocol::messages::fetch::{
+    FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData, ReplicaState,
+};
+use protocol::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId};
+use protocol::wire::Payload;
+use rustc_hash::FxHashMap;
+
+use super::{ConsumeError, ConsumeProblem, ConsumerOptions, Fetched, OffsetReset};
+use crate::Client;
+use crate::admin::{At, Isolation, Partition};
+use crate::client::is_misdirected;
+use crate::connection::{Answer, Connection};
+use crate::error::ConnectionError;
+use crate::limits::FETCHED_PIECES_MAX;
+use crate::links::Links;
+use crate::wait::Signal;
+
+/// How long the task sleeps at most while a partition waits that nothing else may wake it for.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// All that a consumer is.
+pub(super) struct Fetcher {
+    client: Client,
+    links: Links,
+    options: ConsumerOptions,
+    assigned: RefCell<BTreeMap<Partition, Rc<Assigned>>>,
+    pieces: RefCell<VecDeque<Piece>>,
+    /// Bytes of pieces that wait, and what fetches under way may bring.
+    buffered_bytes: Cell<usize>,
+    lanes: RefCell<FxHashMap<BrokerId, Rc<Lane>>>,
+    /// Where the next round begins, so that no partition always comes last.
+    turn: Cell<usize>,
+    /// Raised when there may be something to fetch.
+    work: Signal,
+    /// Raised when something can be taken.
+    pub arrived: Signal,
+    has_ended: Cell<bool>,
+    refreshing: Cell<bool>,
+}
+
+/// A partition that is read.
+struct Assigned {
+    topic: Rc<str>,
+    index: PartitionIndex,
+    /// After the last record handed out.
+    position: Cell<Offset>,
+    /// Where the next fetch begins.
+    fetch_at: Cell<Offset>,
+    buffered_bytes: Cell<usize>,
+    /// What is under way, if anything: nothing else is asked meanwhile.
+    is_busy: Cell<bool>,
+    is_paused: Cell<bool>,
+    has_stopped: Cell<bool>,
+    /// It was sought or taken away: what is under way or waits is not wanted any more.
+    is_stale: Cell<bool>,
+    not_before: Cell<Option<Instant>>,
+}
+
+/// Something to be taken.
+struct Piece {
+    of: Rc<Assigned>,
+    outcome: Result<Fetched, ConsumeError>,
+}
+
+#[derive(Default)]
+struct Lane {
+    is_fetching: Cell<bool>,
+    connecting: Cell<bool>,
+}
+
+/// A fetch to be sent.
+struct Plan {
+    broker: BrokerId,
+    lane: Rc<Lane>,
+    connection: Connection,
+    partitions: Vec<(Rc<Assigned>, TopicId, LeaderEpoch)>,
+}
+
+impl Assigned {
+    fn new(partition: &Partition, at: Offset) -> Rc<Self> {
+        Rc::new(Self {
+            topic: partition.topic.as_str().into(),
+            index: partition.index,
+            position: Cell::new(at),
+            fetch_at: Cell::new(at),
+            buffered_bytes: Cell::new(0),
+            is_busy: Cell::new(false),
+            is_paused: Cell::new(false),
+            has_stopped: Cell::new(false),
+            is_stale: Cell::new(false),
+            not_before: Cell::new(None),
+        })
+    }
+
+    fn partition(&self) -> Partition {
+        Partition { topic: self.topic.to_string(), index: self.index }
+    }
+}
+
+impl Fetcher {
+    pub(super) fn start(client: &Client, options: ConsumerOptions) -> Rc<Self> {
+        let fetcher = Rc::new(Self {
+            client: client.clone(),
+            links: client.links(),
+            options,
+            assigned: RefCell::default(),
+            pieces: RefCell::default(),
+            buffered_bytes: Cell::new(0),
+            lanes: RefCell::default(),
+            turn: Cell::new(0),
+            work: Signal::default(),
+            arrived: Signal::default(),
+            has_ended: Cell::new(false),
+            refreshing: Cell::new(false),
+        });
+        glommio::spawn_local(Rc::clone(&fetcher).run()).detach();
+        fetcher
+    }
+
+    pub(super) fn isolation(&self) -> Isolation {
+        self.options.isolation
+    }
+
+    pub(super) fn buffered_bytes(&self) -> usize {
+        self.buffered_bytes.get()
+    }
+
+    pub(super) fn end(&self) {
+        self.has_ended.set(true);
+        self.links.close();
+        self.work.raise();
+    }
+
+    pub(super) fn assign(&self, partitions: &[(Partition, Offset)]) {
+        let anew =
+            partitions.iter().map(|(partition, at)| (partition.clone(), Assigned::new(partition, *at)));
+        let before = self.assigned.replace(anew.collect());
+        before.values().for_each(|assigned| assigned.is_stale.set(true));
+        self.forget_stale();
+    }
+
+    pub(super) fn seek(&self, partition: &Partition, to: Offset) -> bool {
+        let mut assigned = self.assigned.borrow_mut();
+        let Some(place) = assigned.get_mut(partition) else { return false };
+        let anew = Assigned::new(partition, to);
+        anew.is_paused.set(place.is_paused.get());
+        std::mem::replace(place, anew).is_stale.set(true);
+        drop(assigned);
+        self.forget_stale();
+        true
+    }
+
+    pub(super) fn pause(&self, partition: &Partition, paused: bool) {
+        if let Some(assigned) = self.assigned.borrow().get(partition) {
+            assigned.is_paused.set(paused);
+        }
+        self.work.raise();
+    }
+
+    pub(super) fn positions(&self) -> Vec<(Partition, Offset)> {
+        let assigned = self.assigned.borrow();
+        assigned.iter().map(|(partition, state)| (partition.clone(), state.position.get())).collect()
+    }
+
+    /// Throws away pieces that nobody wants any more.
+    fn forget_stale(&self) {
+        self.pieces.borrow_mut().retain(|piece| {
+            let is_wanted = !piece.of.is_stale.get();
+            if !is_wanted && let Ok(fetched) = &piece.outcome {
+                self.release(fetched.size_bytes());
+            }
+            is_wanted
+        });
+        self.work.raise();
+    }
+
+    fn release(&self, bytes: usize) {
+        self.buffered_bytes.update(|held| held - bytes);
+    }
+
+    /// The next piece, if there is one.
+    pub(super) fn take(&self) -> Option<Result<Fetched, ConsumeError>> {
+        let Piece { of, outcome } = self.pieces.borrow_mut().pop_front()?;
+        assert!(!of.is_stale.get(), "stale pieces are thrown away when they become so");
+        if let Ok(fetched) = &outcome {
+            self.release(fetched.size_bytes());
+            of.buffered_bytes.update(|held| held - fetched.size_bytes());
+            of.position.set(fetched.next_offset());
+            self.work.raise();
+        }
+        Some(outcome)
+    }
+
+    async fn run(self: Rc<Self>) {
+        while !self.has_ended.get() {
+            let work = self.work.next();
+            let alarm = self.round(Instant::now());
+            work.wait_until(alarm).await;
+        }
+    }
+
+    /// Sends the fetches that can be sent; when to look again at the latest.
+    fn round(self: &Rc<Self>, now: Instant) -> Option<Instant> {
+        let (plans, is_blocked) = self.plan(now);
+        for plan in plans {
+            self.dispatch(plan);
+        }
+        is_blocked.then(|| now + LOOK_AGAIN)
+    }
+
+    /// What to fetch from whom; whether some partition waits for what may raise no signal.
+    fn plan(self: &Rc<Self>, now: Instant) -> (Vec<Plan>, bool) {
+        let assigned = self.assigned.borrow();
+        let mut plans: Vec<Plan> = Vec::new();
+        let mut is_blocked = false;
+        let turn = self.turn.get().checked_rem(assigned.len()).unwrap_or(0);
+        self.turn.set(turn + 1);
+        for state in assigned.values().skip(turn).chain(assigned.values().take(turn)) {
+            if state.is_busy.get()
+                || state.is_paused.get()
+                || state.has_stopped.get()
+                || state.buffered_bytes.get() >= self.options.partition_bytes_max
+            {
+                continue;
+            }
+            if state.not_before.get().is_some_and(|moment| moment > now) {
+                is_blocked = true;
+                continue;
+            }
+            let topic = self.client.cluster().known(&state.topic);
+            let described =
+                topic.as_ref().and_then(|topic| Some((topic.id, topic.partition(state.index).ok()?)));
+            let leader =
+                described.and_then(|(id, described)| Some((id, described.leader?, described.leader_epoch)));
+            let Some((id, broker, epoch)) = leader else {
+                is_blocked = true;
+                self.refresh_metadata();
+                continue;
+            };
+            match plans.iter_mut().find(|plan| plan.broker == broker) {
+                Some(plan) => plan.partitions.push((Rc::clone(state), id, epoch)),
+                None => {
+                    let Some((lane, connection)) = self.way_to(broker) else { continue };
+                    let partitions = vec![(Rc::clone(state), id, epoch)];
+                    plans.push(Plan { broker, lane, connection, partitions });
+                }
+            }
+        }
+        (plans, is_blocked)
+    }
+
+    /// The connection to a broker that has no fetch under way.
+    fn way_to(self: &Rc<Self>, broker: BrokerId) -> Option<(Rc<Lane>, Connection)> {
+        let lane = Rc::clone(self.lanes.borrow_mut().entry(broker).or_default());
+        if lane.is_fetching.get() || lane.connecting.get() {
+            return None;
+        }
+        if let Some(connection) = self.links.open(broker) {
+            return Some((lane, connection));
+        }
+        lane.connecting.set(true);
+        let fetcher = Rc::clone(self);
+        let connecting = async move {
+            let outcome = fetcher.links.connect(broker).await;
+            lane.connecting.set(false);
+            if outcome.is_err() {
+                fetcher.refresh_metadata();
+            }
+            fetcher.work.raise();
+        };
+        glommio::spawn_local(connecting).detach();
+        None
+    }
+
+    fn dispatch(self: &Rc<Self>, plan: Plan) {
+        let options = &self.options;
+        let room = options.buffered_bytes_max.saturating_sub(self.buffered_bytes.get());
+        let reserved = room.min(options.fetch_bytes_max);
+        let is_crowded = self.pieces.borrow().len() >= FETCHED_PIECES_MAX;
+        // Room comes when pieces are taken, which raises the signal.
+        if reserved == 0 || is_crowded {
+            return;
+        }
+        let reply = match plan.connection.try_send(&request(&plan, options, reserved)) {
+            Ok(reply) => reply,
+            Err(_) => {
+                // The next round connects anew, or leaves it to the broker to offer the API.
+                plan.connection.close();
+                let later = Instant::now() + self.client.cluster().backoff(1);
+                plan.partitions.iter().for_each(|(state, ..)| state.not_before.set(Some(later)));
+                return self.work.raise();
+            }
+        };
+        self.buffered_bytes.update(|held| held + reserved);
+        plan.lane.is_fetching.set(true);
+        plan.partitions.iter().for_each(|(state, ..)| state.is_busy.set(true));
+        let fetcher = Rc::clone(self);
+        let waiting = async move {
+            let outcome = reply.await;
+            fetcher.release(reserved);
+            plan.lane.is_fetching.set(false);
+            plan.partitions.iter().for_each(|(state, ..)| state.is_busy.set(false));
+            fetcher.settle(&plan, outcome);
+            fetcher.work.raise();
+        };
+        glommio::spawn_local(waiting).detach();
+    }
+
+    /// A fetch was answered, or will never be.
+    fn settle(self: &Rc<Self>, plan: &Plan, outcome: Result<Answer, ConnectionError>) {
+        let settled = outcome.and_then(|answer| {
+            let response: FetchResponse<'_> = answer.decode()?;
+            Ok(match response.error_code.into_result() {
+                Ok(()) => {
+                    self.settle_partitions(plan, &answer, &response);
+                    true
+                }
+                Err(_) => false,
+            })
+        });
+        if !matches!(settled, Ok(true)) {
+            let later = Instant::now() + self.client.cluster().backoff(1);
+            plan.partitions.iter().for_each(|(state, ..)| state.not_before.set(Some(later)));
+            self.refresh_metadata();
+        }
+        if matches!(settled, Err(ConnectionError::Malformed { .. })) {
+            plan.connection.close();
+        }
+    }
+
+    fn settle_partitions(self: &Rc<Self>, plan: &Plan, answer: &Answer, response: &FetchResponse<'_>) {
+        let body = answer.body();
+        let mut cursor = 0;
+        for topic in &response.responses {
+            for data in &topic.partitions {
+                let Some(place) = find(plan, cursor, (topic.topic, topic.topic_id), data.partition_index)
+                else {
+                    continue;
+                };
+                cursor = place + 1;
+                let state = &plan.partitions[place].0;
+                if !state.is_stale.get() {
+                    self.settle_partition(state, data, &body);
+                }
+            }
+        }
+    }
+
+    fn settle_partition(
+        self: &Rc<Self>,
+        state: &Rc<Assigned>,
+        data: &PartitionData<'_>,
+        body: &bytes::Bytes,
+    ) {
+        let at = state.fetch_at.get();
+        match data.error_code.into_result() {
+            Ok(()) => {}
+            Err(KafkaError::OffsetOutOfRange) => return self.reset(state, at),
+            Err(error) if is_misdirected(error) || error.retriable() => {
+                state.not_before.set(Some(Instant::now() + self.client.cluster().backoff(1)));
+                return self.refresh_metadata();
+            }
+            Err(error) => return self.stop(state, ConsumeProblem::Refused(error)),
+        }
+        state.not_before.set(None);
+        let records = data.records.as_ref().and_then(Payload::borrowed).unwrap_or_default();
+        if records.is_empty() {
+            return;
+        }
+        let bytes = body.slice_ref(records);
+        let fetched = match Fetched::new(Rc::clone(&state.topic), state.index, bytes, at, self.options.read) {
+            Ok(fetched) => fetched,
+            Err(error) => return self.stop(state, error.into()),
+        };
+        if fetched.size_bytes() == 0 {
+            return;
+        }
+        let aborted = match self.options.isolation {
+            Isolation::ReadCommitted => data.aborted_transactions.clone().unwrap_or_default(),
+            Isolation::ReadUncommitted => Vec::new(),
+        };
+        let fetched = fetched.with_answer(data.high_watermark, aborted);
+        state.fetch_at.set(fetched.next_offset());
+        state.buffered_bytes.update(|held| held + fetched.size_bytes());
+        self.buffered_bytes.update(|held| held + fetched.size_bytes());
+        self.put(state, Ok(fetched));
+    }
+
+    fn put(&self, state: &Rc<Assigned>, outcome: Result<Fetched, ConsumeError>) {
+        self.pieces.borrow_mut().push_back(Piece { of: Rc::clone(state), outcome });
+        self.arrived.raise();
+    }
+
+    fn stop(&self, state: &Rc<Assigned>, reason: ConsumeProblem) {
+        state.has_stopped.set(true);
+        let error = ConsumeError { topic: Rc::clone(&state.topic), partition: state.index, reason };
+        self.put(state, Err(error));
+    }
+
+    /// The position is not there: goes on where the options say.
+    fn reset(self: &Rc<Self>, state: &Rc<Assigned>, at: Offset) {
+        let to = match self.options.reset {
+            OffsetReset::Earliest => At::Earliest,
+            OffsetReset::Latest => At::Latest,
+            OffsetReset::Fail => return self.stop(state, ConsumeProblem::OutOfRange(at)),
+        };
+        state.is_busy.set(true);
+        let (fetcher, state) = (Rc::clone(self), Rc::clone(state));
+        let looking = async move {
+            let wanted = [(state.partition(), to)];
+            let found = fetcher.client.admin().offsets(&wanted, fetcher.options.isolation).await;
+            state.is_busy.set(false);
+            match found {
+                _ if state.is_stale.get() => {}
+                Ok(found) => state.fetch_at.set(found.first().copied().flatten().unwrap_or(Offset(0))),
+                Err(error) => fetcher.stop(&state, ConsumeProblem::Reset(Rc::new(error))),
+            }
+            fetcher.work.raise();
+        };
+        glommio::spawn_local(looking).detach();
+    }
+
+    /// Asks where the leaders are, but not again and again.
+    fn refresh_metadata(self: &Rc<Self>) {
+        if self.refreshing.replace(true) {
+            return;
+        }
+        let fetcher = Rc::clone(self);
+        let refreshing = async move {
+            let cluster = fetcher.client.cluster();
+            // A failure is no news: what waits is tried again in any case.
+            let _known = cluster.refresh(cluster.generation()).await;
+            fetcher.work.raise();
+            crate::wait::sleep(cluster.backoff(1)).await;
+            fetcher.refreshing.set(false);
+        };
+        glommio::spawn_local(refreshing).detach();
+    }
+}
+
+fn request<'a>(plan: &'a Plan, options: &ConsumerOptions, bytes_max: usize) -> FetchRequest<'a> {
+    let mut topics: Vec<FetchTopic<'a>> = Vec::new();
+    for (state, id, epoch) in &plan.partitions {
+        let partition = FetchPartition {
+            partition: state.index,
+            current_leader_epoch: *epoch,
+            fetch_offset: state.fetch_at.get(),
+            last_fetched_epoch: LeaderEpoch::UNKNOWN,
+            log_start_offset: Offset(-1),
+            partition_max_bytes: to_i32(options.partition_bytes_max),
+            replica_directory_id: [0; 16],
+            high_watermark: Offset(i64::MAX),
+        };
+        match topics.iter_mut().find(|topic| topic.topic == &*state.topic) {
+            Some(topic) => topic.partitions.push(partition),
+            None => {
+                topics.push(FetchTopic { topic: &state.topic, topic_id: *id, partitions: vec![partition] })
+            }
+        }
+    }
+    FetchRequest {
+        cluster_id: None,
+        replica_id: BrokerId(-1),
+        replica_state: ReplicaState { replica_id: BrokerId(-1), replica_epoch: -1 },
+        max_wait_ms: i32::try_from(options.wait_max.as_millis()).unwrap_or(i32::MAX),
+        min_bytes: options.wait_bytes_min,
+        max_bytes: to_i32(bytes_max),
+        isolation_level: options.isolation.wire(),
+        session_id: 0,
+        session_epoch: -1,
+        topics,
+        forgotten_topics_data: Vec::new(),
+        rack_id: "",
+    }
+}
+
+/// Where a partition is in the plan, looked for from `cursor` on.
+fn find(plan: &Plan, cursor: usize, (name, id): (&str, TopicId), index: PartitionIndex) -> Option<usize> {
+    let is_it = |place: &usize| {
+        let (state, its_id, _) = &plan.partitions[*place];
+        // An answer names the topic in old versions and gives its id in new ones.
+        state.index == index && if name.is_empty() { *its_id == id } else { *state.topic == *name }
+    };
+    let count = plan.partitions.len();
+    (cursor..count).chain(0..cursor.min(count)).find(is_it)
+}
+
+fn to_i32(bytes: usize) -> i32 {
+    i32::try_from(bytes).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,220 @@
+//! Reads assigned partitions, ahead of the application and within bounded memory.
+//!
+//! Each broker has at most one fetch under way, for all partitions that it leads and of which little is buffered. The
+//! answer is cut by partition, waits to be taken by [`Consumer::next`], and the next fetch leaves at once. Fetches are
+//! sessionless: a session (KIP-227) saves bytes of requests where the partitions asked for stay the same, but here they
+//! change with every piece that the application takes, and a plain fetch asks for exactly what there is room for.
+
+mod fetched;
+mod fetcher;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use protocol::error::KafkaError;
+use protocol::types::{Offset, PartitionIndex, Timestamp};
+
+use crate::Client;
+use crate::admin::{At, Isolation, Partition};
+use crate::error::{ClientError, FetchedError};
+
+pub use fetched::{BatchView, Batches, Fetched, ReadLimits, Records};
+use fetcher::Fetcher;
+pub use protocol::records::{Headers, Record};
+
+/// How a consumer behaves.
+#[derive(Clone, Debug)]
+pub struct ConsumerOptions {
+    /// Whether what open and aborted transactions wrote is seen.
+    pub isolation: Isolation,
+    /// How long a broker waits for `wait_bytes_min`.
+    pub wait_max: Duration,
+    /// How many bytes a broker waits for.
+    pub wait_bytes_min: i32,
+    /// Bytes that one fetch may bring; a first batch larger than this comes whole.
+    pub fetch_bytes_max: usize,
+    /// Bytes of one partition that one fetch may bring, likewise; a partition with as many buffered is not fetched.
+    pub partition_bytes_max: usize,
+    /// Bytes that are buffered or on their way.
+    pub buffered_bytes_max: usize,
+    /// Where to go on when the position is not there (any more).
+    pub reset: OffsetReset,
+    /// How batches are read.
+    pub read: ReadLimits,
+}
+
+impl Default for ConsumerOptions {
+    fn default() -> Self {
+        Self {
+            isolation: Isolation::ReadUncommitted,
+            wait_max: Duration::from_millis(500),
+            wait_bytes_min: 1,
+            fetch_bytes_max: 16 << 20,
+            partition_bytes_max: 1 << 20,
+            buffered_bytes_max: 64 << 20,
+            reset: OffsetReset::Fail,
+            read: ReadLimits::default(),
+        }
+    }
+}
+
+/// Where to go on when the position is not there (any more).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OffsetReset {
+    /// At the first offset there is.
+    Earliest,
+    /// At the end.
+    Latest,
+    /// Nowhere: [`Consumer::next`] says so.
+    #[default]
+    Fail,
+}
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the first record there is.
+    Earliest,
+    /// Behind the last.
+    Latest,
+    /// At the first record at or after this time; behind the last if there is none.
+    Time(Timestamp),
+    /// Here.
+    Offset(Offset),
+}
+
+/// What stops a partition. It is not fetched again until it is sought or assigned.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{topic}-{partition}: {reason}")]
+pub struct ConsumeError {
+    /// The topic.
+    pub topic: Rc<str>,
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// Why.
+    pub reason: ConsumeProblem,
+}
+
+/// Why a partition stops.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ConsumeProblem {
+    /// The position is not there, and nothing is said about where to go on instead.
+    #[error("there is no offset {0}")]
+    OutOfRange(Offset),
+    /// The broker refused.
+    #[error("the broker refused: {0}")]
+    Refused(KafkaError),
+    /// What came can't be read.
+    #[error(transparent)]
+    Unreadable(#[from] FetchedError),
+    /// The place to go on from was not found.
+    #[error("no place to go on from was found: {0}")]
+    Reset(Rc<ClientError>),
+}
+
+/// Reads assigned partitions. It ends when it is dropped.
+pub struct Consumer {
+    client: Client,
+    fetcher: Rc<Fetcher>,
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.fetcher.end();
+    }
+}
+
+impl Consumer {
+    pub(crate) fn start(client: &Client, options: ConsumerOptions) -> Self {
+        Self { client: client.clone(), fetcher: Fetcher::start(client, options) }
+    }
+
+    /// Reads these partitions and no others. A partition that was assigned before begins anew.
+    ///
+    /// # Errors
+    /// There is no such topic or partition, or no broker says where to begin.
+    pub async fn assign(&self, partitions: &[(Partition, Start)]) -> Result<(), ClientError> {
+        let resolved = self.resolve(partitions).await?;
+        self.fetcher.assign(&resolved);
+        Ok(())
+    }
+
+    /// Goes on elsewhere. What was fetched and not taken is thrown away.
+    ///
+    /// # Errors
+    /// The partition is not assigned, or no broker says where that is.
+    pub async fn seek(&self, partition: &Partition, to: Start) -> Result<(), ClientError> {
+        let resolved = self.resolve(&[(partition.clone(), to)]).await?;
+        let [(_, offset)] = &resolved[..] else { panic!("one partition has one place") };
+        match self.fetcher.seek(partition, *offset) {
+            true => Ok(()),
+            false => Err(ClientError::NotAssigned(partition.clone())),
+        }
+    }
+
+    /// The partitions that are read, and the offset after the last that [`Self::next`] handed out of each.
+    #[must_use]
+    pub fn positions(&self) -> Vec<(Partition, Offset)> {
+        self.fetcher.positions()
+    }
+
+    /// Stops fetching partitions, or goes on; what is buffered is still handed out.
+    pub fn pause(&self, partition: &Partition, paused: bool) {
+        self.fetcher.pause(partition, paused);
+    }
+
+    /// Waits for records of any partition.
+    ///
+    /// # Errors
+    /// A partition can't go on; see [`ConsumeError`]. The others do.
+    pub async fn next(&self) -> Result<Fetched, ConsumeError> {
+        loop {
+            let arrived = self.fetcher.arrived.next();
+            match self.try_next() {
+                Some(outcome) => return outcome,
+                None => arrived.wait().await,
+            }
+        }
+    }
+
+    /// Records of any partition, if some have come.
+    #[must_use]
+    pub fn try_next(&self) -> Option<Result<Fetched, ConsumeError>> {
+        self.fetcher.take()
+    }
+
+    /// Bytes that wait to be taken or are on their way.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        self.fetcher.buffered_bytes()
+    }
+
+    /// The offsets that these places are at.
+    async fn resolve(
+        &self,
+        partitions: &[(Partition, Start)],
+    ) -> Result<Vec<(Partition, Offset)>, ClientError> {
+        let at = |start| match start {
+            Start::Offset(_) | Start::Latest => At::Latest,
+            Start::Earliest => At::Earliest,
+            Start::Time(time) => At::Time(time),
+        };
+        let isolation = self.fetcher.isolation();
+        let asked: Vec<(Partition, At)> =
+            partitions.iter().map(|(partition, start)| (partition.clone(), at(*start))).collect();
+        let admin = self.client.admin();
+        let found = admin.offsets(&asked, isolation).await?;
+        let mut resolved = Vec::with_capacity(found.len());
+        for ((partition, start), found) in partitions.iter().zip(found) {
+            let offset = match (*start, found) {
+                (Start::Offset(offset), _) | (_, Some(offset)) => offset,
+                (_, None) => {
+                    let end = admin.offsets(&[(partition.clone(), At::Latest)], isolation).await?;
+                    end.first().copied().flatten().unwrap_or(Offset(0))
+                }
+            };
+            resolved.push((partition.clone(), offset));
+        }
+        Ok(resolved)
+    }
+}

@@ -1,0 +1,252 @@
+//! The batches of one partition: in order, each sequence once, whatever the brokers answer. No I/O, no clock.
+//!
+//! Batches leave from the front. One that has to be sent again comes back to its place and leaves before all others, when
+//! nothing is under way. An idempotent producer's batches carry sequences, given when they are first built, by which the
+//! broker keeps order and knows a batch again; as long as a batch's fate is unknown it is sent with the same ones.
+//! A broker takes any sequence for the first of an epoch, so nothing is sent behind the first batch until that one is
+//! acknowledged. Without sequences a batch that fails may be overtaken by those that were under way with it. Where the chain is broken for good (a batch was refused, or the broker forgot the producer), the
+//! partition starts a new epoch with sequence 0 (KIP-360), once nothing is in flight, and what waits is stamped anew.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use protocol::error::KafkaError;
+use protocol::records::ProducerStamp;
+use protocol::types::{ProducerEpoch, ProducerId, Sequence};
+
+use super::batch::{Batch, sequence_after};
+
+/// What bounds a partition's queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct QueueLimits {
+    /// Bytes at which a batch is full.
+    pub batch_bytes_max: usize,
+    /// How long a batch waits for more records.
+    pub linger: Duration,
+    /// Batches that may be under way at a time.
+    pub in_flight_max: usize,
+    /// How long a batch may take in all.
+    pub delivery_timeout: Duration,
+}
+
+/// The batches of one partition.
+pub(super) struct Queue {
+    limits: QueueLimits,
+    batches: VecDeque<Batch>,
+    in_flight: usize,
+    identity: Option<Identity>,
+    /// Where the queue is known to the sender as having something to send.
+    pub is_listed: bool,
+    /// No batch leaves before.
+    pub not_before: Option<Instant>,
+}
+
+/// Who an idempotent producer is in this partition.
+#[derive(Clone, Copy, Debug)]
+struct Identity {
+    id: ProducerId,
+    epoch: ProducerEpoch,
+    next: Sequence,
+    /// The sequence after the last that was acknowledged.
+    acked: Sequence,
+    /// The next batch begins an epoch.
+    is_broken: bool,
+    /// The broker has acknowledged a batch of this epoch. Until then it takes any sequence for the first.
+    is_known: bool,
+}
+
+impl Identity {
+    const fn new(id: ProducerId, epoch: ProducerEpoch) -> Self {
+        Self { id, epoch, next: Sequence(0), acked: Sequence(0), is_broken: false, is_known: false }
+    }
+}
+
+/// What there is to send.
+pub(super) enum Take {
+    /// This batch, built.
+    Batch(Batch),
+    /// Nothing before this moment.
+    Later(Instant),
+    /// Nothing until something is appended, or comes back.
+    Nothing,
+    /// The epochs of the producer's id are used up.
+    Exhausted,
+}
+
+/// What an answer means for a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is appended, now or by an earlier attempt.
+    Appended,
+    /// It goes back and is sent again.
+    Again,
+    /// It failed for good.
+    Failed,
+}
+
+impl Queue {
+    pub(super) fn new(limits: QueueLimits, identity: Option<(ProducerId, ProducerEpoch)>) -> Self {
+        let identity = identity.map(|(id, epoch)| Identity::new(id, epoch));
+        Self { limits, batches: VecDeque::new(), in_flight: 0, identity, is_listed: false, not_before: None }
+    }
+
+    /// The batch that a record of `bytes` belongs in, if there is one with room.
+    pub(super) fn with_room(&mut self, bytes: usize) -> Option<&mut Batch> {
+        let bytes_max = self.limits.batch_bytes_max;
+        let last = self.batches.back_mut()?;
+        (last.attempts == 0 && last.records_bytes() + bytes <= bytes_max).then_some(last)
+    }
+
+    /// A new batch behind all others.
+    pub(super) fn push(&mut self, batch: Batch) -> &mut Batch {
+        self.batches.push_back(batch);
+        self.batches.back_mut().expect("it was pushed")
+    }
+
+    /// Whether the front need not wait for more records. `hurry`: nothing waits for more.
+    pub(super) fn is_due(&self, now: Instant, hurry: bool) -> bool {
+        let Some(front) = self.batches.front() else { return false };
+        let is_full = self.batches.len() > 1 || front.records_bytes() >= self.limits.batch_bytes_max;
+        hurry || is_full || front.attempts > 0 || now >= front.opened_at + self.limits.linger
+    }
+
+    /// Takes the next batch to send, built.
+    pub(super) fn take(&mut self, now: Instant, hurry: bool) -> Take {
+        if let Some(moment) = self.not_before.filter(|moment| *moment > now) {
+            return Take::Later(moment);
+        }
+        self.not_before = None;
+        let is_repeat = self.batches.front().is_some_and(|front| front.attempts > 0);
+        let is_fresh = self.identity.is_some_and(|identity| identity.is_broken || !identity.is_known);
+        let must_be_alone = is_repeat || is_fresh;
+        let in_flight_max = if must_be_alone { 1 } else { self.limits.in_flight_max };
+        let Some(front) = self.batches.front().filter(|_| self.in_flight < in_flight_max) else {
+            return Take::Nothing;
+        };
+        if !self.is_due(now, hurry) {
+            return Take::Later(front.opened_at + self.limits.linger);
+        }
+        if self.identity.is_some_and(|identity| identity.is_broken) && !self.begin_epoch() {
+            return Take::Exhausted;
+        }
+        let mut batch = self.batches.pop_front().expect("an empty queue is not due");
+        if batch.attempts == 0 {
+            let stamp = self.stamp(batch.record_count);
+            batch.build(stamp);
+        }
+        batch.attempts += 1;
+        self.in_flight += 1;
+        Take::Batch(batch)
+    }
+
+    /// Batches that have waited too long. A batch that was sent and whose fate is unknown takes along all that were:
+    /// they can neither be sent in another epoch, which might append them twice, nor wait for what never comes.
+    pub(super) fn take_expired(&mut self, now: Instant) -> Vec<Batch> {
+        let timeout = self.limits.delivery_timeout;
+        let is_late = |batch: &Batch| now >= batch.opened_at + timeout;
+        let mut expired = Vec::new();
+        while self.in_flight == 0
+            && let Some(front) = self.batches.front()
+            && (is_late(front) || (front.attempts > 0 && !expired.is_empty()))
+        {
+            if front.attempts > 0 {
+                self.break_chain();
+            }
+            expired.extend(self.batches.pop_front());
+        }
+        expired
+    }
+
+    /// All that waits: the producer has failed.
+    pub(super) fn take_all(&mut self) -> Vec<Batch> {
+        self.batches.drain(..).collect()
+    }
+
+    /// What an answer to `batch`, which was under way, means.
+    pub(super) fn judge(&mut self, batch: &Batch, error: Option<KafkaError>) -> Verdict {
+        assert!(self.in_flight > 0, "an answer is to something in flight");
+        self.in_flight -= 1;
+        let sequence = batch.stamp.base_sequence;
+        let Some(identity) = &mut self.identity else {
+            return match error {
+                None => Verdict::Appended,
+                Some(error) if error.retriable() => Verdict::Again,
+                Some(_) => Verdict::Failed,
+            };
+        };
+        // A batch of an epoch that is over has nothing to say about this one.
+        let is_current = batch.stamp.epoch == identity.epoch;
+        match error {
+            None | Some(KafkaError::DuplicateSequenceNumber) => {
+                if is_current {
+                    identity.acked = batch.next_sequence();
+                    identity.is_known = true;
+                }
+                Verdict::Appended
+            }
+            // Behind a batch that is on its way again, this is no more than a matter of order. Where it is this one's turn, the
+            // broker has lost what it acknowledged, and only a new epoch helps.
+            Some(KafkaError::OutOfOrderSequenceNumber) => {
+                let is_alone = self.in_flight == 0
+                    && self.batches.front().is_none_or(|front| front.number > batch.number);
+                identity.is_broken |= is_current && (is_alone || sequence == identity.acked);
+                Verdict::Again
+            }
+            Some(KafkaError::UnknownProducerId) => {
+                identity.is_broken |= is_current;
+                Verdict::Again
+            }
+            Some(error) if error.retriable() => Verdict::Again,
+            Some(_) => {
+                self.break_chain();
+                Verdict::Failed
+            }
+        }
+    }
+
+    /// Puts a batch back to its place, to be sent again.
+    pub(super) fn put_back(&mut self, batch: Batch, not_before: Instant) {
+        let place = self.batches.iter().take_while(|earlier| earlier.number < batch.number).count();
+        self.batches.insert(place, batch);
+        self.not_before = Some(not_before);
+    }
+
+    /// A batch was not sent after all.
+    pub(super) fn put_back_unsent(&mut self, batch: Batch, not_before: Instant) {
+        assert!(self.in_flight > 0, "it was taken");
+        self.in_flight -= 1;
+        self.put_back(batch, not_before);
+    }
+
+    fn break_chain(&mut self) {
+        if let Some(identity) = &mut self.identity {
+            identity.is_broken = true;
+        }
+    }
+
+    fn stamp(&mut self, records: u32) -> ProducerStamp {
+        let Some(identity) = &mut self.identity else { return ProducerStamp::NONE };
+        let stamp = ProducerStamp { id: identity.id, epoch: identity.epoch, base_sequence: identity.next };
+        identity.next = sequence_after(identity.next, records);
+        stamp
+    }
+
+    /// Starts over with the next epoch; false where there is none.
+    fn begin_epoch(&mut self) -> bool {
+        assert_eq!(self.in_flight, 0, "nothing of the epoch before is under way");
+        let Some(identity) = &mut self.identity else { return true };
+        let Some(epoch) = identity.epoch.next().filter(|_| !identity.epoch.is_exhausted()) else {
+            return false;
+        };
+        *identity = Identity::new(identity.id, epoch);
+        let sent = self.batches.iter().take_while(|batch| batch.attempts > 0).count();
+        for place in 0..sent {
+            let stamp = self.stamp(self.batches[place].record_count);
+            self.batches[place].restamp(stamp);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,611 @@
+//! The task that takes what is due from the partitions' queues, sends it, and judges what comes back.
+//!
+//! A queue is on the list of ready ones when it may have something to send. A round goes over the list once: each queue
+//! gives at most one batch to the request of its leader; what can't go now stays on the list, what has nothing leaves it
+//! and comes back when a record or an answer does. Requests to one broker leave in the order in which they were made.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use protocol::error::KafkaError;
+use protocol::messages::produce::{
+    PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
+};
+use protocol::types::{BrokerId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicId};
+use protocol::wire::Payload;
+use rustc_hash::FxHashMap;
+
+use super::batch::{Acked, Batch, Delivery, Outcome, record_bytes};
+use super::queue::{QueueLimits, Take, Verdict};
+use super::topic::{PartitionState, ProducerTopic, TopicState};
+use super::{Acks, DeliveredBatch, ProducerOptions, Record, TrySendError, batch_options, now, now_timestamp};
+use crate::Client;
+use crate::connection::{Answer, Connection};
+use crate::error::{ClientError, ConnectionError, ProduceError, SendError};
+use crate::links::Links;
+use crate::wait::Signal;
+
+/// How long the sender sleeps at most while something waits that nothing else may wake it for.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// All that a producer is.
+pub(super) struct Sender {
+    client: Client,
+    links: Links,
+    options: ProducerOptions,
+    limits: QueueLimits,
+    identity: Option<(ProducerId, ProducerEpoch)>,
+    topics: RefCell<FxHashMap<Rc<str>, Rc<TopicState>>>,
+    ready: RefCell<VecDeque<Rc<PartitionState>>>,
+    /// Queues whose open batch lingers, by the moment at which it is due.
+    lingering: RefCell<VecDeque<(Instant, Rc<PartitionState>)>>,
+    lanes: RefCell<FxHashMap<BrokerId, Rc<Lane>>>,
+    /// Batches not decided yet, by their numbers.
+    undecided: RefCell<BTreeSet<u64>>,
+    next_number: Cell<u64>,
+    held_bytes: Cell<usize>,
+    /// How many wait for memory or a flush: nothing lingers while any does.
+    hurried: Cell<usize>,
+    /// Raised when there may be something to do.
+    work: Signal,
+    /// Raised when a batch was decided.
+    pub freed: Signal,
+    is_refusing: Cell<bool>,
+    has_ended: Cell<bool>,
+    refreshing: Cell<bool>,
+}
+
+/// What is under way to one broker.
+#[derive(Default)]
+struct Lane {
+    in_flight: Cell<usize>,
+    connecting: Cell<bool>,
+    waiting_for_room: Cell<bool>,
+}
+
+/// One request: at most one batch of each partition.
+struct Group {
+    broker: BrokerId,
+    connection: Connection,
+    bytes: usize,
+    batches: Vec<(Rc<PartitionState>, Option<Batch>)>,
+}
+
+impl Sender {
+    pub(super) fn start(
+        client: &Client,
+        options: ProducerOptions,
+        limits: QueueLimits,
+        identity: Option<(ProducerId, ProducerEpoch)>,
+    ) -> Rc<Self> {
+        let sender = Rc::new(Self {
+            client: client.clone(),
+            links: client.links(),
+            options,
+            limits,
+            identity,
+            topics: RefCell::default(),
+            ready: RefCell::default(),
+            lingering: RefCell::default(),
+            lanes: RefCell::default(),
+            undecided: RefCell::default(),
+            next_number: Cell::new(0),
+            held_bytes: Cell::new(0),
+            hurried: Cell::new(0),
+            work: Signal::default(),
+            freed: Signal::default(),
+            is_refusing: Cell::new(false),
+            has_ended: Cell::new(false),
+            refreshing: Cell::new(false),
+        });
+        glommio::spawn_local(Rc::clone(&sender).run()).detach();
+        sender
+    }
+
+    pub(super) async fn topic(&self, name: &str) -> Result<ProducerTopic, ClientError> {
+        let known = self.topics.borrow().get(name).cloned();
+        if let Some(state) = known {
+            return Ok(ProducerTopic { state });
+        }
+        let described = self.client.topic(name).await?;
+        let mut topics = self.topics.borrow_mut();
+        let state = topics.entry(Rc::clone(&described.name)).or_insert_with(|| {
+            TopicState::new(self.client.cluster(), &described, self.limits, self.identity)
+        });
+        Ok(ProducerTopic { state: Rc::clone(state) })
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes.get()
+    }
+
+    pub(super) fn try_send(
+        self: &Rc<Self>,
+        topic: &ProducerTopic,
+        record: &Record<'_>,
+    ) -> Result<Delivery, TrySendError> {
+        if self.is_refusing.get() {
+            return Err(ProduceError::Closed.into());
+        }
+        let bytes = record_bytes(record);
+        let bytes_max = self.options.request_bytes_max;
+        if bytes > bytes_max {
+            return Err(ProduceError::RecordTooLarge { bytes, bytes_max }.into());
+        }
+        // A record larger than the memory still passes when it is alone.
+        let held = self.held_bytes.get();
+        if held > 0 && held + bytes > self.options.memory_bytes_max {
+            return Err(TrySendError::Full);
+        }
+        let partition = topic.state.partition_for(record, bytes)?;
+        let timestamp = record.timestamp.unwrap_or_else(now_timestamp);
+        self.held_bytes.set(held + bytes);
+        let mut queue = partition.queue.borrow_mut();
+        let (batch, is_new) = match queue.with_room(bytes) {
+            Some(_) => (queue.with_room(bytes).expect("it has room"), false),
+            None => (queue.push(self.open_batch()), true),
+        };
+        let index = batch.push(record, timestamp, bytes);
+        if self.options.listener.is_some() {
+            batch.tokens.push(record.token);
+        }
+        let delivery = Delivery::new(Rc::clone(&batch.fate), index);
+        let opened_at = batch.opened_at;
+        let is_due = queue.is_due(opened_at, self.is_hurried());
+        drop(queue);
+        if is_due {
+            self.list(&partition);
+        } else if is_new {
+            self.let_linger(opened_at + self.limits.linger, &partition);
+        }
+        Ok(delivery)
+    }
+
+    fn open_batch(&self) -> Batch {
+        let number = self.next_number.get();
+        self.next_number.set(number + 1);
+        self.undecided.borrow_mut().insert(number);
+        Batch::open(number, now(), batch_options(&self.options), self.limits.batch_bytes_max)
+    }
+
+    fn is_hurried(&self) -> bool {
+        self.hurried.get() > 0
+    }
+
+    fn let_linger(&self, due: Instant, partition: &Rc<PartitionState>) {
+        let mut lingering = self.lingering.borrow_mut();
+        lingering.push_back((due, Rc::clone(partition)));
+        // The first to be due sets the sender's alarm; those behind it are due later.
+        if lingering.len() == 1 {
+            self.work.raise();
+        }
+    }
+
+    /// Puts a queue on the list of those that may have something to send.
+    fn list(&self, partition: &Rc<PartitionState>) {
+        let was_listed = std::mem::replace(&mut partition.queue.borrow_mut().is_listed, true);
+        if !was_listed {
+            self.ready.borrow_mut().push_back(Rc::clone(partition));
+            self.work.raise();
+        }
+    }
+
+    /// Waits for something; nothing lingers meanwhile.
+    pub(super) async fn in_a_hurry(&self, wait: impl Future<Output = ()>) {
+        let hurry = Hurry::begin(self);
+        wait.await;
+        drop(hurry);
+    }
+
+    pub(super) async fn flush(&self) {
+        let end = self.next_number.get();
+        let is_done = || self.undecided.borrow().first().is_none_or(|first| *first >= end);
+        loop {
+            let freed = self.freed.next();
+            if is_done() || self.has_ended.get() {
+                return;
+            }
+            self.in_a_hurry(freed.wait()).await;
+        }
+    }
+
+    /// Takes no more records.
+    pub(super) fn refuse(&self) {
+        self.is_refusing.set(true);
+    }
+
+    /// Stops; what is not decided is not going to be.
+    pub(super) fn end(&self) {
+        self.refuse();
+        self.has_ended.set(true);
+        self.work.raise();
+    }
+
+    async fn run(self: Rc<Self>) {
+        while !self.has_ended.get() {
+            let work = self.work.next();
+            let alarm = self.round(now());
+            work.wait_until(alarm).await;
+        }
+        for (_, topic) in self.topics.take() {
+            for partition in topic.forget_partitions() {
+                let left = partition.queue.borrow_mut().take_all();
+                left.into_iter().for_each(|batch| self.decide(&partition, batch, Err(ProduceError::Closed)));
+            }
+        }
+        self.ready.take();
+        self.lingering.take();
+        self.links.close();
+    }
+
+    /// Sends what can be sent; when to look again at the latest.
+    fn round(self: &Rc<Self>, now: Instant) -> Option<Instant> {
+        let mut alarm = self.list_lingered(now);
+        loop {
+            let (groups, later) = self.gather(now);
+            alarm = earliest(alarm, later);
+            if groups.is_empty() {
+                break;
+            }
+            groups.into_iter().for_each(|group| self.dispatch(group));
+        }
+        let is_blocked = !self.ready.borrow().is_empty();
+        if is_blocked { earliest(alarm, Some(now + LOOK_AGAIN)) } else { alarm }
+    }
+
+    /// Lists the queues whose batches have lingered; when the next one will have.
+    fn list_lingered(&self, now: Instant) -> Option<Instant> {
+        loop {
+            let mut lingering = self.lingering.borrow_mut();
+            let due = lingering.front()?.0;
+            if due > now && !self.is_hurried() {
+                return Some(due);
+            }
+            let (_, partition) = lingering.pop_front().expect("there is a front");
+            drop(lingering);
+            self.list(&partition);
+        }
+    }
+
+    /// Goes over the list once: what to send now, and when to look again.
+    fn gather(self: &Rc<Self>, now: Instant) -> (Vec<Group>, Option<Instant>) {
+        let mut groups: Vec<Group> = Vec::new();
+        let mut alarm = None;
+        let listed = self.ready.borrow().len();
+        for _ in 0..listed {
+            let partition = self.ready.borrow_mut().pop_front();
+            let Some(partition) = partition else { break };
+            self.expire(&partition, now);
+            let Some(group) = self.group_for(&partition, &mut groups) else {
+                self.ready.borrow_mut().push_back(partition);
+                continue;
+            };
+            let taken = partition.queue.borrow_mut().take(now, self.is_hurried());
+            match taken {
+                Take::Batch(batch) => {
+                    group.bytes += batch.bytes().len();
+                    group.batches.push((Rc::clone(&partition), Some(batch)));
+                    self.ready.borrow_mut().push_back(partition);
+                }
+                Take::Later(moment) => {
+                    alarm = earliest(alarm, Some(moment));
+                    self.ready.borrow_mut().push_back(partition);
+                }
+                Take::Nothing => partition.queue.borrow_mut().is_listed = false,
+                Take::Exhausted => {
+                    partition.queue.borrow_mut().is_listed = false;
+                    self.fail_all(&partition);
+                }
+            }
+        }
+        groups.retain(|group| !group.batches.is_empty());
+        (groups, alarm)
+    }
+
+    /// The request that the partition's batch would go into; none where its leader can't be written to now.
+    fn group_for<'a>(
+        self: &Rc<Self>,
+        partition: &PartitionState,
+        groups: &'a mut Vec<Group>,
+    ) -> Option<&'a mut Group> {
+        let Some(broker) = partition.leader(self.client.cluster()) else {
+            self.refresh_metadata();
+            return None;
+        };
+        if let Some(place) = groups.iter().position(|group| group.broker == broker) {
+            return Some(&mut groups[place]).filter(|group| group.bytes < self.options.request_bytes_max);
+        }
+        let lane = self.lane(broker);
+        if lane.in_flight.get() >= self.options.in_flight_max.max(1) {
+            return None;
+        }
+        let Some(connection) = self.links.open(broker) else {
+            self.connect(broker, &lane);
+            return None;
+        };
+        if !connection.has_room() {
+            self.wait_for_room(connection, &lane);
+            return None;
+        }
+        groups.push(Group { broker, connection, bytes: 0, batches: Vec::new() });
+        groups.last_mut()
+    }
+
+    fn lane(&self, broker: BrokerId) -> Rc<Lane> {
+        Rc::clone(self.lanes.borrow_mut().entry(broker).or_default())
+    }
+
+    fn connect(self: &Rc<Self>, broker: BrokerId, lane: &Rc<Lane>) {
+        if lane.connecting.replace(true) {
+            return;
+        }
+        let (sender, lane) = (Rc::clone(self), Rc::clone(lane));
+        let connecting = async move {
+            let outcome = sender.links.connect(broker).await;
+            lane.connecting.set(false);
+            if outcome.is_err() {
+                sender.refresh_metadata();
+            }
+            sender.work.raise();
+        };
+        glommio::spawn_local(connecting).detach();
+    }
+
+    fn wait_for_room(self: &Rc<Self>, connection: Connection, lane: &Rc<Lane>) {
+        if lane.waiting_for_room.replace(true) {
+            return;
+        }
+        let (sender, lane) = (Rc::clone(self), Rc::clone(lane));
+        let waiting = async move {
+            connection.room().await;
+            lane.waiting_for_room.set(false);
+            sender.work.raise();
+        };
+        glommio::spawn_local(waiting).detach();
+    }
+
+    /// Asks where the leaders are, but not again and again.
+    fn refresh_metadata(self: &Rc<Self>) {
+        if self.refreshing.replace(true) {
+            return;
+        }
+        let sender = Rc::clone(self);
+        let refreshing = async move {
+            let cluster = sender.client.cluster();
+            // A failure is no news: what waits is tried again in any case.
+            let _known = cluster.refresh(cluster.generation()).await;
+            sender.work.raise();
+            crate::wait::sleep(cluster.backoff(1)).await;
+            sender.refreshing.set(false);
+        };
+        glommio::spawn_local(refreshing).detach();
+    }
+
+    fn dispatch(self: &Rc<Self>, mut group: Group) {
+        match self.send(&mut group) {
+            Ok(Some(reply)) => {
+                let lane = self.lane(group.broker);
+                lane.in_flight.update(|count| count + 1);
+                let sender = Rc::clone(self);
+                let waiting = async move {
+                    let outcome = reply.await;
+                    lane.in_flight.update(|count| count - 1);
+                    sender.settle(group, outcome);
+                };
+                glommio::spawn_local(waiting).detach();
+            }
+            Ok(None) => {
+                for (partition, batch) in group.batches {
+                    let batch = batch.expect("nothing was settled yet");
+                    let verdict = partition.queue.borrow_mut().judge(&batch, None);
+                    assert_eq!(verdict, Verdict::Appended);
+                    let acked = Acked { partition: partition.index, offset: None, append_time: None };
+                    self.decide(&partition, batch, Ok(acked));
+                    self.list(&partition);
+                }
+            }
+            Err(error) => self.take_back(group, &error),
+        }
+    }
+
+    fn send(&self, group: &mut Group) -> Result<Option<crate::connection::Reply>, SendError> {
+        // One entry for each topic, however its partitions were listed.
+        group.batches.sort_by(|(one, _), (other, _)| {
+            one.topic.name.cmp(&other.topic.name).then(one.index.cmp(&other.index))
+        });
+        let mut topics: Vec<TopicProduceData<'_>> = Vec::new();
+        for (partition, batch) in &group.batches {
+            let bytes = batch.as_ref().expect("nothing was settled yet").bytes().clone();
+            let data = PartitionProduceData { index: partition.index, records: Some(Payload::Shared(bytes)) };
+            match topics.last_mut().filter(|topic| topic.name == &*partition.topic.name) {
+                Some(topic) => topic.partition_data.push(data),
+                None => topics.push(TopicProduceData {
+                    name: &partition.topic.name,
+                    topic_id: partition.topic.id(),
+                    partition_data: vec![data],
+                }),
+            }
+        }
+        let timeout = self.client.cluster().connection_options().request_timeout;
+        let request = ProduceRequest {
+            transactional_id: None,
+            acks: self.options.acks.wire(),
+            timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
+            topic_data: topics,
+        };
+        match self.options.acks {
+            Acks::None => group.connection.try_send_unanswered(&request).map(|()| None),
+            Acks::Leader | Acks::All => group.connection.try_send(&request).map(Some),
+        }
+    }
+
+    /// A request that was not sent.
+    fn take_back(self: &Rc<Self>, group: Group, error: &SendError) {
+        let not_before = now() + self.client.cluster().backoff(1);
+        for (partition, batch) in group.batches {
+            let batch = batch.expect("nothing was settled yet");
+            match error {
+                SendError::Encode(reason) => {
+                    let refused =
+                        partition.queue.borrow_mut().judge(&batch, Some(KafkaError::InvalidRequest));
+                    assert_eq!(refused, Verdict::Failed);
+                    self.decide(&partition, batch, Err(ProduceError::Unsendable(*reason)));
+                }
+                SendError::Full | SendError::Connection(_) => {
+                    partition.queue.borrow_mut().put_back_unsent(batch, not_before);
+                }
+            }
+            self.list(&partition);
+        }
+    }
+
+    /// A request was answered, or will never be.
+    fn settle(self: &Rc<Self>, mut group: Group, outcome: Result<Answer, ConnectionError>) {
+        if let Ok(answer) = &outcome {
+            match answer.decode::<ProduceResponse<'_>>() {
+                Ok(response) => self.settle_answered(&mut group, &response),
+                // Who answers so is not to be trusted with the next request.
+                Err(_) => group.connection.close(),
+            }
+        }
+        let mut any_unknown = false;
+        for (partition, batch) in group.batches {
+            if let Some(batch) = batch {
+                any_unknown = true;
+                let verdict = partition.queue.borrow_mut().judge(&batch, Some(KafkaError::NetworkException));
+                assert_eq!(verdict, Verdict::Again);
+                self.again(&partition, batch);
+            }
+            self.list(&partition);
+        }
+        if any_unknown {
+            self.refresh_metadata();
+        }
+        self.work.raise();
+    }
+
+    fn settle_answered(self: &Rc<Self>, group: &mut Group, response: &ProduceResponse<'_>) {
+        let mut cursor = 0;
+        for topic in &response.responses {
+            for answer in &topic.partition_responses {
+                let Some(place) = find(&group.batches, cursor, (topic.name, topic.topic_id), answer.index)
+                else {
+                    continue;
+                };
+                cursor = place + 1;
+                let (partition, batch) = &mut group.batches[place];
+                if let Some(batch) = batch.take() {
+                    let partition = Rc::clone(partition);
+                    self.settle_batch(&partition, batch, answer);
+                }
+            }
+        }
+    }
+
+    fn settle_batch(
+        self: &Rc<Self>,
+        partition: &Rc<PartitionState>,
+        batch: Batch,
+        answer: &PartitionProduceResponse<'_>,
+    ) {
+        let error = answer.error_code.into_result().err();
+        let verdict = partition.queue.borrow_mut().judge(&batch, error);
+        match verdict {
+            Verdict::Appended => {
+                let offset =
+                    Some(answer.base_offset).filter(|offset| error.is_none() && *offset >= Offset(0));
+                let append_time = Some(answer.log_append_time_ms).filter(|time| time.0 >= 0);
+                self.decide(partition, batch, Ok(Acked { partition: partition.index, offset, append_time }));
+            }
+            Verdict::Again => {
+                self.again(partition, batch);
+                self.refresh_metadata();
+            }
+            Verdict::Failed => {
+                let error = error.expect("a batch fails by an error");
+                let message = answer.error_message.map(Into::into);
+                self.decide(partition, batch, Err(ProduceError::Refused { error, message }));
+            }
+        }
+    }
+
+    fn again(&self, partition: &PartitionState, batch: Batch) {
+        if self.has_ended.get() {
+            return self.decide(partition, batch, Err(ProduceError::Closed));
+        }
+        let not_before = now() + self.client.cluster().backoff(batch.attempts);
+        partition.queue.borrow_mut().put_back(batch, not_before);
+    }
+
+    fn expire(&self, partition: &PartitionState, now: Instant) {
+        let expired = partition.queue.borrow_mut().take_expired(now);
+        for batch in expired {
+            let after = self.limits.delivery_timeout;
+            let was_sent = batch.attempts > 0;
+            self.decide(partition, batch, Err(ProduceError::Expired { after, was_sent }));
+        }
+    }
+
+    fn fail_all(&self, partition: &PartitionState) {
+        let failed = partition.queue.borrow_mut().take_all();
+        for batch in failed {
+            self.decide(partition, batch, Err(ProduceError::EpochsUsedUp));
+        }
+    }
+
+    fn decide(&self, partition: &PartitionState, batch: Batch, outcome: Outcome) {
+        self.held_bytes.update(|held| held - batch.charged_bytes);
+        self.undecided.borrow_mut().remove(&batch.number);
+        if let Some(listener) = &self.options.listener {
+            listener.delivered(&DeliveredBatch {
+                topic: &partition.topic.name,
+                outcome: &outcome,
+                tokens: &batch.tokens,
+            });
+        }
+        batch.fate.decide(outcome);
+        self.freed.raise();
+    }
+}
+
+/// Counts as a hurry of the sender while it lives.
+struct Hurry<'a>(&'a Sender);
+
+impl<'a> Hurry<'a> {
+    fn begin(sender: &'a Sender) -> Self {
+        sender.hurried.update(|count| count + 1);
+        sender.work.raise();
+        Self(sender)
+    }
+}
+
+impl Drop for Hurry<'_> {
+    fn drop(&mut self) {
+        self.0.hurried.update(|count| count - 1);
+    }
+}
+
+/// Where a partition's batch is, looked for from `cursor` on: answers come in the order of the request as a rule.
+fn find(
+    batches: &[(Rc<PartitionState>, Option<Batch>)],
+    cursor: usize,
+    (name, id): (&str, TopicId),
+    index: PartitionIndex,
+) -> Option<usize> {
+    let is_it = |place: &usize| {
+        let partition = &batches[*place].0;
+        // An answer names the topic in old versions and gives its id in new ones.
+        partition.index == index
+            && (if name.is_empty() { partition.topic.id() == id } else { *partition.topic.name == *name })
+    };
+    (cursor..batches.len()).chain(0..cursor.min(batches.len())).find(is_it)
+}
+
+fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
