@@ -62,6 +62,7 @@ impl Identity {
 }
 
 /// What there is to send.
+#[allow(clippy::large_enum_variant, reason = "it lives for a moment, and is a batch as a rule")]
 pub(super) enum Take {
     /// This batch, built.
     Batch(Batch),
