@@ -136,6 +136,12 @@ pub const DESTAGE_PAUSE_MILLISECONDS: u64 = 100;
 /// Where nothing happens at all, a round of destaging comes after so many pauses.
 pub const DESTAGE_IDLE_PAUSES: u32 = 10;
 /// How long a producer's connection is held back when the journal is full, before it is looked at again.
-pub const HOLD_BACK_MAX: std::time::Duration = std::time::Duration::from_millis(10);
+pub const INFLOW_FULL_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+/// The longest that a producer waits for its turn while the journal fills up.
+pub const INFLOW_TURN_MAX: std::time::Duration = std::time::Duration::from_millis(200);
+/// A turn that is no further away than this is taken at once: a timer for each small request would cost more than it.
+pub const INFLOW_AHEAD_MAX: std::time::Duration = std::time::Duration::from_millis(1);
+/// At which rate destaging is believed to free the journal before a round has shown it, in bytes a second.
+pub const DESTAGE_BYTES_PER_SECOND_FIRST: f64 = 134_217_728.0;
 /// How far compaction may be ahead of the bandwidth it has before it waits.
 pub const COMPACTION_AHEAD_MAX: std::time::Duration = std::time::Duration::from_millis(5);

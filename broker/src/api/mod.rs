@@ -163,8 +163,9 @@ impl Api {
             ApiKey::Produce => {
                 let request = body.read()?;
                 let verified = produce::verify(shard, &request, version).await;
-                connection.affinity.note(produce::handle(shard, frame, &request, &verified, reply));
-                shard.hold_back().await;
+                let sent = produce::handle(shard, frame, &request, &verified, reply);
+                connection.affinity.note(sent.only_owner());
+                shard.hold_back(&sent).await;
             }
             ApiKey::Fetch => {
                 connection.affinity.note(fetch::handle(shard, connection, &body.read()?, reply));

@@ -26,6 +26,7 @@ use super::errors::{produce_refusal, told};
 use super::reply::Reply;
 use super::verify::{self, Batch, Support, Verified};
 use crate::shard::Shard;
+use crate::shard::inflow::Sent;
 use crate::shard::internal_topics::is_internal;
 use crate::shard::messages::{ProduceItem, ProduceOutcome, ProduceTerms};
 use crate::shard::prepare::BatchRefusal;
@@ -64,32 +65,35 @@ struct Section {
 
 type Sections = SmallVec<[Section; 1]>;
 
-/// Takes the request; the answer follows by itself. Returns the shard that all of it is about, if it is one.
+/// Takes the request; the answer follows by itself. Returns what was sent to which shard.
 pub fn handle(
     shard: &Rc<Shard>,
     frame: &Bytes,
     request: &ProduceRequest<'_>,
     verified: &[Verified],
     reply: Reply,
-) -> Option<usize> {
+) -> Sent {
     let mut sections = skeleton(request);
     let Some(acks) = Acks::from_wire(request.acks) else {
         fail_all(&mut sections, KafkaError::InvalidRequiredAcks);
         answer(sections, reply);
-        return None;
+        return Sent::default();
     };
     if request.transactional_id.is_none() && batches(request).any(|header| header.is_transactional()) {
         fail_all(&mut sections, KafkaError::TransactionalIdAuthorizationFailed);
         answer_unless_silent(sections, acks, reply);
-        return None;
+        return Sent::default();
     }
     let items = sort_out(shard, frame, (request, reply.version()), verified, &mut sections);
     let count = items.iter().map(|(_, items)| items.len()).sum();
     if count == 0 {
         answer_unless_silent(sections, acks, reply);
-        return None;
+        return Sent::default();
     }
-    let only_owner = if let [(owner, _)] = items.as_slice() { Some(*owner) } else { None };
+    let mut sent = Sent::default();
+    for (owner, items) in &items {
+        sent.add(*owner, items.iter().map(|item| item.records.len()).sum());
+    }
     let now = shard.now();
     let deadline = Timestamp(now.get().saturating_add(i64::from(request.timeout_ms.max(0))));
     let terms = ProduceTerms { version: reply.version(), acks, deadline };
@@ -103,7 +107,7 @@ pub fn handle(
     for (owner, items) in items {
         shard.produce(owner, &call, terms, items);
     }
-    only_owner
+    sent
 }
 
 /// Has the coordinator asked for the batches of a transaction, before any of them is appended: one answer for each

@@ -30,6 +30,7 @@ use crate::net::listener::BoundSocket;
 use crate::net::seats::Seats;
 use crate::quorum::{Identity, Quorum, QuorumHandle};
 use crate::runtime::{MeshJoin, start_shard};
+use crate::shard::inflow::Inflow;
 use crate::shard::internal_topics::InternalTopic;
 use crate::shard::start::{self, ControlMessage, ShardFailure, StartOrder};
 use crate::shard::{CompactionShare, ShardConfig};
@@ -212,13 +213,14 @@ fn start_shards(
     let (ended_sender, ended) = mpsc::channel(belongings.len());
     let mut shards = Shards { mailboxes: Vec::new(), ready: Vec::new(), ended, everywhere };
     let seats = Seats::new(open_files.connections_max);
+    let inflows = Inflow::of_shards(shard_count);
     let joins = MeshJoin::all(usize::from(shard_count));
     let belongings = belongings.into_iter().zip(joins);
     for (index, ((socket, metrics), mesh)) in (0..shard_count).zip(belongings) {
         let (mailbox, messages) = mpsc::channel(MAILBOX_MESSAGES_MAX);
         let (ready, is_ready) = oneshot::channel();
         let order = StartOrder {
-            config: shard_config(config, index, shard_count, budget, &seats),
+            config: shard_config(config, index, shard_count, budget, (&seats, &inflows)),
             broker_id,
             data_dir: config.log_dirs.clone(),
             store_options: StoreOptions {
@@ -258,7 +260,7 @@ fn shard_config(
     index: u16,
     shard_count: u16,
     budget: &MemoryBudget,
-    seats: &Seats,
+    (seats, inflows): (&Seats, &Arc<[Inflow]>),
 ) -> ShardConfig {
     ShardConfig {
         index: usize::from(index),
@@ -294,6 +296,7 @@ fn shard_config(
         request_bytes_max: config.socket_request_max_bytes,
         idle_max: config.connections_max_idle,
         seats: seats.clone(),
+        inflows: Arc::clone(inflows),
         requests_bytes: usize::try_from(budget.requests_bytes).unwrap_or(usize::MAX),
         replies_bytes: usize::try_from(budget.replies_bytes).unwrap_or(usize::MAX),
         producers_bytes: usize::try_from(budget.producers_bytes).unwrap_or(usize::MAX),

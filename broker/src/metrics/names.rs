@@ -49,6 +49,7 @@ metrics! {
         TailHits = "tail_cache_hits_total", "Reads served from memory alone.";
         TailMisses = "tail_cache_misses_total", "Reads that went to the device.";
         ReadAheadHits = "read_ahead_hits_total", "Reads served from what was read ahead, or for another consumer.";
+        HeldBack = "held_back_microseconds_total", "Time that producers' connections waited because a journal was filling up.";
         JournalFrames = "journal_frames_total", "Frames written to the journal.";
         JournalBytes = "journal_written_bytes_total", "Bytes written to the journal, padding included.";
         BytesDestaged = "destaged_bytes_total", "Bytes moved from the journal to segments.";

@@ -39,6 +39,7 @@ pub(super) async fn pause(shard: &Shard, duration: Duration) -> bool {
 /// Closes idle connections and answers produces whose time is up.
 async fn sweep(shard: Rc<Shard>) {
     while pause(&shard, Duration::from_millis(SWEEP_MILLISECONDS)).await {
+        shard.note_fullness();
         shard.connections.sweep(Instant::now(), shard.config.idle_max, &shard.budget);
         let now = shard.now();
         for partition in shard.partitions.all() {
@@ -62,7 +63,13 @@ async fn destage(shard: Rc<Shard>) {
             continue;
         }
         note(Activity::Destage);
-        let wait = match shard.store.destage_round().await {
+        let began = Instant::now();
+        let outcome = shard.store.destage_round().await;
+        if let Ok(outcome) = &outcome {
+            shard.drained.borrow_mut().note(outcome.destaged_bytes, began.elapsed());
+        }
+        shard.note_fullness();
+        let wait = match outcome {
             Ok(outcome) => {
                 metrics::add(Count::BytesDestaged, outcome.destaged_bytes);
                 idle.has_more = outcome.has_more;

@@ -12,6 +12,7 @@ mod coordinator_task;
 mod figures;
 mod groups;
 mod inbox;
+pub mod inflow;
 pub mod internal_topics;
 mod markers;
 pub mod messages;
@@ -30,7 +31,7 @@ mod transactions;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use logic::config::{BrokerLayers, ConfigMap, Described};
 use logic::fetch::SessionCache;
@@ -40,10 +41,10 @@ use logic::transaction::CoordinatorConfig;
 use protocol::types::{BrokerId, PartitionKey, Timestamp, TopicId};
 use protocol::wire::Writer;
 use storage::disk::glommio::GlommioDisk;
-use storage::store::{Admission, ShardStore};
+use storage::store::ShardStore;
 use tokio::sync::watch;
 
-use crate::limits::HOLD_BACK_MAX;
+use crate::limits::INFLOW_FULL_PAUSE;
 use crate::metrics::{self, Count};
 use crate::net::budget::Budget;
 use crate::net::connection::Connections;
@@ -55,6 +56,7 @@ use calls::Calls;
 use catch_up::CatchUp;
 pub use compaction::CompactionShare;
 use groups::Groups;
+use inflow::{Drained, Inflow, Sent, Turn};
 use internal_topics::InternalTopic;
 use messages::{Answer, Message, ProduceItem, ProduceOutcome, ProduceTerms, Question};
 use partition::{Partition, Partitions};
@@ -105,6 +107,8 @@ pub struct ShardConfig {
     pub idle_max: std::time::Duration,
     /// Connections that the broker takes, on all shards together.
     pub seats: Seats,
+    /// The queues before the journals of all shards.
+    pub inflows: Arc<[Inflow]>,
     /// Memory for requests.
     pub requests_bytes: usize,
     /// Memory for replies.
@@ -135,6 +139,8 @@ pub struct Shard {
     pub connections: Connections,
     /// The memory of its requests.
     pub budget: Rc<Budget>,
+    /// How fast its journal is freed.
+    drained: RefCell<Drained>,
     /// What is known of idempotent producers, in all of its partitions.
     pub producer_memory: Rc<ProducerMemory>,
     /// Fetches that wait for records of its partitions.
@@ -252,6 +258,7 @@ impl Shard {
                 Err(refusal) => self.note(call, ProduceOutcome { place, result: Err(refusal) }),
             }
         }
+        self.note_fullness();
     }
 
     /// Notes an outcome; the last one of a call is told to whoever waits for it.
@@ -265,15 +272,29 @@ impl Shard {
         }
     }
 
-    /// Holds a producer back while the journal is filling up: from half full on, longer the fuller it is, and while it is
-    /// full until there is room. So producers are slowed, not stopped in one step.
-    pub async fn hold_back(&self) {
-        while let Admission::Slow(fullness) = self.store.admit(0) {
-            sleep(HOLD_BACK_MAX.mul_f32(fullness * fullness)).await;
-            if fullness < 1.0 {
-                return;
+    /// Holds a producer back while the journals of the shards that its request went to fill up.
+    pub async fn hold_back(&self, sent: &Sent) {
+        for &(owner, bytes) in sent.bytes_by_shard() {
+            loop {
+                match self.config.inflows[owner].take_turn(bytes, Instant::now()) {
+                    Turn::Now => break,
+                    Turn::After(wait) => {
+                        metrics::add(Count::HeldBack, u64::try_from(wait.as_micros()).unwrap_or(u64::MAX));
+                        sleep(wait).await;
+                        break;
+                    }
+                    Turn::Full => {
+                        sleep(INFLOW_FULL_PAUSE).await;
+                        self.note_fullness();
+                    }
+                }
             }
         }
+    }
+
+    /// Tells everybody how full the journal of this shard is.
+    fn note_fullness(&self) {
+        self.config.inflows[self.config.index].set(self.store.admit(0), &self.drained.borrow());
     }
 
     /// Tells everybody whose acks are there.

@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::calls::Calls;
 use super::catch_up::CatchUp;
 use super::groups::Groups;
+use super::inflow::Drained;
 use super::messages::Message;
 use super::partition::{Partition, Partitions};
 use super::producer_ids::ProducerIds;
@@ -155,6 +156,7 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
         partitions: Partitions::default(),
         connections: Connections::default(),
         budget,
+        drained: RefCell::new(Drained::default()),
         producer_memory,
         fetches_parked: Tally::default(),
         scratch: Scratch::new(),
