@@ -7,11 +7,12 @@ use std::time::Instant;
 use e2e::DEADLINE;
 use e2e::batch::{self, Batch};
 use e2e::broker::{Broker, Options, Target};
-use e2e::figures::{await_figure, figure};
+use e2e::figures::{await_figure, figure, figure_max};
 use e2e::wire::{self, Connection, decode_response, encode_request, topic_name};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{FetchRequest, ProduceRequest};
+use kafka_protocol::messages::{FetchRequest, MetadataRequest, ProduceRequest};
+use socket2::{Domain, Socket, Type};
 
 const TOPIC: &str = "remembered";
 const TIMESTAMP: i64 = 1_700_000_000_000;
@@ -148,5 +149,47 @@ fn records_that_nobody_takes_are_not_read() {
         let grown = figure(&broker, "process_resident_memory_bytes").saturating_sub(before);
         assert!(grown <= GROWTH_BYTES_MAX, "grew by {grown} B");
     }
+    drop(deaf);
+}
+
+const REPLIES_BYTES_MAX: u64 = 4 << 20;
+/// Beyond its limit the memory of replies holds the one that was made last.
+const REPLY_BYTES_MAX: u64 = 1 << 20;
+/// More replies than the kernel takes for a connection that receives into so little.
+const DEAF_REQUESTS: usize = 64;
+const DEAF_RECEIVE_BYTES: usize = 16 << 10;
+
+/// Clients ask for the metadata of many partitions, again and again, and never read an answer. What is made for them stays
+/// within the memory for replies, and another client is answered as soon as they are given up.
+#[test]
+fn descriptions_that_nobody_takes_are_not_made() {
+    if Target::chosen() == Target::Kafka {
+        return;
+    }
+    let broker = start(&[("memory.replies.bytes", "4MiB")]);
+    let address = broker.kafka();
+    for number in 0..5 {
+        wire::create_topic(address, &format!("wide-{number}"), 1000, &[]);
+    }
+    let request = encode_request(1, 9, &MetadataRequest::default().with_topics(None));
+    let length = u32::try_from(request.len()).expect("short").to_be_bytes();
+    let requests = [&length[..], &request].concat().repeat(DEAF_REQUESTS);
+    let deaf: Vec<Socket> = (0..DEAF_CLIENTS)
+        .map(|_| {
+            let mut connection = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+            connection.set_recv_buffer_size(DEAF_RECEIVE_BYTES).expect("a new socket");
+            connection.connect(&address.into()).expect("connected");
+            std::io::Write::write_all(&mut connection, &requests).expect("sent");
+            connection
+        })
+        .collect();
+    await_figure(&broker, "iolite_reply_memory_bytes", |bytes| bytes >= REPLIES_BYTES_MAX);
+    thread::scope(|scope| {
+        let everything = MetadataRequest::default().with_topics(None);
+        let patient = scope.spawn(move || Connection::open(address).call(9, &everything));
+        let held_max = figure_max(&broker, "iolite_reply_memory_bytes", || patient.is_finished());
+        assert!(held_max <= REPLIES_BYTES_MAX + REPLY_BYTES_MAX, "replies held {held_max} B");
+        assert_eq!(patient.join().expect("it was answered").topics.len(), 6);
+    });
     drop(deaf);
 }

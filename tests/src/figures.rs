@@ -73,3 +73,20 @@ pub fn await_figure(broker: &Broker, name: &str, wanted: impl Fn(u64) -> bool) -
         assert!(began.elapsed() < DEADLINE, "{name} stays at {value}");
     }
 }
+
+/// The highest value of a figure that was seen until something is over.
+///
+/// # Panics
+/// When that takes too long.
+pub fn figure_max(broker: &Broker, name: &str, is_over: impl Fn() -> bool) -> u64 {
+    let began = Instant::now();
+    let mut highest = 0;
+    loop {
+        highest = highest.max(figure(broker, name));
+        if is_over() {
+            return highest;
+        }
+        assert!(began.elapsed() < DEADLINE, "it is not over; {name} was up to {highest}");
+        thread::park_timeout(LOOK_PAUSE);
+    }
+}

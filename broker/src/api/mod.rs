@@ -156,6 +156,7 @@ impl Api {
         if !matches!(header.api, ApiKey::Produce | ApiKey::Fetch) {
             // This request's own ticket is the one that is left.
             poll_fn(|context| ticket.replies().poll_below(2, context)).await;
+            shard.budget.replies.some_room().await;
         }
         let reply = Reply::new(Rc::clone(shard), ticket, header.correlation_id, version);
         let body = Body { bytes: body, version };

@@ -1,8 +1,8 @@
 //! The memory that one shard's replies may hold, from where they are known until the kernel has taken them.
 //!
 //! What a reply will hold is not known before it is made, so a fetch asks for room first, reads no more than it was given,
-//! and gives back what it did not use. All other replies are small and made one at a time on a connection: they are
-//! charged without a question.
+//! and gives back what it did not use. All other replies are small and made one at a time on a connection: each is
+//! charged without a question, but its request is not served while replies hold all there is.
 //!
 //! A reply can leave once all earlier ones of its connection have left. So that replies which can't leave yet never hold
 //! all there is, only the first open request of a connection may use the second half.
@@ -84,6 +84,13 @@ impl ReplyBudget {
             room.map_or(Poll::Pending, Poll::Ready)
         })
         .await
+    }
+
+    /// Waits while replies hold all there is: before a request is served whose reply is charged without a question.
+    pub async fn some_room(self: &Rc<Self>) {
+        if self.is_short() || self.used_bytes.get() >= self.limit_bytes {
+            drop(self.room(1).await);
+        }
     }
 
     fn find_room(self: &Rc<Self>, wanted_bytes: usize, is_first: bool) -> Option<Room> {

@@ -82,3 +82,20 @@ fn what_is_there_is_charged_whatever_the_limit_says() {
     drop(rooms);
     assert_eq!(budget.used_bytes(), 0);
 }
+
+#[test]
+fn a_request_whose_reply_is_charged_without_a_question_waits_while_replies_hold_all_there_is() {
+    let budget = ReplyBudget::new(10 * MIB);
+    let most = budget.charge(10 * MIB - 1);
+    assert!(pin!(budget.some_room()).poll(&mut context()).is_ready());
+    let last = budget.charge(5 * MIB);
+    let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(budget.some_room())).collect();
+    assert!(waiting.iter_mut().all(|room| room.as_mut().poll(&mut context()).is_pending()));
+    assert!(budget.is_short(), "clients that take nothing are in others' way");
+    drop(last);
+    assert!(waiting[1].as_mut().poll(&mut context()).is_pending(), "who came first goes first");
+    assert!(waiting[0].as_mut().poll(&mut context()).is_ready());
+    assert!(waiting[1].as_mut().poll(&mut context()).is_ready());
+    drop(most);
+    assert_eq!(budget.used_bytes(), 0);
+}
