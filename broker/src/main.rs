@@ -1,16 +1,16 @@
 //! The broker process.
 
+mod allocator;
+
 use std::process::ExitCode;
 use std::time::Instant;
 
 use iolite_broker::config::{Invocation, load};
 use iolite_broker::{control, exit, logging, startup};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let began = Instant::now();
+    allocator::keep_memory();
     match load(std::env::args_os(), std::env::vars_os()) {
         Ok(Invocation::Print(text)) => {
             print!("{text}");

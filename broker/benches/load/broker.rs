@@ -45,6 +45,16 @@ pub struct Usage {
     pub cpu: Duration,
     pub device_bytes: u64,
     pub resident_bytes: u64,
+    /// Time that all other processes but this one have spent in user mode: the machine should be ours.
+    pub others: Duration,
+}
+
+/// Something that answers Produce requests.
+pub trait Target {
+    fn address(&self) -> SocketAddr;
+
+    /// What it has used so far.
+    fn usage(&self) -> Usage;
 }
 
 impl Broker {
@@ -82,15 +92,6 @@ impl Broker {
         Self { child, address, directory: Some(directory) }
     }
 
-    /// What it has used so far.
-    pub fn usage(&self) -> Usage {
-        let process = PathBuf::from(format!("/proc/{}", self.child.id()));
-        let text = |name: &str| fs::read_to_string(process.join(name)).expect("the broker is alive");
-        let device_bytes = field(&text("io"), "write_bytes:");
-        let resident_bytes = field(&text("status"), "VmRSS:") * 1024;
-        Usage { cpu: cpu_time(&process), device_bytes, resident_bytes }
-    }
-
     /// kill -9; the directory is handed back.
     pub fn kill(mut self) -> TempDir {
         self.end();
@@ -102,6 +103,21 @@ impl Broker {
         // It may have ended by itself; then its log says why.
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         let _ = self.child.wait();
+    }
+}
+
+impl Target for Broker {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn usage(&self) -> Usage {
+        let process = PathBuf::from(format!("/proc/{}", self.child.id()));
+        let text = |name: &str| fs::read_to_string(process.join(name)).expect("the broker is alive");
+        let device_bytes = field(&text("io"), "write_bytes:");
+        let resident_bytes = field(&text("status"), "VmRSS:") * 1024;
+        let others = user_time_of_others(&process);
+        Usage { cpu: cpu_time(&process), device_bytes, resident_bytes, others }
     }
 }
 
@@ -127,6 +143,25 @@ fn cpu_time(process: &Path) -> Duration {
     });
     Duration::from_nanos(nanoseconds.sum())
 }
+
+/// User time of the whole machine, less that of the broker and of this process.
+pub fn user_time_of_others(broker: &Path) -> Duration {
+    let all = fs::read_to_string("/proc/stat").expect("a Linux kernel");
+    let total: u64 =
+        all.split_whitespace().skip(1).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    let own = |process: &Path| {
+        let text = fs::read_to_string(process.join("stat")).expect("the process is alive");
+        // The name, in brackets, may have spaces; user time is the 12th field behind it.
+        let (_, fields) = text.rsplit_once(')').expect("a name in brackets");
+        fields.split_whitespace().nth(11).and_then(|ticks| ticks.parse::<u64>().ok()).expect("a number")
+    };
+    let this = Path::new("/proc/self");
+    let ours = own(this) + if broker == this { 0 } else { own(broker) };
+    Duration::from_millis(total.saturating_sub(ours) * MILLISECONDS_PER_TICK)
+}
+
+/// The kernel tells user time in hundredths of a second, whatever its own ticks.
+const MILLISECONDS_PER_TICK: u64 = 10;
 
 fn field(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel tells it");

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::broker::{BROKER_CORE, Broker, pin};
+use super::broker::{BROKER_CORE, Broker, Target, pin};
 use super::poller::{Interest, Poller};
 use super::wire::{FetchLayout, fetch};
 

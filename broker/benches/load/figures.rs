@@ -72,6 +72,7 @@ impl Table {
         self.note(case, "MB/s", round.bytes as f64 / 1e6 / round.seconds);
         self.note(case, "CPU µs/request", round.used.cpu.as_secs_f64() * 1e6 / requests);
         self.note(case, "CPU s/GB", round.used.cpu.as_secs_f64() / gigabytes);
+        self.note(case, "others %", round.used.others.as_secs_f64() / round.seconds * 100.0);
         self.note(case, "device B/B", round.used.device_bytes as f64 / round.bytes as f64);
         self.note(case, "RSS MiB", round.resident_bytes as f64 / f64::from(1 << 20));
     }

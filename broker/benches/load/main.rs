@@ -3,10 +3,12 @@
 //! `cargo bench -p iolite-broker --bench load -- SCENARIO` starts the broker that was built with it on core 0 with one
 //! shard, loads it from core 1, lets ten journal volumes go through, and then measures rounds. Every answer is checked:
 //! no errors, answers in order, offsets dense and given once. Each figure is the median of the rounds and, in brackets,
-//! between what they lay. Compare figures of one run only.
+//! between what they lay. A round in which other processes use the machine is done again, twice at most ("others" in the
+//! table says what is left of that). Compare figures of one run only.
 //!
 //! `--broker NAME=PATH` (several times) measures other binaries, in turn, round by round.
 
+mod bare;
 mod broker;
 mod fetch;
 mod figures;

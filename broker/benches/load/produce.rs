@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::broker::{Broker, Usage};
+use super::broker::{Target, Usage};
 use super::poller::{Interest, Poller};
 use super::wire::{HEAD_BYTES, Prepared, ProduceLayout, batch, produce};
 
@@ -119,8 +119,8 @@ struct Lane {
 }
 
 /// Runs one round of `load`.
-pub fn run(broker: &Broker, load: &Load, timing: Timing, ledger: &mut Ledger) -> Round {
-    let mut driver = Driver::new(broker.address, load);
+pub fn run(broker: &impl Target, load: &Load, timing: Timing, ledger: &mut Ledger) -> Round {
+    let mut driver = Driver::new(broker.address(), load);
     let begin = Instant::now();
     let (from, until) = (begin + timing.warm_up, begin + timing.warm_up + timing.measured);
     let mut used = broker.usage();
@@ -136,6 +136,7 @@ pub fn run(broker: &Broker, load: &Load, timing: Timing, ledger: &mut Ledger) ->
     ledger.check();
     used.cpu = after.cpu - before.cpu;
     used.device_bytes = after.device_bytes - before.device_bytes;
+    used.others = after.others.saturating_sub(before.others);
     let batch_bytes = batch(load.records_per_batch, load.record_bytes).len() as u64;
     Round {
         seconds,

@@ -116,6 +116,23 @@ impl ProduceLayout {
         Self { partition, bytes: partition + 4 + 2 + 8 + 8 + 8 + 4 }
     }
 
+    /// Writes an answer for partition 0: what [`ProduceLayout::read`] reads.
+    pub fn put(self, correlation_id: [u8; 4], topic: &str, base_offset: i64, out: &mut Vec<u8>) {
+        let size = u32::try_from(self.bytes - SIZE_BYTES).expect("a small frame");
+        let name_bytes = u16::try_from(topic.len()).expect("a short name");
+        out.extend_from_slice(&size.to_be_bytes());
+        out.extend_from_slice(&correlation_id);
+        out.extend_from_slice(&1_u32.to_be_bytes());
+        out.extend_from_slice(&name_bytes.to_be_bytes());
+        out.extend_from_slice(topic.as_bytes());
+        out.extend_from_slice(&1_u32.to_be_bytes());
+        // Partition 0, no error.
+        out.extend_from_slice(&[0; 4 + 2]);
+        out.extend_from_slice(&base_offset.to_be_bytes());
+        // Append time, log start, throttle time.
+        out.extend_from_slice(&[0; 8 + 8 + 4]);
+    }
+
     /// Reads an answer frame.
     pub fn read(self, frame: &[u8]) -> ProduceAnswer {
         let size = i32_at(frame, 0);

@@ -23,7 +23,7 @@ use crate::config::{
     BrokerConfig, Endpoint, FullDiskChoice, Machine, MemoryBudget, MigrationChoice, ShardLayout, SyncChoice,
 };
 use crate::exit::ExitCode;
-use crate::limits::{COORDINATOR_BYTES_MIN, MAILBOX_MESSAGES_MAX};
+use crate::limits::{COORDINATOR_BYTES_MIN, MAILBOX_MESSAGES_MAX, TAIL_BYTES_PER_SPARE_BYTE};
 use crate::logging;
 use crate::metrics::{Phase, Registry, ShardMetrics, Watchdog};
 use crate::net::listener::BoundSocket;
@@ -355,12 +355,13 @@ pub(crate) fn store_options(
     shard_count: u16,
     budget: &MemoryBudget,
 ) -> StoreOptions {
+    let tail_bytes = usize::try_from(budget.tail_bytes).unwrap_or(usize::MAX);
     StoreOptions {
         journal_file_bytes: config.journal_file_bytes,
         journal_files_max: usize::try_from(config.journal_files()).unwrap_or(usize::MAX),
         frame_bytes_max: config.journal_frame_max_bytes,
         frames_in_flight_max: config.journal_max_frames_in_flight,
-        tail_cache_bytes: usize::try_from(budget.tail_bytes).unwrap_or(usize::MAX),
+        tail_cache_bytes: tail_bytes - tail_bytes / TAIL_BYTES_PER_SPARE_BYTE,
         accept_damage: config.recovery_accept_damage,
         reserve_bytes: config.disk_reserve_bytes,
         deletes_when_full: config.disk_full_policy == FullDiskChoice::DeleteOldest,

@@ -15,6 +15,7 @@ use protocol::batch::{BatchHeader, HEADER_BYTES};
 use protocol::types::{BrokerId, Offset, PartitionKey, Timestamp};
 use protocol::wire::Writer;
 use rustc_hash::FxHashMap;
+use storage::disk::BufferPool;
 use storage::disk::glommio::GlommioDisk;
 use storage::disk::probe::probe;
 use storage::store::{
@@ -37,6 +38,7 @@ use super::{Shard, ShardConfig, background, inbox, serving, wall_clock};
 use crate::api::Api;
 use crate::limits::{
     DEVICE_PROBE_MILLISECONDS, FETCH_SESSION_EVICTION_MILLISECONDS, FETCH_SESSION_PARTITIONS_MAX,
+    TAIL_BYTES_PER_SPARE_BYTE,
 };
 use crate::metrics::{self, Activity, Condition, ShardMetrics, note};
 use crate::net::budget::{Budget, BudgetLimits};
@@ -125,6 +127,7 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
     let (mesh, receivers) = mesh.connect().await;
     let specs = own_partitions(&config, &image, broker_id, &settings);
     let mut producers = ProducerRecovery { now: wall_clock(), tables: FxHashMap::default() };
+    BufferPool::set_bytes_max(store_options.tail_cache_bytes / (TAIL_BYTES_PER_SPARE_BYTE - 1));
     let disk = GlommioDisk::open(&data_dir).await.map_err(ShardFailure::Disk)?;
     let sync_method = match order.sync_method {
         Some(chosen) => chosen,

@@ -1,7 +1,8 @@
 //! Recycles buffers' memory, by size class, one pool for each thread.
 //!
-//! Memory may come from one thread and go back on another: it joins the pool of the thread that drops it, until that
-//! pool holds its cap; the rest goes to the allocator. All memory in a pool is initialised.
+//! Memory may come from one thread and go back on another: it joins the pool of the thread that drops it. A pool that
+//! is full lets go of what nobody has asked for longest: when the load changes, so do the sizes that are wanted, and
+//! fresh memory costs a page fault and a clearing for each page. All memory in a pool is initialised.
 
 use std::cell::RefCell;
 
@@ -37,7 +38,7 @@ impl BufferPool {
         POOL.with_borrow_mut(|pool| {
             pool.held_bytes_max = held_bytes_max;
             if pool.held_bytes > held_bytes_max {
-                pool.free.clear();
+                pool.classes.clear();
                 pool.held_bytes = 0;
             }
         });
@@ -55,8 +56,16 @@ impl BufferPool {
     }
 }
 
+/// Buffers of one size class.
+#[derive(Default)]
+struct Class {
+    free: Vec<DmaBuffer>,
+    /// When a buffer of this class was last asked for, in requests to the pool.
+    asked_at: u64,
+}
+
 struct Pool {
-    free: FxHashMap<usize, Vec<DmaBuffer>>,
+    classes: FxHashMap<usize, Class>,
     held_bytes: usize,
     held_bytes_max: usize,
     hits: u64,
@@ -65,11 +74,13 @@ struct Pool {
 
 impl Pool {
     fn new(held_bytes_max: usize) -> Self {
-        Self { free: FxHashMap::default(), held_bytes: 0, held_bytes_max, hits: 0, misses: 0 }
+        Self { classes: FxHashMap::default(), held_bytes: 0, held_bytes_max, hits: 0, misses: 0 }
     }
 
     fn take(&mut self, length: usize) -> Option<DmaBuffer> {
-        let found = self.free.get_mut(&length).and_then(Vec::pop);
+        let class = self.classes.entry(length).or_default();
+        class.asked_at = self.hits + self.misses + 1;
+        let found = class.free.pop();
         match &found {
             Some(memory) => {
                 assert!(self.held_bytes >= memory.len());
@@ -82,11 +93,23 @@ impl Pool {
     }
 
     fn give(&mut self, memory: DmaBuffer) {
-        if memory.len() > self.held_bytes_max - self.held_bytes {
+        if memory.len() > self.held_bytes_max {
             return;
         }
+        while self.held_bytes_max - self.held_bytes < memory.len() {
+            self.free_one_of_the_stalest();
+        }
         self.held_bytes += memory.len();
-        self.free.entry(memory.len()).or_default().push(memory);
+        self.classes.entry(memory.len()).or_default().free.push(memory);
+    }
+
+    /// Frees a buffer of the class that was asked for longest ago.
+    fn free_one_of_the_stalest(&mut self) {
+        let held = self.classes.iter_mut().filter(|(_, class)| !class.free.is_empty());
+        let (length, class) =
+            held.min_by_key(|(_, class)| class.asked_at).expect("a full pool holds something");
+        drop(class.free.pop());
+        self.held_bytes -= *length;
     }
 }
 

@@ -77,10 +77,34 @@ fn memory_is_used_again_and_the_cap_holds() {
         drop(again);
         drop(others);
         let stats = BufferPool::stats();
-        assert_eq!(stats.held_bytes, 16_384);
+        assert_eq!(stats.held_bytes, 8192 + 4096, "the last one took the place of an older kind");
         assert_eq!((stats.hits, stats.misses), (1, 4));
         BufferPool::set_bytes_max(0);
         assert_eq!(BufferPool::stats().held_bytes, 0);
+    })
+    .join()
+    .expect("the thread's assertions hold");
+}
+
+#[test]
+fn a_full_pool_follows_what_is_asked_for() {
+    thread::spawn(|| {
+        BufferPool::set_bytes_max(4 * 8192);
+        let old_kind: Vec<IoBuffer> = (0..4).map(|_| IoBuffer::allocate(8192)).collect();
+        drop(old_kind);
+        assert_eq!(BufferPool::stats().held_bytes, 4 * 8192);
+        for _ in 0..3 {
+            drop(IoBuffer::allocate(12_288));
+        }
+        let stats = BufferPool::stats();
+        assert_eq!((stats.hits, stats.misses), (2, 5), "one miss, then the new kind is there");
+        assert_eq!(stats.held_bytes, 2 * 8192 + 12_288);
+        drop(IoBuffer::allocate(5 * 8192));
+        assert_eq!(
+            BufferPool::stats().held_bytes,
+            2 * 8192 + 12_288,
+            "what is larger than the pool stays out"
+        );
     })
     .join()
     .expect("the thread's assertions hold");
