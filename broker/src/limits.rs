@@ -77,6 +77,9 @@ pub const WATCH_SECONDS_MAX: u64 = 5;
 pub const DECODE_BYTES_MIN: usize = 16 * 1024;
 /// Memory that decoding may take for each byte of a request.
 pub const DECODE_EXPANSION_MAX: usize = 16;
+/// Memory that decoding one request may take, however long it is: what large requests carry is records, which are not decoded,
+/// and ten thousand partitions take a few megabytes.
+pub const DECODE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How long accepting pauses when descriptors have run out, in milliseconds.
 pub const ACCEPT_PAUSE_MILLISECONDS: u64 = 100;
 /// How long the device is tried at start for the better way to write durably, in milliseconds.

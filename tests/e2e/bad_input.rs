@@ -221,3 +221,28 @@ fn what_is_asked_again_and_again_is_answered_once() {
     assert_small(&broker, before);
     serves(&mut broker);
 }
+
+/// A commit of six million offsets, 84 MB, within the limit of a request: it would take four times as much once it is decoded.
+#[test]
+fn a_request_of_too_many_small_things_is_refused_before_it_is_decoded_whole() {
+    const OFFSETS: u32 = 6_000_000;
+    // A partition, an offset, and no metadata.
+    const OFFSET_BYTES: usize = 4 + 8 + 2;
+    if Target::chosen() == Target::Kafka {
+        return;
+    }
+    let mut broker = start();
+    let before = resident_bytes(&broker);
+    // OffsetCommit version 2, correlation id 1, no client id.
+    let mut request = vec![0, 8, 0, 2, 0, 0, 0, 1, 0xff, 0xff];
+    // The group "g", no generation, no member, no retention, one topic "t".
+    request
+        .extend_from_slice(b"\0\x01g\xff\xff\xff\xff\0\0\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\x01\0\x01t");
+    request.extend_from_slice(&OFFSETS.to_be_bytes());
+    request.resize(request.len() + usize::try_from(OFFSETS).expect("it fits") * OFFSET_BYTES, 0);
+    let mut connection = Connection::open(broker.kafka());
+    connection.send(&request).expect("the broker takes what is within its limit");
+    assert!(connection.receive().is_err(), "it is not answered, and its connection is closed");
+    assert_small(&broker, before);
+    serves(&mut broker);
+}

@@ -12,7 +12,7 @@ use protocol::frame::{HeaderError, RequestHeader};
 use protocol::messages::Message;
 use protocol::wire::{DecodeError, Reader};
 
-use crate::limits::{DECODE_BYTES_MIN, DECODE_EXPANSION_MAX};
+use crate::limits::{DECODE_BYTES_MAX, DECODE_BYTES_MIN, DECODE_EXPANSION_MAX};
 use crate::metrics::{Activity, note};
 use crate::net::connection::{Connection, ServeOutcome, Service};
 use crate::net::replies::Ticket;
@@ -126,8 +126,8 @@ struct Body<'a> {
 impl<'a> Body<'a> {
     fn read<M: Message<'a>>(&self) -> Result<M, DecodeError> {
         // What arrays may take in memory grows with what came over the wire: a small request stays small.
-        let budget_bytes = DECODE_BYTES_MIN + self.bytes.len().saturating_mul(DECODE_EXPANSION_MAX);
-        M::decode(self.bytes, self.version, budget_bytes)
+        let expanded_bytes = self.bytes.len().saturating_mul(DECODE_EXPANSION_MAX);
+        M::decode(self.bytes, self.version, (DECODE_BYTES_MIN + expanded_bytes).min(DECODE_BYTES_MAX))
     }
 }
 
