@@ -128,6 +128,22 @@ enum Known {
     Refused(KafkaError),
 }
 
+/// The one request for metadata that is under way; it is over when this goes, answered or given up.
+struct Refreshing<'a>(&'a Cluster);
+
+impl<'a> Refreshing<'a> {
+    fn begin(cluster: &'a Cluster) -> Option<Self> {
+        (!cluster.refreshing.replace(true)).then_some(Self(cluster))
+    }
+}
+
+impl Drop for Refreshing<'_> {
+    fn drop(&mut self) {
+        self.0.refreshing.set(false);
+        self.0.refreshed.raise();
+    }
+}
+
 /// The cluster as one client sees it.
 pub(crate) struct Cluster {
     options: ClientOptions,
@@ -247,11 +263,8 @@ impl Cluster {
     /// Learns something newer than generation `seen`, unless that has happened already.
     pub(crate) async fn refresh(&self, seen: u64) -> Result<(), ClientError> {
         while self.generation() <= seen {
-            if !self.refreshing.replace(true) {
-                let outcome = self.learn().await;
-                self.refreshing.set(false);
-                self.refreshed.raise();
-                return outcome;
+            if let Some(_turn) = Refreshing::begin(self) {
+                return self.learn().await;
             }
             self.refreshed.next().wait().await;
             if self.generation() <= seen {
