@@ -1,0 +1,126 @@
+//! Brokers in turn: each round of one is followed by a round of the next, so that what drifts drifts for all.
+
+use anyhow::bail;
+
+use super::options;
+use super::session::{Roles, Session};
+use crate::cli::{CompareArgs, Flush};
+use crate::report::Report;
+use crate::target::Kind;
+
+/// One that takes part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Part {
+    name: String,
+    kind: Kind,
+    flush: Flush,
+}
+
+/// Runs it.
+pub fn run(arguments: &CompareArgs) -> anyhow::Result<Report> {
+    let load = &arguments.load;
+    let mut workload = options::workload(load)?;
+    let parts = parts(arguments)?;
+    let mut kinds: Vec<Kind> = Vec::new();
+    for part in &parts {
+        if !kinds.contains(&part.kind) {
+            kinds.push(part.kind.clone());
+        }
+    }
+    if arguments.end_to_end {
+        workload.streams.iter_mut().for_each(|stream| stream.groups = stream.groups.max(1));
+    }
+    let mut session = Session::open("compare", load, &kinds)?;
+    let roles = Roles { produce: true, tail: arguments.end_to_end, drain: false };
+    for part in &parts {
+        let mut own = workload.clone();
+        if let Some(flush) = part.flush.config() {
+            for stream in &mut own.streams {
+                stream.topic_config.insert("flush.messages".into(), flush.into());
+            }
+        }
+        let target = kinds.iter().position(|kind| *kind == part.kind).expect("each kind was opened");
+        session.prepare(&part.name, target, own, roles)?;
+    }
+    'rounds: for round in 1..=load.rounds {
+        for (entry, part) in parts.iter().enumerate() {
+            if !session.round(entry, &format!("{} {round}/{}", part.name, load.rounds))? {
+                break 'rounds;
+            }
+        }
+    }
+    Ok(session.finish())
+}
+
+fn parts(arguments: &CompareArgs) -> anyhow::Result<Vec<Part>> {
+    if let Some(peer) = &arguments.peer {
+        if peer != "kafka" {
+            bail!(
+                "--peer {peer}: kafka is the only one that is started here; name a running broker with --target HOST:PORT"
+            );
+        }
+        let part = |name: &str, kind: Kind, flush| Part { name: name.to_owned(), kind, flush };
+        return Ok(vec![
+            part("iolite, synced", Kind::Iolite, Flush::Synced),
+            part("iolite, relaxed", Kind::Iolite, Flush::Relaxed),
+            part("kafka, synced", Kind::Kafka, Flush::Synced),
+            part("kafka, relaxed", Kind::Kafka, Flush::Relaxed),
+        ]);
+    }
+    let parts = arguments.target.iter().map(|text| part(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    if parts.len() < 2 {
+        bail!(
+            "a comparison needs two: --peer kafka, or --target twice (for example --target iolite --target iolite,relaxed)"
+        );
+    }
+    if let Some(twice) =
+        parts.iter().enumerate().find(|(at, part)| parts[..*at].iter().any(|other| other.name == part.name))
+    {
+        bail!("two of the targets are called {:?}; name them: --target NAME=BROKER", twice.1.name);
+    }
+    Ok(parts)
+}
+
+/// `[NAME=]BROKER[,FLUSH]`.
+fn part(text: &str) -> anyhow::Result<Part> {
+    let (name, rest) = match text.split_once('=') {
+        Some((name, rest)) => (Some(name), rest),
+        None => (None, text),
+    };
+    let (broker, flush) = match rest.split_once(',') {
+        Some((broker, "synced")) => (broker, Flush::Synced),
+        Some((broker, "relaxed")) => (broker, Flush::Relaxed),
+        Some((broker, "default")) => (broker, Flush::Default),
+        Some((_, other)) => bail!("--target {text}: {other:?} can be synced, relaxed or default"),
+        None => (rest, Flush::Default),
+    };
+    let kind = broker_named(broker)?;
+    Ok(Part { name: name.unwrap_or(rest).to_owned(), kind, flush })
+}
+
+/// iolite, kafka or `HOST:PORT`.
+pub fn broker_named(text: &str) -> anyhow::Result<Kind> {
+    match text {
+        "iolite" => Ok(Kind::Iolite),
+        "kafka" => Ok(Kind::Kafka),
+        other if other.contains(':') => Ok(Kind::Running(other.to_owned())),
+        other => bail!("{other:?} is no broker: it can be iolite, kafka or HOST:PORT"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_has_a_name_a_broker_and_a_way_to_flush() {
+        let told = part("mine=host:9092,relaxed").expect("it is one");
+        let expected =
+            Part { name: "mine".into(), kind: Kind::Running("host:9092".into()), flush: Flush::Relaxed };
+        assert_eq!(told, expected);
+        assert_eq!(part("kafka").expect("it is one").name, "kafka");
+        assert_eq!(part("iolite,synced").expect("it is one").name, "iolite,synced");
+        assert!(part("iolite,sometimes").is_err());
+        assert!(part("redpanda").is_err());
+    }
+}

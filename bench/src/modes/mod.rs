@@ -1,0 +1,75 @@
+//! The modes: each sets a session up, runs its rounds, and hands back a report.
+
+mod compare;
+mod options;
+mod plain;
+mod session;
+mod sweep;
+mod tradeoff;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+
+use crate::cli::{Cli, Mode, OutputArgs, ReportArgs};
+use crate::report::{self, Report};
+use crate::{exit, workload};
+
+/// Does what the command line says.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.mode {
+        Mode::Produce(arguments) => finish(plain::produce(&arguments)?, &arguments.output),
+        Mode::Consume(arguments) => finish(plain::consume(&arguments)?, &arguments.output),
+        Mode::EndToEnd(arguments) => finish(plain::end_to_end(&arguments)?, &arguments.output),
+        Mode::Mixed(arguments) => finish(plain::mixed(&arguments)?, &arguments.output),
+        Mode::Sweep(arguments) => finish(sweep::run(&arguments)?, &arguments.load.output),
+        Mode::Tradeoff(arguments) => finish(tradeoff::run(&arguments)?, &arguments.output),
+        Mode::Compare(arguments) => finish(compare::run(&arguments)?, &arguments.load.output),
+        Mode::Report(arguments) => show(&arguments),
+        Mode::Workloads { name } => list(name.as_deref()),
+    }
+}
+
+/// Prints a report, saves it, and says how the run ended.
+fn finish(report: Report, output: &OutputArgs) -> anyhow::Result<ExitCode> {
+    report::print(std::slice::from_ref(&report));
+    let stem = output.out.clone().unwrap_or_else(|| {
+        format!("iolite-bench-{}-{}", report.mode, report::time_in_a_name(report.started_at)).into()
+    });
+    let [json, html] = report::write(&report, &stem)?;
+    println!("\nsaved   {}\nplots   {}", json.display(), html.display());
+    Ok(exit::of(report.status))
+}
+
+fn show(arguments: &ReportArgs) -> anyhow::Result<ExitCode> {
+    let reports = arguments.files.iter().map(|file| report::read(file)).collect::<Result<Vec<_>, _>>()?;
+    report::print(&reports);
+    if let Some(out) = &arguments.out {
+        let html = out.with_extension("html");
+        std::fs::write(&html, report::page(&reports)).with_context(|| html.display().to_string())?;
+        println!("\nplots   {}", html.display());
+    }
+    let tools: Vec<&String> = reports.iter().map(|report| &report.tool).collect();
+    if tools.windows(2).any(|pair| pair[0] != pair[1]) {
+        bail!(
+            "the reports come from different versions of the tool: {tools:?}; their figures may mean different things"
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(name: Option<&str>) -> anyhow::Result<ExitCode> {
+    match name {
+        Some(name) => print!("{}", workload::text(name)?),
+        None => {
+            for workload in workload::all() {
+                println!(
+                    "{:<38} {}",
+                    format!("{} (v{})", workload.name, workload.version),
+                    workload.description
+                );
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

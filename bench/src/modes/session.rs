@@ -1,0 +1,515 @@
+//! A session: brokers that are up, topics that are made, rounds that are run one by one, and a report that grows.
+//!
+//! Whatever goes wrong on the way ends up in the report: what was measured before is kept and marked.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+
+use super::options::{self, Placement};
+use crate::cli::LoadArgs;
+use crate::limits::ROUNDS_MAX;
+use crate::load::{self, Cluster, Edge, Layout, RoundOutcome, RoundPlan, StreamPlan, StreamRecord};
+use crate::machine;
+use crate::measure::{grouped, rounded};
+use crate::pace::Pace;
+use crate::report::{self, Contender, GENERATOR_BUSY, Report, Round, Settings, Status, Summary};
+use crate::target::{self, BrokerSide, Kind, Target};
+use crate::verify::{Lane, Offsets};
+use crate::workload::{Acks, Stream, Workload};
+
+/// How long each half of the baseline takes.
+const BASELINE_TIME: Duration = Duration::from_millis(700);
+/// A stream that wrote more is not read back: its offsets alone are checked, and the report says so.
+const AUDIT_BYTES_MAX: u64 = 4 << 30;
+/// Journal volumes that are passed before a steady state is measured.
+const STEADY_VOLUMES: u64 = 10;
+/// Taken for the journal's size where nobody tells it.
+const JOURNAL_BYTES_ASSUMED: u64 = 512 << 20;
+/// How a backlog is written: large batches, many in flight, in slices of this length.
+const FILL_SLICE: Duration = Duration::from_secs(2);
+const FILL_BATCH_BYTES: u32 = 256 << 10;
+const FILL_IN_FLIGHT: u32 = 4_000;
+const FILL_PRODUCERS: u32 = 4;
+/// Nobody waits so long for a generator that is late by less.
+const LATE_US: f64 = 1_000.0;
+/// Nor where it is less than this share of the latency.
+const LATE_SHARE: f64 = 0.2;
+
+/// What takes part in the rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    pub produce: bool,
+    pub tail: bool,
+    pub drain: bool,
+}
+
+/// One target under one workload, with all that it did so far.
+struct Entry {
+    name: String,
+    target: usize,
+    workload: Workload,
+    roles: Roles,
+    streams: Vec<StreamState>,
+    rounds: Vec<Round>,
+    merged: Vec<StreamRecord>,
+}
+
+#[derive(Default)]
+struct StreamState {
+    layout: Layout,
+    sent: HashMap<Lane, u64>,
+    offsets: HashMap<u32, Offsets>,
+    backlog_ends: Vec<i64>,
+    bytes: u64,
+}
+
+/// Brokers, topics and the report.
+pub struct Session {
+    pub report: Report,
+    arguments: LoadArgs,
+    targets: Vec<(Kind, Target)>,
+    entries: Vec<Entry>,
+    load_cores: Vec<Option<usize>>,
+    run: u32,
+    epoch: Instant,
+    next_worker: u32,
+}
+
+impl Session {
+    /// Looks at the machine, measures it bare, starts or finds the brokers.
+    pub fn open(mode: &str, arguments: &LoadArgs, kinds: &[Kind]) -> anyhow::Result<Self> {
+        let placement = options::placement(&arguments.target);
+        let mut report = Report::begin(mode, settings(arguments, &placement));
+        let starts_any = kinds.iter().any(|kind| !matches!(kind, Kind::Running(_)));
+        let (directory, disk) = if starts_any {
+            let (directory, disk) = options::directory(&arguments.target)?;
+            if disk.is_memory() {
+                report.note("the data is in memory (tmpfs): a synced write means nothing".into());
+            }
+            (directory, Some(disk))
+        } else {
+            (std::env::temp_dir(), None)
+        };
+        if starts_any && !arguments.target.no_baseline {
+            let measured = machine::measure_baseline(&directory, BASELINE_TIME);
+            report.baseline = Some(measured.context("the bare disk can't be measured")?);
+        }
+        report.disk = disk;
+        let mut targets = Vec::new();
+        for kind in kinds {
+            let given = match kind {
+                Kind::Kafka => &arguments.target.kafka_settings,
+                Kind::Iolite | Kind::Running(_) => &arguments.target.settings,
+            };
+            let local = options::local(&arguments.target, &directory, &placement, given);
+            targets.push((kind.clone(), Target::open(kind, &local)?));
+        }
+        if placement.broker_cores.is_none() && starts_any {
+            report.note("broker and load were left to the kernel's scheduler".into());
+        }
+        if cfg!(debug_assertions) {
+            report
+                .note("a debug build of iolite-bench: the generator costs many times what it should".into());
+        }
+        Ok(Self {
+            report,
+            arguments: arguments.clone(),
+            targets,
+            entries: Vec::new(),
+            load_cores: placement.load_cores,
+            run: rand::random(),
+            epoch: Instant::now(),
+            next_worker: 0,
+        })
+    }
+
+    /// Makes the topics of a workload, and the backlog that its readers want.
+    pub fn prepare(
+        &mut self,
+        name: &str,
+        target: usize,
+        workload: Workload,
+        roles: Roles,
+    ) -> anyhow::Result<usize> {
+        let index = self.entries.len();
+        let address = self.targets[target].1.address;
+        let mut streams = Vec::new();
+        for stream in &workload.streams {
+            let topic = |number| format!("bench-{:08x}-{index}-{}-{number}", self.run, stream.name);
+            let topics: Vec<String> = (0..stream.topics).map(topic).collect();
+            let made = load::create_topics(address, &topics, stream.partitions, &stream.topic_config);
+            let layout = load::block_on(made).with_context(|| format!("{name}: topics for the run"))?;
+            streams.push(StreamState { layout, ..StreamState::default() });
+        }
+        if workload.streams.iter().any(|stream| stream.acks == Acks::None) {
+            self.report.note(
+                "acks 0: nobody confirms a record; its latency ends when it is handed to the connection"
+                    .into(),
+            );
+        }
+        let entry = Entry {
+            name: name.to_owned(),
+            target,
+            workload,
+            roles,
+            streams,
+            rounds: Vec::new(),
+            merged: Vec::new(),
+        };
+        self.entries.push(entry);
+        self.fill_backlog(index)?;
+        self.reach_steady_state(index)?;
+        Ok(index)
+    }
+
+    /// Runs one round of an entry. False when the session is to end: something went wrong, and the report says what.
+    pub fn round(&mut self, index: usize, label: &str) -> anyhow::Result<bool> {
+        let plan = self.plan(index, self.arguments.warm_up, self.arguments.duration);
+        let (before, after, busy, outcome) = self.run(index, plan, label)?;
+        let entry = &mut self.entries[index];
+        let asked = |stream: &Stream| {
+            let asked = stream.rate.filter(|_| entry.roles.produce);
+            (stream.name.clone(), asked)
+        };
+        let streams: Vec<_> = entry.workload.streams.iter().map(asked).collect();
+        let sum = |figure: fn(&StreamRecord) -> u64| outcome.streams.iter().map(figure).sum::<u64>();
+        let records = sum(|stream| stream.acked.records + stream.drained.records);
+        let bytes = sum(|stream| stream.acked.bytes + stream.drained.bytes);
+        let broker = BrokerSide::between(&before, &after, records, bytes);
+        let round = Round::of(&outcome, &streams, broker, busy);
+        if outcome.failure.is_none() {
+            judge_rates(&mut self.report, &entry.name, &round);
+        }
+        let is_whole = self.take_outcome(index, &outcome);
+        let entry = &mut self.entries[index];
+        entry.rounds.push(round);
+        entry.merged.resize_with(outcome.streams.len(), StreamRecord::default);
+        for (merged, stream) in entry.merged.iter_mut().zip(outcome.streams) {
+            // Lanes and offsets are kept by stream; what is merged here are samples.
+            merged.merge(StreamRecord { lanes: HashMap::new(), offsets: HashMap::new(), ..stream });
+        }
+        Ok(is_whole)
+    }
+
+    /// The last round of an entry.
+    pub fn last_round(&self, index: usize) -> Option<&Round> {
+        self.entries[index].rounds.last()
+    }
+
+    /// From now on an entry's load comes at another rate.
+    pub fn set_rate(&mut self, index: usize, rate: f64) {
+        let workload = self.entries[index].workload.clone();
+        self.entries[index].workload = workload.paced(Pace::PerSecond(rate));
+    }
+
+    /// Checks every record, stops the brokers, and hands out the report.
+    pub fn finish(mut self) -> Report {
+        for index in 0..self.entries.len() {
+            let checked = self.check(index);
+            let entry = &self.entries[index];
+            judge_generator(&mut self.report, &entry.name, &entry.rounds);
+            let summary = Summary::of(&entry.rounds, &entry.merged);
+            let facts = self.targets[entry.target].1.facts.clone();
+            self.report.contenders.push(Contender {
+                name: entry.name.clone(),
+                facts,
+                workload: Some(entry.workload.clone()),
+                rounds: entry.rounds.clone(),
+                summary,
+                checked,
+            });
+        }
+        self.clear_away();
+        self.report
+    }
+
+    fn clear_away(&mut self) {
+        for entry in &self.entries {
+            let (kind, target) = &self.targets[entry.target];
+            if !matches!(kind, Kind::Running(_)) {
+                continue;
+            }
+            for stream in &entry.streams {
+                let deleted = load::block_on(load::delete_topics(target.address, &stream.layout.topics));
+                if let Err(error) = deleted {
+                    self.report.note(format!("topics of the run are left behind: {error}"));
+                }
+            }
+        }
+    }
+
+    fn plan(&mut self, index: usize, warm_up: Duration, measured: Duration) -> RoundPlan {
+        let entry = &self.entries[index];
+        let mut next_worker = self.next_worker;
+        let stream = |(stream, state): (&Stream, &StreamState)| {
+            let producers = if entry.roles.produce { stream.producers } else { 0 };
+            let first_worker = next_worker;
+            next_worker += producers;
+            StreamPlan {
+                stream: stream.clone(),
+                layout: state.layout.clone(),
+                producers,
+                first_worker,
+                tail_readers: entry.roles.tail && stream.groups > 0,
+                drain_readers: if entry.roles.drain { drain_readers(stream, entry.roles) } else { 0 },
+                backlog_ends: state.backlog_ends.clone(),
+            }
+        };
+        let streams = entry.workload.streams.iter().zip(&entry.streams).map(stream).collect();
+        self.next_worker = next_worker;
+        let cores = self.load_cores.clone();
+        RoundPlan { run: self.run, epoch: self.epoch, warm_up, measured, streams, cores }
+    }
+
+    /// Runs a round; what the broker had used before and after it, and how long the machine was busy meanwhile.
+    fn run(
+        &mut self,
+        index: usize,
+        plan: RoundPlan,
+        label: &str,
+    ) -> anyhow::Result<(target::Counters, target::Counters, f64, RoundOutcome)> {
+        let target_index = self.entries[index].target;
+        let target = &self.targets[target_index].1;
+        let (mut before, mut after) = (target::Counters::default(), target::Counters::default());
+        let (mut busy_before, mut busy) = (target::of_machine(), 0.0);
+        let on_edge = |edge| match edge {
+            Edge::Begin => (before, busy_before) = (target.counters(), target::of_machine()),
+            Edge::End => {
+                after = target.counters();
+                busy = target::of_machine().busy_seconds - busy_before.busy_seconds;
+            }
+        };
+        let is_quiet = self.arguments.output.quiet;
+        let on_tick = |tick: &load::Tick| {
+            if !is_quiet {
+                report::progress(label, tick);
+            }
+        };
+        let outcome = load::run_round(target.address, plan, on_edge, on_tick);
+        if !is_quiet {
+            report::clear_progress();
+        }
+        let died = self.targets[target_index].1.ended();
+        match outcome {
+            Ok(mut outcome) => {
+                if let (Some(failure), Some(died)) = (&mut outcome.failure, died) {
+                    *failure = format!("{died}\n(the load saw: {failure})");
+                }
+                Ok((before, after, busy, outcome))
+            }
+            Err(error) => Err(anyhow!(died.unwrap_or_else(|| error.to_string()))),
+        }
+    }
+
+    /// Takes up what is to be checked at the end; false where the round failed.
+    fn take_outcome(&mut self, index: usize, outcome: &RoundOutcome) -> bool {
+        let entry = &mut self.entries[index];
+        for (number, state) in entry.streams.iter_mut().enumerate().take(outcome.streams.len()) {
+            state.sent.extend(outcome.acknowledged(number));
+            for (partition, offsets) in outcome.offsets(number) {
+                state.offsets.entry(*partition).or_default().merge(offsets);
+            }
+            let records: u64 = outcome.acknowledged(number).values().sum();
+            let mean = entry.workload.streams[number].record.value_bytes.mean();
+            state.bytes = state.bytes.saturating_add(records.saturating_mul(mean));
+        }
+        for line in outcome.faults.lines() {
+            self.report.problem(Status::Void, format!("{}: {line}", entry.name));
+        }
+        if let Some(failure) = &outcome.failure {
+            self.report.problem(Status::Partial, format!("{}: {failure}", entry.name));
+        }
+        outcome.failure.is_none() && outcome.faults.is_empty()
+    }
+
+    /// Writes `bytes` of each stream that wants some, as fast as it goes.
+    fn fill(&mut self, index: usize, wanted: &[u64], label: &str) -> anyhow::Result<()> {
+        let begin: Vec<u64> = self.entries[index].streams.iter().map(|stream| stream.bytes).collect();
+        for _ in 0..ROUNDS_MAX {
+            let written = |number: usize| self.entries[index].streams[number].bytes - begin[number];
+            let missing: Vec<bool> =
+                wanted.iter().enumerate().map(|(at, bytes)| written(at) < *bytes).collect();
+            if !missing.contains(&true) {
+                return Ok(());
+            }
+            let mut plan = self.plan(index, Duration::ZERO, FILL_SLICE);
+            for (stream, is_missing) in plan.streams.iter_mut().zip(&missing) {
+                (stream.tail_readers, stream.drain_readers) = (false, 0);
+                stream.producers = if *is_missing { FILL_PRODUCERS } else { 0 };
+                stream.first_worker = self.next_worker;
+                self.next_worker += stream.producers;
+                (stream.stream.rate, stream.stream.in_flight) = (None, Some(FILL_IN_FLIGHT));
+                stream.stream.batch_bytes = FILL_BATCH_BYTES;
+                stream.stream.linger_ms = 1.0;
+                // What is written here is awaited, whatever the workload's own records are.
+                stream.stream.acks = Acks::All;
+            }
+            let (_, _, _, outcome) = self.run(index, plan, label)?;
+            if !self.take_outcome(index, &outcome) {
+                let reason = outcome.failure.unwrap_or_else(|| outcome.faults.lines().join("; "));
+                return Err(anyhow!("{label}: {reason}"));
+            }
+        }
+        Err(anyhow!("{label}: not done after {ROUNDS_MAX} slices"))
+    }
+
+    fn fill_backlog(&mut self, index: usize) -> anyhow::Result<()> {
+        let entry = &self.entries[index];
+        if !entry.roles.drain {
+            return Ok(());
+        }
+        let wanted: Vec<u64> = entry.workload.streams.iter().map(|stream| stream.backlog_bytes).collect();
+        self.fill(index, &wanted, "writing the backlog")?;
+        for state in &mut self.entries[index].streams {
+            let layout = state.layout.clone();
+            let ends = async { Cluster::connect(&layout).await?.offsets(&layout, -1).await };
+            state.backlog_ends = load::block_on(ends)?;
+        }
+        Ok(())
+    }
+
+    fn reach_steady_state(&mut self, index: usize) -> anyhow::Result<()> {
+        let entry = &self.entries[index];
+        if !entry.workload.steady_state {
+            return Ok(());
+        }
+        let journal = self.targets[entry.target].1.journal_bytes.unwrap_or(JOURNAL_BYTES_ASSUMED);
+        let first = &entry.workload.streams[0];
+        let retention: Option<u64> =
+            first.topic_config.get("retention.bytes").and_then(|bytes| bytes.parse().ok());
+        let retained = retention.unwrap_or(0).saturating_mul(first.partitions_all().into());
+        let bytes = (STEADY_VOLUMES * journal).max(retained + retained / 4);
+        let mut wanted = vec![0; entry.workload.streams.len()];
+        wanted[0] = bytes;
+        let told = format!("passing {STEADY_VOLUMES} journal volumes");
+        self.fill(index, &wanted, &told)?;
+        let name = &self.entries[index].name;
+        self.report
+            .note(format!("{name}: {} bytes were written before anything was measured", grouped(bytes)));
+        Ok(())
+    }
+
+    /// Holds what was acknowledged against what can be read; in words.
+    fn check(&mut self, index: usize) -> String {
+        let entry = &self.entries[index];
+        if self.report.status == Status::Partial {
+            return "not checked to the end: the run ended before its time".into();
+        }
+        let mut faults = Vec::new();
+        let (mut read_back, mut too_large, mut deleted) = (0, false, 0);
+        for (stream, state) in entry.workload.streams.iter().zip(&entry.streams) {
+            faults.extend(state.offsets.iter().filter_map(|(partition, offsets)| offsets.check(*partition)));
+            let was_read_along = entry.roles.tail && stream.groups > 0;
+            if state.sent.is_empty() || was_read_along {
+                continue;
+            }
+            if state.bytes > AUDIT_BYTES_MAX {
+                too_large = true;
+                continue;
+            }
+            let address = self.targets[entry.target].1.address;
+            match load::audit(address, &state.layout, self.run, &state.sent) {
+                Ok(audit) => {
+                    read_back += audit.records;
+                    deleted += audit.deleted;
+                    let lines = audit.faults.lines();
+                    lines.iter().for_each(|line| {
+                        self.report.problem(Status::Void, format!("{}: {line}", entry.name));
+                    });
+                }
+                Err(error) => {
+                    let told = format!("{}: what was written can't be read back: {error}", entry.name);
+                    self.report.problem(Status::Partial, told);
+                }
+            }
+        }
+        for fault in faults {
+            self.report.problem(Status::Void, format!("{}: {fault}", entry.name));
+        }
+        let mut told = vec!["offsets of all acknowledgements are dense, each given once".to_owned()];
+        if entry.roles.tail {
+            told.push("records were checked as they were read along".into());
+        }
+        if read_back > 0 {
+            told.push(format!("{} records were read back and checked", grouped(read_back)));
+        }
+        if deleted > 0 {
+            told.push(format!("{} older ones were deleted by retention", grouped(deleted)));
+        }
+        if too_large {
+            told.push("a stream of more than 4 GiB was not read back".into());
+        }
+        if self.report.status == Status::Void { "FAILED".into() } else { told.join("; ") }
+    }
+}
+
+/// A reader at least, where the mode is all about draining.
+fn drain_readers(stream: &Stream, roles: Roles) -> u32 {
+    match stream.backlog_bytes {
+        0 => 0,
+        _ if roles.produce => stream.catch_up_readers,
+        _ => stream.catch_up_readers.max(1),
+    }
+}
+
+/// Says which rates were not reached.
+fn judge_rates(report: &mut Report, name: &str, round: &Round) {
+    let is_busy = round.generator_busy >= GENERATOR_BUSY;
+    for (stream, asked) in round.missed() {
+        let limit = if is_busy { "the generator" } else { "the broker (or its acks)" };
+        let told = format!(
+            "{name}: {} asked for {} records/s, {} were acknowledged: {limit} was the limit",
+            stream.name,
+            rounded(asked),
+            rounded(stream.acked_per_second)
+        );
+        let unsent = match stream.unsent {
+            0 => String::new(),
+            unsent => format!("; {} that were due never left, and have no latency", grouped(unsent)),
+        };
+        let told = format!("{told}{unsent}");
+        // A sweep looks for the rate that is missed.
+        if report.mode == "sweep" { report.note(told) } else { report.problem(Status::RateMissed, told) }
+    }
+}
+
+/// Says how much of the figures is the generator's.
+fn judge_generator(report: &mut Report, name: &str, rounds: &[Round]) {
+    let busy = rounds.iter().map(|round| round.generator_busy).fold(0.0, f64::max);
+    if busy >= GENERATOR_BUSY {
+        report.note(format!(
+            "{name}: the generator, not the broker, was the limit: its thread was busy {:.0} % of the time; give the load \
+             more cores (--load-cores)",
+            busy * 100.0
+        ));
+    }
+    let streams = rounds.iter().flat_map(|round| &round.streams);
+    let late = streams.filter_map(|stream| {
+        let late = stream.lateness.get("p99")?;
+        let share = late / stream.acks.get("p99")?;
+        (late > LATE_US && share > LATE_SHARE).then_some((stream, late))
+    });
+    if let Some((stream, late)) = late.max_by(|one, other| one.1.total_cmp(&other.1)) {
+        report.note(format!(
+            "{name}: in the worst round, records of {} were handed on up to {:.1} ms late (p99): that part of their \
+             latency is the generator's, or back-pressure",
+            stream.name,
+            late / 1e3
+        ));
+    }
+}
+
+fn settings(arguments: &LoadArgs, placement: &Placement) -> Settings {
+    Settings {
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        rounds: arguments.rounds,
+        warm_up_seconds: arguments.warm_up.as_secs_f64(),
+        round_seconds: arguments.duration.as_secs_f64(),
+        broker_cores: placement.broker_cores.clone(),
+        load_cores: placement.load_cores.iter().copied().collect(),
+        load_threads: placement.load_cores.len(),
+        memory_bytes: arguments.target.memory_mib << 20,
+    }
+}

@@ -1,0 +1,82 @@
+//! Starts this project's broker.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use super::process::{Process, directory_in};
+use super::{LocalOptions, Target, TargetError};
+
+/// The broker's own default.
+const JOURNAL_BYTES: u64 = 512 << 20;
+const NAME: &str = "iolite-broker";
+
+/// Starts it on an empty directory and free ports.
+pub fn start(options: &LocalOptions) -> Result<Target, TargetError> {
+    let binary = binary(options.iolite_binary.as_deref())?;
+    let directory = directory_in(&options.directory)?;
+    let mut command = Command::new(&binary);
+    // Settings of whoever runs the tool are not the broker's that is measured.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("IOLITE_")) {
+        command.env_remove(name);
+    }
+    command.arg("--data-dir").arg(directory.path().join("data"));
+    command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    if let Some(shards) = options.shards {
+        command.args(["--shards", &shards.to_string()]);
+    }
+    if let Some(cores) = &options.cores {
+        let cores: Vec<String> = cores.iter().map(ToString::to_string).collect();
+        command.args(["--cores", &cores.join(",")]);
+    }
+    command.args(["--set", &format!("memory.bytes={}", options.memory_bytes)]);
+    for setting in &options.settings {
+        command.args(["--set", setting]);
+    }
+    let began = Instant::now();
+    let mut process = Process::start(command, options.cores.as_deref(), directory)?;
+    let kafka = process.wait_for(NAME, |line| line.trim().strip_prefix("kafka ")?.trim().parse().ok())?;
+    let admin = process.wait_for(NAME, |line| {
+        let told = line.trim().strip_prefix("admin ")?.trim();
+        Some(told.strip_prefix("http://").and_then(|address| address.trim_end_matches('/').parse().ok()))
+    })?;
+    let version = process.wait_for(NAME, |line| {
+        let (version, _) = line.strip_prefix("iolite-broker ")?.split_once(' ')?;
+        Some(format!("iolite-broker {version}"))
+    })?;
+    let mut target = Target::started(version, kafka, admin, process, began);
+    target.journal_bytes = Some(JOURNAL_BYTES);
+    let relevant = |line: &&str| line.contains("sync") && line.contains("method");
+    let process = target.process.as_ref().expect("it was just started");
+    target.facts.notes.extend(process.tail().lines().filter(relevant).map(ToOwned::to_owned));
+    if is_unoptimised(&binary) {
+        target.facts.notes.push("a debug build of the broker: its figures mean nothing".into());
+    }
+    Ok(target)
+}
+
+/// `--iolite-binary`, else the one beside this binary, else the one on the path.
+fn binary(given: Option<&Path>) -> Result<PathBuf, TargetError> {
+    if let Some(given) = given {
+        let missing = || TargetError::Missing(format!("there is no broker at {}", given.display()));
+        return given.is_file().then(|| given.to_owned()).ok_or_else(missing);
+    }
+    let own = std::env::current_exe().map_err(TargetError::io("this binary's own path"))?;
+    let beside = own.with_file_name(NAME);
+    if beside.is_file() {
+        return Ok(beside);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path =
+        std::env::split_paths(&path).map(|directory| directory.join(NAME)).find(|file| file.is_file());
+    on_path.ok_or_else(|| {
+        TargetError::Missing(format!(
+            "no broker was named and there is no {NAME} to start: build it (cargo build --release -p {NAME}), name it \
+             (--iolite-binary PATH) or measure one that runs (--bootstrap HOST:PORT)"
+        ))
+    })
+}
+
+fn is_unoptimised(binary: &Path) -> bool {
+    binary.parent().is_some_and(|directory| directory.ends_with("debug"))
+}

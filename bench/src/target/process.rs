@@ -1,0 +1,167 @@
+//! A broker's process: bound to cores, its output in a file, its directory removed with it.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use super::TargetError;
+use crate::limits::{START_TIME_MAX, STOP_TIME_MAX};
+
+/// Lines of a log that are shown when its process has ended.
+const TAIL_LINES: usize = 12;
+/// Between two looks at a process that is starting or stopping.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    command: String,
+    log: PathBuf,
+    /// Removed when this is dropped, after the process has ended.
+    _directory: TempDir,
+}
+
+impl Process {
+    /// Starts `command` on `cores`; its output goes to a file in `directory`, which lives as long as the process.
+    pub fn start(
+        mut command: Command,
+        cores: Option<&[usize]>,
+        directory: TempDir,
+    ) -> Result<Self, TargetError> {
+        let shown = shown(&command);
+        let log = directory.path().join("log");
+        let failed = || format!("{shown} can't be started");
+        let output = File::create(&log).map_err(TargetError::io(failed()))?;
+        let errors = output.try_clone().map_err(TargetError::io(failed()))?;
+        command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        // SAFETY: between fork and exec only prctl is called, which allocates nothing and takes no lock.
+        unsafe { command.pre_exec(end_with_parent) };
+        let child = on_cores(cores, || command.spawn()).map_err(TargetError::io(failed()))?;
+        Ok(Self { child, command: shown, log, _directory: directory })
+    }
+
+    /// Waits until a line of its output says what `find` looks for.
+    pub fn wait_for<T>(
+        &mut self,
+        name: &'static str,
+        find: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, TargetError> {
+        let deadline = Instant::now() + START_TIME_MAX;
+        loop {
+            let ended = self.ended();
+            let text = fs::read_to_string(&self.log).unwrap_or_default();
+            if let Some(found) = text.lines().find_map(&find) {
+                return Ok(found);
+            }
+            let reason = match ended {
+                Some(status) => status.to_string(),
+                None if Instant::now() > deadline => format!("not ready after {START_TIME_MAX:?}"),
+                None => {
+                    std::thread::park_timeout(LOOK_INTERVAL);
+                    continue;
+                }
+            };
+            return Err(TargetError::NotStarted { name, reason, log: self.tail() });
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it was started.
+    pub fn command(&self) -> &str {
+        &self.command
+    }
+
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// The last lines of its output.
+    pub fn tail(&self) -> String {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let Ok(id) = i32::try_from(self.child.id()) else { return };
+        if self.ended().is_none() {
+            // It may end by itself between the two lines; then there is nobody to tell.
+            let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
+            let deadline = Instant::now() + STOP_TIME_MAX;
+            while self.ended().is_none() && Instant::now() < deadline {
+                std::thread::park_timeout(LOOK_INTERVAL);
+            }
+        }
+        if self.ended().is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// A broker is not left behind by a tool that is killed.
+fn end_with_parent() -> io::Result<()> {
+    // SAFETY: takes no pointers.
+    let outcome = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn shown(command: &Command) -> String {
+    let arguments = command.get_args().map(|argument| argument.to_string_lossy());
+    let words = std::iter::once(command.get_program().to_string_lossy()).chain(arguments);
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Runs `action` on a thread bound to `cores`, so that what it starts is bound to them too.
+fn on_cores<T>(cores: Option<&[usize]>, action: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let Some(cores) = cores else { return action() };
+    let before = sched_getaffinity(Pid::from_raw(0))?;
+    bind(cores)?;
+    let outcome = action();
+    sched_setaffinity(Pid::from_raw(0), &before)?;
+    outcome
+}
+
+/// Binds the calling thread to `cores`.
+fn bind(cores: &[usize]) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    for core in cores {
+        set.set(*core)?;
+    }
+    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+}
+
+/// A new directory for a broker below `parent`.
+pub fn directory_in(parent: &Path) -> Result<TempDir, TargetError> {
+    let made = tempfile::Builder::new().prefix("iolite-bench-").tempdir_in(parent);
+    made.map_err(TargetError::io(format!("no directory for the broker can be made in {}", parent.display())))
+}
+
+/// A loopback port that nobody uses, for a broker that can't be told to choose one itself. Not one that the system gives
+/// to outgoing connections.
+pub fn free_port() -> Result<SocketAddr, TargetError> {
+    for _ in 0..1_000 {
+        let address = SocketAddr::from(([127, 0, 0, 1], rand::random_range(10_000..32_000)));
+        if std::net::TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    Err(TargetError::Missing("no free port on the loopback".into()))
+}

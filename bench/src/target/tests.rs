@@ -1,0 +1,41 @@
+use super::*;
+
+fn options() -> LocalOptions {
+    LocalOptions {
+        directory: std::env::temp_dir(),
+        cores: None,
+        shards: None,
+        settings: Vec::new(),
+        memory_bytes: 1 << 30,
+        iolite_binary: None,
+        kafka_jars: None,
+    }
+}
+
+fn refused(kind: &Kind, options: &LocalOptions, word: &str) {
+    let Err(error) = Target::open(kind, options) else { panic!("it must be refused") };
+    assert!(error.to_string().contains(word), "{error}");
+}
+
+#[test]
+fn nobody_at_an_address_is_told() {
+    let free = process::free_port().expect("a free port");
+    refused(&Kind::Running(free.to_string()), &options(), "no broker answers at");
+}
+
+#[test]
+fn what_is_no_address_is_told() {
+    refused(&Kind::Running("nowhere".into()), &options(), "is no HOST:PORT");
+}
+
+#[test]
+fn a_missing_binary_is_told() {
+    let options = LocalOptions { iolite_binary: Some("/nowhere/iolite-broker".into()), ..options() };
+    refused(&Kind::Iolite, &options, "there is no broker at /nowhere/iolite-broker");
+}
+
+#[test]
+fn a_binary_that_is_no_broker_is_told_with_its_end() {
+    let options = LocalOptions { iolite_binary: Some("/bin/false".into()), ..options() };
+    refused(&Kind::Iolite, &options, "did not start (exit status: 1)");
+}

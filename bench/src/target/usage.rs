@@ -1,0 +1,198 @@
+//! The broker's side of a run: what its process has used, by the kernel's accounts and by its own metrics, and what the
+//! whole machine was busy with.
+//!
+//! Both are needed: a page cache is written back by kernel threads, on no process's bill.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::METRICS_BYTES_MAX;
+
+/// The kernel counts time for /proc in hundredths of a second on every Linux of today.
+const TICKS_PER_SECOND: f64 = 100.0;
+const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Counts at one moment; none where the source is not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counters {
+    pub cpu_seconds: Option<f64>,
+    pub context_switches: Option<u64>,
+    pub device_bytes: Option<u64>,
+    pub resident_bytes: Option<u64>,
+    pub journal_frames: Option<u64>,
+    pub journal_bytes: Option<u64>,
+    pub journal_batches: Option<u64>,
+}
+
+/// What the broker used between two moments.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq)]
+pub struct BrokerSide {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds_per_gb: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds_per_million_records: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_switches: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resident_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal_frames: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal_bytes_per_frame: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batches_per_frame: Option<f64>,
+}
+
+impl BrokerSide {
+    /// Of what happened between two moments, in which `records` of `bytes` came or went.
+    pub fn between(before: &Counters, after: &Counters, records: u64, bytes: u64) -> Self {
+        let cpu_seconds =
+            before.cpu_seconds.zip(after.cpu_seconds).map(|(before, after)| (after - before).max(0.0));
+        let grown = |before: Option<u64>, after: Option<u64>| Some(after?.saturating_sub(before?));
+        let frames = grown(before.journal_frames, after.journal_frames);
+        let per_frame =
+            |count: Option<u64>| Some(count? as f64 / frames.filter(|frames| *frames > 0)? as f64);
+        let per = |unit: f64| cpu_seconds.filter(|_| unit > 0.0).map(|seconds| seconds / unit);
+        Self {
+            cpu_seconds,
+            cpu_seconds_per_gb: per(bytes as f64 / 1e9),
+            cpu_seconds_per_million_records: per(records as f64 / 1e6),
+            context_switches: grown(before.context_switches, after.context_switches),
+            device_bytes: grown(before.device_bytes, after.device_bytes),
+            resident_bytes: after.resident_bytes,
+            journal_frames: frames,
+            journal_bytes_per_frame: per_frame(grown(before.journal_bytes, after.journal_bytes)),
+            batches_per_frame: per_frame(grown(before.journal_batches, after.journal_batches)),
+        }
+    }
+}
+
+impl Counters {
+    /// Fills in what the kernel says of a process.
+    pub fn of_process(&mut self, id: u32) {
+        let text = |file: &str| fs::read_to_string(format!("/proc/{id}/{file}")).unwrap_or_default();
+        self.cpu_seconds = cpu_seconds(&text("stat"));
+        self.device_bytes = field(&text("io"), "write_bytes:");
+        self.resident_bytes = field(&text("status"), "VmRSS:").map(|kilobytes| kilobytes * 1024);
+        let tasks = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+        let switches = tasks.filter_map(|task| {
+            let status = fs::read_to_string(task.path().join("status")).ok()?;
+            let chosen = field(&status, "voluntary_ctxt_switches:")?;
+            Some(chosen + field(&status, "nonvoluntary_ctxt_switches:")?)
+        });
+        self.context_switches = Some(switches.sum()).filter(|switches| *switches > 0);
+    }
+
+    /// Fills in what the broker's own metrics say.
+    pub fn of_metrics(&mut self, admin: SocketAddr) {
+        // A broker without metrics is measured from outside alone.
+        let Ok(page) = metrics_page(admin) else { return };
+        self.journal_frames = metric(&page, "iolite_journal_frames_total");
+        self.journal_bytes = metric(&page, "iolite_journal_written_bytes_total");
+        self.journal_batches = metric(&page, "iolite_appended_batches_total");
+    }
+}
+
+/// What the machine as a whole was busy with between two moments.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq)]
+pub struct MachineSide {
+    /// Of all cores together.
+    pub busy_seconds: f64,
+}
+
+/// Seconds that all cores were busy since the machine started.
+pub fn of_machine() -> MachineSide {
+    MachineSide { busy_seconds: busy_seconds(&fs::read_to_string("/proc/stat").unwrap_or_default()) }
+}
+
+/// All but idle and waiting for devices: user, nice, system, irq, softirq, steal.
+fn busy_seconds(stat: &str) -> f64 {
+    let Some(line) = stat.lines().find(|line| line.starts_with("cpu ")) else { return 0.0 };
+    let ticks: Vec<f64> = line.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
+    let busy: f64 = [0, 1, 2, 5, 6, 7].iter().filter_map(|index| ticks.get(*index)).sum();
+    busy / TICKS_PER_SECOND
+}
+
+/// User and system time of a process with all its threads, those that have ended among them.
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    // The command's name, in parentheses, may hold anything.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let ticks: f64 = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
+    Some(ticks / TICKS_PER_SECOND)
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+}
+
+/// The sum of a metric over its labels.
+fn metric(page: &str, name: &str) -> Option<u64> {
+    let values = page.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let rest = if rest.starts_with('{') { rest.split_once('}')?.1 } else { rest };
+        rest.trim().parse::<u64>().ok()
+    });
+    values.fold(None, |sum, value| Some(sum.unwrap_or(0) + value))
+}
+
+fn metrics_page(admin: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&admin, METRICS_TIMEOUT)?;
+    stream.set_read_timeout(Some(METRICS_TIMEOUT))?;
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n")?;
+    let mut page = String::new();
+    stream.take(METRICS_BYTES_MAX).read_to_string(&mut page)?;
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_is_read_behind_a_name_of_any_kind() {
+        let stat = "12 (a) b (c) S 1 12 12 0 -1 4194560 1 0 0 0 250 50 0 0 20 0 9 0 100 1 1";
+        assert_eq!(cpu_seconds(stat), Some(3.0));
+        assert_eq!(cpu_seconds(""), None);
+    }
+
+    #[test]
+    fn the_machine_is_busy_but_for_idle_and_waiting() {
+        assert_eq!(busy_seconds("cpu  100 100 100 5000 700 50 25 25 0 0\ncpu0 1 1"), 4.0);
+    }
+
+    #[test]
+    fn metrics_are_summed_over_shards() {
+        let page = "# HELP x_total x\nx_total{shard=\"0\"} 3\nx_total{shard=\"1\"} 4\nx_total_more 9\ny 5\n";
+        assert_eq!(metric(page, "x_total"), Some(7));
+        assert_eq!(metric(page, "y"), Some(5));
+        assert_eq!(metric(page, "z"), None);
+    }
+
+    #[test]
+    fn costs_are_told_per_gigabyte_and_per_million_records() {
+        let before = Counters { cpu_seconds: Some(1.0), journal_frames: Some(10), ..Counters::default() };
+        let after = Counters { cpu_seconds: Some(3.0), journal_frames: Some(14), ..Counters::default() };
+        let side = BrokerSide::between(&before, &after, 500_000, 4_000_000_000);
+        assert_eq!(side.cpu_seconds_per_gb, Some(0.5));
+        assert_eq!(side.cpu_seconds_per_million_records, Some(4.0));
+        assert_eq!(side.journal_frames, Some(4));
+        assert_eq!((side.device_bytes, side.journal_bytes_per_frame), (None, None));
+    }
+
+    #[test]
+    fn this_process_has_used_something() {
+        let mut counters = Counters::default();
+        counters.of_process(std::process::id());
+        assert!(counters.resident_bytes.is_some_and(|bytes| bytes > 0));
+        assert!(counters.cpu_seconds.is_some());
+    }
+}
