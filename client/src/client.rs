@@ -11,6 +11,7 @@ use crate::cluster::{ClientOptions, Cluster, Topic};
 use crate::connection::Connection;
 use crate::consumer::{Consumer, ConsumerOptions};
 use crate::error::ClientError;
+use crate::group::{Group, GroupConsumer, GroupOptions};
 use crate::links::Links;
 use crate::nudge;
 use crate::producer::{Producer, ProducerOptions};
@@ -79,6 +80,25 @@ impl Client {
     #[must_use]
     pub fn consumer(&self, options: ConsumerOptions) -> Consumer {
         Consumer::start(self, options)
+    }
+
+    /// The offsets kept under a group's name.
+    #[must_use]
+    pub fn group(&self, name: &str) -> Group {
+        Group::new(self, name)
+    }
+
+    /// Joins a group (KIP-848) that reads these topics; the broker says which of their partitions.
+    ///
+    /// # Errors
+    /// There is no such topic, or no broker answers. That the group refuses is told by [`GroupConsumer::next`].
+    pub async fn join_group(
+        &self,
+        name: &str,
+        topics: &[&str],
+        options: GroupOptions,
+    ) -> Result<GroupConsumer, ClientError> {
+        GroupConsumer::join(self, name, topics, options).await
     }
 
     /// What changes and describes the cluster.

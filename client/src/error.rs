@@ -185,6 +185,7 @@ impl ClientError {
                 !matches!(error, ConnectionError::Unsupported { .. })
             }
             Self::UnknownTopic(_) | Self::UnknownBroker(_) | Self::Send(SendError::Full) => true,
+            Self::TimedOut { last, .. } => last.is_retriable(),
             _ => false,
         }
     }

@@ -7,6 +7,7 @@
 //! | [`cluster`] | brokers, topics, leaders, and when to ask again |
 //! | [`producer`] | batches, acks, idempotence, memory |
 //! | [`consumer`] | fetching ahead, records that borrow from what was received |
+//! | [`group`] | offsets kept under a name, members of groups (KIP-848) |
 //! | [`admin`] | topics, offsets, configurations |
 //! | [`partitioner`] | murmur2, as the Java client has it |
 //! | [`executor`] | an executor for who has none |
@@ -68,6 +69,7 @@ pub mod connection;
 pub mod consumer;
 pub mod error;
 pub mod executor;
+pub mod group;
 pub mod limits;
 mod links;
 mod nudge;

@@ -32,6 +32,22 @@ struct Link {
     failure: RefCell<Option<(Instant, ConnectionError)>>,
 }
 
+/// The one attempt to connect that is under way; it is over when this goes, finished or given up.
+struct Attempt<'a>(&'a Link);
+
+impl<'a> Attempt<'a> {
+    fn begin(link: &'a Link) -> Option<Self> {
+        (!link.connecting.replace(true)).then_some(Self(link))
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.0.connecting.set(false);
+        self.0.attempted.raise();
+    }
+}
+
 impl Links {
     pub(crate) fn new(cluster: Rc<Cluster>) -> Self {
         Self { cluster, by_broker: RefCell::default() }
@@ -51,15 +67,12 @@ impl Links {
         if let Some(connection) = link.open() {
             return Ok(connection);
         }
-        if link.connecting.replace(true) {
+        let Some(_turn) = Attempt::begin(&link) else {
             // Another of those that waited was faster, and this one reports what the last attempt came to.
             let failure = link.failure.borrow().clone();
             return Err(failure.map_or(ClientError::UnknownBroker(broker), |(_, error)| error.into()));
-        }
-        let outcome = self.attempt(broker, &link).await;
-        link.connecting.set(false);
-        link.attempted.raise();
-        outcome
+        };
+        self.attempt(broker, &link).await
     }
 
     async fn attempt(&self, broker: BrokerId, link: &Link) -> Result<Connection, ClientError> {

@@ -38,3 +38,15 @@ every_client! {
     offsets_by_time_and_deleted_records
     the_cluster_it_sees
 }
+
+suite! {
+    native, Native:
+    every_compression
+    awkward_records
+    sizes_from_one_byte_to_one_mebibyte
+    a_hundred_partitions
+    every_acks
+    reading_from_any_offset
+    a_group_goes_on_where_it_was
+    waiting_at_the_end
+}

@@ -1,6 +1,9 @@
 //! The project's own client, against whichever broker is under test: what it writes is what it and others read.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use client::admin::NewTopic;
@@ -9,9 +12,10 @@ use client::producer::{Acks, Header, ProducerOptions};
 use client::protocol::compression::Compression;
 use client::protocol::types::{Offset, PartitionIndex, Timestamp};
 use client::{Client, ClientOptions, Partition};
-use e2e::broker;
+use e2e::broker::{self, Broker, Options, Target, free_port};
+use e2e::ledger::Stamp;
 use e2e::records::{Maker, Record};
-use e2e::unique;
+use e2e::{DEADLINE, unique, wire};
 
 use crate::suite::placed;
 
@@ -101,9 +105,13 @@ async fn read(client: &Client, topic: &str, options: ConsumerOptions, count: usi
     records
 }
 
-/// Every compression, several partitions; acks from the leader alone and from all, idempotent and not.
 #[test]
 fn it_reads_what_it_wrote() {
+    round_trips();
+}
+
+/// Every compression, several partitions; acks from the leader alone and from all, idempotent and not.
+pub fn round_trips() {
     with_client(broker::shared().kafka(), async |client| {
         for (number, compression) in (0..).zip(Compression::ALL) {
             let topic = unique(&format!("native-{compression}"));
@@ -136,8 +144,8 @@ fn it_reads_what_it_wrote() {
 fn it_reads_what_was_sent_without_acks() {
     with_client(broker::shared().kafka(), async |client| {
         let topic = unique("native-unacked");
-        let new = NewTopic { configs: &[("retention.ms", "-1")], ..NewTopic::new(&topic, PARTITIONS) };
-        client.admin().create_topics(&[new]).await.expect("a topic");
+        // Who wants no acks is not told either that a leader is not ready yet: this one waits until all are.
+        wire::create_topic(broker::shared().kafka(), &topic, PARTITIONS, &[("retention.ms", "-1")]);
         let records = samples(77);
         let options = ProducerOptions { acks: Acks::None, ..ProducerOptions::default() };
         let offsets = write(&client, &topic, options, &records).await;
@@ -146,4 +154,83 @@ fn it_reads_what_was_sent_without_acks() {
         let read = read(&client, &topic, ConsumerOptions::default(), expected.len()).await;
         assert!(read == expected, "{} records read", read.len());
     });
+}
+
+/// How often the broker is killed, and how many records are acknowledged between two kills.
+const KILLS: u64 = 3;
+const RECORDS_A_ROUND: u64 = 3_000;
+/// Records that may wait for their fate.
+const UNDECIDED_MAX: usize = 500;
+
+/// The broker is killed again and again under an idempotent producer: each record arrives once, and in order.
+#[test]
+fn a_killed_broker_costs_no_record_and_no_order() {
+    let options = Options { port: free_port(), ..Options::default() };
+    let mut broker = Broker::start(Target::chosen(), &options);
+    wire::create_topic(broker.kafka(), "killed", PARTITIONS, &[("retention.ms", "-1")]);
+    let address = broker.kafka();
+    let (round_done, rounds) = mpsc::channel();
+    let (killed, kills) = mpsc::channel();
+    let producer = thread::spawn(move || {
+        with_client(address, async |client| produce_through_kills(&client, &round_done, &kills).await)
+    });
+    for _ in 0..KILLS {
+        rounds.recv_timeout(DEADLINE).expect("the producer gets on");
+        broker = Broker::start_on(broker.kill(), Target::chosen(), &options);
+        killed.send(()).expect("the producer is at work");
+    }
+    let sent = producer.join().expect("every record is delivered");
+    let read = with_client(address, async |client| {
+        read(&client, "killed", ConsumerOptions::default(), usize::try_from(sent).expect("few")).await
+    });
+    let mut next = [0_u64; 3];
+    for record in &read {
+        let place = usize::try_from(record.partition).expect("a partition");
+        let stamp = Stamp { incarnation: 0, partition: record.partition, producer: 0, number: next[place] };
+        assert_eq!(record.value.as_deref(), Some(&*stamp.value()), "{record:?} where {stamp:?} is due");
+        next[place] += 1;
+    }
+    assert_eq!(next.iter().sum::<u64>(), sent);
+}
+
+/// Sends until as many kills were seen as there are to be and another round is done; how many records there were.
+async fn produce_through_kills(
+    client: &Client,
+    round_done: &mpsc::Sender<()>,
+    kills: &mpsc::Receiver<()>,
+) -> u64 {
+    let options = ProducerOptions { batch_bytes_max: 2_000, ..ProducerOptions::default() };
+    let producer = client.producer(options).await.expect("a producer");
+    let topic = producer.topic("killed").await.expect("the topic");
+    let mut undecided = VecDeque::new();
+    let (mut sent, mut acked, mut seen, mut last_round) = (0, 0, 0, 0);
+    while seen < KILLS || acked < last_round + RECORDS_A_ROUND {
+        let partition = i32::try_from(sent % 3).expect("small");
+        let value = Stamp { incarnation: 0, partition, producer: 0, number: sent / 3 }.value();
+        let record = client::producer::Record {
+            partition: Some(PartitionIndex(partition)),
+            ..client::producer::Record::of_value(&value)
+        };
+        undecided.push_back(producer.send(&topic, &record).await.expect("it is taken"));
+        sent += 1;
+        while undecided.len() > UNDECIDED_MAX {
+            let delivery = undecided.pop_front().expect("there are many");
+            delivery.await.expect("it is delivered, by whichever attempt");
+            acked += 1;
+        }
+        if kills.try_recv().is_ok() {
+            seen += 1;
+            last_round = acked;
+        }
+        // The main thread kills once for each round, and not while the broker is still on its way back.
+        if acked >= (last_round + RECORDS_A_ROUND) && seen < KILLS {
+            last_round = u64::MAX - RECORDS_A_ROUND;
+            round_done.send(()).expect("the test waits");
+        }
+    }
+    for delivery in undecided {
+        delivery.await.expect("it is delivered, by whichever attempt");
+    }
+    producer.close().await;
+    sent
 }

@@ -235,7 +235,7 @@ pub(crate) fn scratch() -> PathBuf {
 }
 
 /// `target/debug` or `target/release`, as the running test was built.
-fn target_directory() -> PathBuf {
+pub(crate) fn target_directory() -> PathBuf {
     let test = std::env::current_exe().expect("the test binary has a path");
     test.parent().and_then(Path::parent).expect("test binaries lie in target/<profile>/deps").to_owned()
 }

@@ -25,11 +25,14 @@ pub enum Client {
     FranzGo,
     /// Kafka's own Java clients.
     Java,
+    /// The project's own.
+    Native,
 }
 
 impl Client {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Confluent, Self::KafkaPython, Self::KafkaJs, Self::FranzGo, Self::Java];
+    pub const ALL: [Self; 6] =
+        [Self::Confluent, Self::KafkaPython, Self::KafkaJs, Self::FranzGo, Self::Java, Self::Native];
 
     /// The compressions it can write and read.
     #[must_use]
@@ -60,6 +63,7 @@ impl Client {
             Self::KafkaJs => "kafkajs",
             Self::FranzGo => "franz_go",
             Self::Java => "java",
+            Self::Native => return false,
         };
         let list = std::fs::read_to_string(cache().join("left-out")).unwrap_or_default();
         list.lines().any(|line| line.split(' ').next() == Some(name))
@@ -82,6 +86,7 @@ impl Client {
             }
             Self::FranzGo => Command::new(cache().join("franz-go")),
             Self::Java => broker::java("iolite.Driver"),
+            Self::Native => Command::new(broker::target_directory().join("native_driver")),
         }
     }
 }

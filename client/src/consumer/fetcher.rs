@@ -5,7 +5,7 @@
 //! within their bound whatever brokers answer (a single batch larger than the bound excepted, which comes whole).
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -148,6 +148,26 @@ impl Fetcher {
             partitions.iter().map(|(partition, at)| (partition.clone(), Assigned::new(partition, *at)));
         let before = self.assigned.replace(anew.collect());
         before.values().for_each(|assigned| assigned.is_stale.set(true));
+        self.forget_stale();
+    }
+
+    pub(super) fn add(&self, partitions: &[(Partition, Offset)]) {
+        let mut assigned = self.assigned.borrow_mut();
+        for (partition, at) in partitions {
+            if let Some(before) = assigned.insert(partition.clone(), Assigned::new(partition, *at)) {
+                before.is_stale.set(true);
+            }
+        }
+        drop(assigned);
+        self.forget_stale();
+    }
+
+    pub(super) fn remove(&self, partitions: &BTreeSet<Partition>) {
+        self.assigned.borrow_mut().retain(|partition, state| {
+            let stays = !partitions.contains(partition);
+            state.is_stale.set(!stays);
+            stays
+        });
         self.forget_stale();
     }
 

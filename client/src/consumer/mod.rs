@@ -8,8 +8,9 @@
 mod fetched;
 mod fetcher;
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::error::KafkaError;
 use protocol::types::{Offset, PartitionIndex, Timestamp};
@@ -17,6 +18,7 @@ use protocol::types::{Offset, PartitionIndex, Timestamp};
 use crate::Client;
 use crate::admin::{At, Isolation, Partition};
 use crate::error::{ClientError, FetchedError};
+use crate::wait::Wait;
 
 pub use fetched::{BatchView, Batches, Fetched, ReadLimits, Records};
 use fetcher::Fetcher;
@@ -139,6 +141,28 @@ impl Consumer {
         Ok(())
     }
 
+    /// Reads these partitions as well. One that is read already begins anew.
+    pub(crate) async fn add(&self, partitions: &[(Partition, Start)]) -> Result<(), ClientError> {
+        let resolved = self.resolve(partitions).await?;
+        self.fetcher.add(&resolved);
+        Ok(())
+    }
+
+    /// Reads these partitions no more; what was fetched of them and not taken is thrown away.
+    pub(crate) fn remove(&self, partitions: &BTreeSet<Partition>) {
+        self.fetcher.remove(partitions);
+    }
+
+    /// The next time that something can be taken.
+    pub(crate) fn arrived(&self) -> Wait<'_> {
+        self.fetcher.arrived.next()
+    }
+
+    /// Has who waits for something to be taken look around.
+    pub(crate) fn wake(&self) {
+        self.fetcher.arrived.raise();
+    }
+
     /// Goes on elsewhere. What was fetched and not taken is thrown away.
     ///
     /// # Errors
@@ -169,10 +193,25 @@ impl Consumer {
     /// A partition can't go on; see [`ConsumeError`]. The others do.
     pub async fn next(&self) -> Result<Fetched, ConsumeError> {
         loop {
-            let arrived = self.fetcher.arrived.next();
+            let arrived = self.arrived();
             match self.try_next() {
                 Some(outcome) => return outcome,
                 None => arrived.wait().await,
+            }
+        }
+    }
+
+    /// The same, but not past `deadline`: none then.
+    ///
+    /// # Errors
+    /// See [`Self::next`].
+    pub async fn next_before(&self, deadline: Instant) -> Option<Result<Fetched, ConsumeError>> {
+        loop {
+            let arrived = self.arrived();
+            match self.try_next() {
+                Some(outcome) => return Some(outcome),
+                None if Instant::now() >= deadline => return None,
+                None => arrived.wait_until(Some(deadline)).await,
             }
         }
     }

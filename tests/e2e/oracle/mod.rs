@@ -9,6 +9,7 @@ mod admin;
 mod data;
 mod framing;
 mod groups;
+mod native_client;
 mod transactions;
 
 use std::fs;
