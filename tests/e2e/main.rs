@@ -5,6 +5,7 @@
 
 mod applications;
 mod bad_input;
+mod bench;
 mod clients;
 mod compaction;
 mod consumer_groups;

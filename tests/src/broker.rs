@@ -214,7 +214,11 @@ pub fn shared() -> &'static Broker {
 }
 
 /// A folder under `target/`, on the disk that the project is on. What earlier, killed runs left there is removed.
-pub(crate) fn scratch() -> PathBuf {
+///
+/// # Panics
+/// When `target/` can't be written.
+#[must_use]
+pub fn scratch() -> PathBuf {
     static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
     let make = || {
         let all = target_directory().parent().expect("a profile lies in target/").join("tmp/e2e");
@@ -241,28 +245,27 @@ pub(crate) fn target_directory() -> PathBuf {
 }
 
 /// The broker binary, built with the test's own profile, so that it is never an old one.
-fn iolite_binary() -> &'static Path {
+#[must_use]
+pub fn iolite_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        if let Some(given) = std::env::var_os("IOLITE_BROKER") {
-            return PathBuf::from(given);
-        }
-        let mut build = Command::new(env!("CARGO"));
-        build.current_dir(project()).args([
-            "build",
-            "--quiet",
-            "--package",
-            "iolite-broker",
-            "--bin",
-            "iolite-broker",
-        ]);
-        if target_directory().ends_with("release") {
-            build.arg("--release");
-        }
-        let status = build.status().expect("cargo runs");
-        assert!(status.success(), "the broker does not build");
-        target_directory().join("iolite-broker")
-    })
+    let given = || std::env::var_os("IOLITE_BROKER").map(PathBuf::from);
+    BINARY.get_or_init(|| given().unwrap_or_else(|| built("iolite-broker")))
+}
+
+/// The binary of a package of the same name, built with the test's own profile.
+///
+/// # Panics
+/// When it does not build.
+#[must_use]
+pub fn built(package: &str) -> PathBuf {
+    let mut build = Command::new(env!("CARGO"));
+    build.current_dir(project()).args(["build", "--quiet", "--package", package, "--bin", package]);
+    if target_directory().ends_with("release") {
+        build.arg("--release");
+    }
+    let status = build.status().expect("cargo runs");
+    assert!(status.success(), "{package} does not build");
+    target_directory().join(package)
 }
 
 fn launch_iolite(directory: &Path, options: &Options) -> (Process, SocketAddr, Option<SocketAddr>) {

@@ -1,0 +1,311 @@
+//! `iolite-bench`: every mode runs, its report says what it must, its records were checked, bad input is told. Nothing here
+//! is judged by a time.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use e2e::broker::{Broker, Options, Target, built, iolite_binary, scratch};
+use e2e::process::{Process, run};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const DEADLINE: Duration = Duration::from_secs(120);
+/// Exit codes of the tool: complete, and a rate that this machine, under test, did not reach.
+const FINE: [i32; 2] = [0, 5];
+const UNREACHABLE: i32 = 1;
+const PARTIAL: i32 = 4;
+
+/// Short runs at low rates.
+const SMALL: [(&str, &str); 5] = [
+    ("--duration", "1s"),
+    ("--warm-up", "200ms"),
+    ("--rounds", "2"),
+    ("--rate", "400"),
+    ("--value-bytes", "200"),
+];
+
+/// What a run left behind.
+struct Outcome {
+    code: Option<i32>,
+    lines: Vec<String>,
+    directory: TempDir,
+}
+
+impl Outcome {
+    fn report(&self) -> Value {
+        let text = fs::read_to_string(self.stem().with_extension("json")).expect("the report was written");
+        serde_json::from_str(&text).expect("it is JSON")
+    }
+
+    fn page(&self) -> PathBuf {
+        self.stem().with_extension("html")
+    }
+
+    fn stem(&self) -> PathBuf {
+        self.directory.path().join("run")
+    }
+
+    fn says(&self, words: &str) {
+        assert!(
+            self.lines.iter().any(|line| line.contains(words)),
+            "{words:?} in:\n{}",
+            self.lines.join("\n")
+        );
+    }
+
+    /// It ran to its end and no record was wrong.
+    fn assert_fine(&self) {
+        assert!(
+            self.code.is_some_and(|code| FINE.contains(&code)),
+            "{:?}:\n{}",
+            self.code,
+            self.lines.join("\n")
+        );
+    }
+}
+
+fn tool() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| built("iolite-bench"))
+}
+
+fn command(directory: &TempDir, words: &[&str]) -> Command {
+    let mut command = Command::new(tool());
+    command.current_dir(directory.path()).args(words);
+    command
+}
+
+fn new_directory() -> TempDir {
+    tempfile::Builder::new().prefix("bench-").tempdir_in(scratch()).expect("a directory")
+}
+
+/// Runs the tool, which starts its own broker where none is named.
+fn bench(mode: &str, words: &[&str]) -> Outcome {
+    let directory = new_directory();
+    let binary = iolite_binary().display().to_string();
+    let place = directory.path().display().to_string();
+    let mut all = vec![mode, "--out", "run", "--quiet", "--no-baseline", "--directory", &place];
+    all.extend(["--iolite-binary", &binary]);
+    for (flag, value) in SMALL {
+        let is_set = words.contains(&flag) || (flag == "--rate" && words.contains(&"--in-flight"));
+        if !is_set {
+            all.extend([flag, value]);
+        }
+    }
+    all.extend(words);
+    let (status, lines) = run("iolite-bench", command(&directory, &all), DEADLINE);
+    Outcome { code: status.code(), lines, directory }
+}
+
+fn streams(report: &Value, contender: usize) -> &Vec<Value> {
+    report["contenders"][contender]["summary"]["streams"].as_array().expect("streams")
+}
+
+#[test]
+fn one_command_starts_a_broker_and_leaves_a_report_and_a_page() {
+    let outcome = bench("produce", &[]);
+    outcome.assert_fine();
+    outcome.says("acknowledged after");
+    outcome.says("checked");
+    let report = outcome.report();
+    assert_eq!(report["mode"], "produce");
+    assert_eq!(report["contenders"][0]["rounds"].as_array().map(Vec::len), Some(2));
+    // Open loop: as many records as were due while it was measured, no matter how long each took.
+    let samples = streams(&report, 0)[0]["acks"]["samples"].as_i64().expect("a count");
+    assert!((samples - 800).abs() <= 4, "{samples} samples of 2 rounds of 1 s at 400/s");
+    let checked = report["contenders"][0]["checked"].as_str().expect("words");
+    assert!(checked.contains("read back and checked"), "{checked}");
+    assert!(report["disk"]["filesystem"].is_string());
+    assert!(report["contenders"][0]["rounds"][0]["broker"]["journal_frames"].is_u64());
+    let page = fs::read_to_string(outcome.page()).expect("the page was written");
+    assert!(page.contains("<svg") && !page.contains("https://"));
+    let left = fs::read_dir(outcome.directory.path()).expect("it is readable").count();
+    assert_eq!(left, 2, "the broker's directory is cleared away");
+}
+
+#[test]
+fn end_to_end_reads_every_record_along() {
+    let outcome = bench("end-to-end", &[]);
+    outcome.assert_fine();
+    let report = outcome.report();
+    let stream = &streams(&report, 0)[0];
+    assert_eq!(stream["ends"]["samples"], stream["acks"]["samples"], "each record is read once");
+    outcome.says("records were checked as they were read along");
+}
+
+#[test]
+fn consume_drains_a_backlog() {
+    let outcome = bench("consume", &["--backlog-bytes", "2000000"]);
+    outcome.assert_fine();
+    let report = outcome.report();
+    assert!(streams(&report, 0)[0]["drained_mb_per_second"]["mean"].as_f64().is_some_and(|rate| rate > 0.0));
+}
+
+#[test]
+fn mixed_produces_follows_and_catches_up() {
+    let words = ["--workload", "catch-up-under-load", "--backlog-bytes", "1000000"];
+    let outcome = bench("mixed", &words);
+    outcome.assert_fine();
+    let report = outcome.report();
+    let stream = &streams(&report, 0)[0];
+    assert!(stream["drained_per_second"]["mean"].as_f64().is_some_and(|rate| rate > 0.0));
+    assert_eq!(stream["ends"]["samples"], stream["acks"]["samples"]);
+}
+
+#[test]
+fn a_sweep_has_steps_and_a_verdict() {
+    let outcome = bench("sweep", &["--from", "200", "--steps", "3", "--p99-ms", "60000"]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.lines.join("\n"));
+    assert_eq!(outcome.report()["sweep"].as_array().map(Vec::len), Some(3));
+    outcome.says("with p99 within");
+}
+
+#[test]
+fn a_tradeoff_tries_every_choice() {
+    let outcome = bench("tradeoff", &[]);
+    outcome.assert_fine();
+    let report = outcome.report();
+    let names: Vec<&str> = report["contenders"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|one| one["name"].as_str())
+        .collect();
+    assert_eq!(names.len(), 6);
+    assert!(names.contains(&"acks 0, relaxed"), "{names:?}");
+}
+
+#[test]
+fn a_comparison_takes_turns_and_tells_ratios_and_saved_runs_compare() {
+    let outcome = bench("compare", &["--target", "iolite", "--target", "calm=iolite,relaxed"]);
+    outcome.assert_fine();
+    outcome.says("beside iolite");
+    let json = outcome.stem().with_extension("json").display().to_string();
+    let (status, lines) = run(
+        "iolite-bench",
+        command(&outcome.directory, &["report", &json, &json, "--out", "both"]),
+        DEADLINE,
+    );
+    assert!(status.success(), "{}", lines.join("\n"));
+    assert!(outcome.directory.path().join("both.html").exists());
+}
+
+#[test]
+fn a_closed_loop_keeps_to_what_is_in_flight() {
+    let words =
+        ["--in-flight", "3", "--duration", "500ms", "--warm-up", "0s", "--rounds", "1", "--producers", "2"];
+    let outcome = bench("produce", &words);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.lines.join("\n"));
+    assert!(streams(&outcome.report(), 0)[0]["acks"]["samples"].as_u64().is_some_and(|samples| samples > 0));
+}
+
+#[test]
+fn nobody_there_is_told() {
+    let port = e2e::broker::free_port();
+    let outcome = bench("produce", &["--bootstrap", &format!("127.0.0.1:{port}")]);
+    assert_eq!(outcome.code, Some(UNREACHABLE));
+    outcome.says("no broker answers at 127.0.0.1");
+}
+
+#[test]
+fn a_refused_topic_is_told_with_the_brokers_words() {
+    let directory = new_directory();
+    let file = directory.path().join("wrong.toml");
+    let text = "name = \"wrong\"\nversion = 1\ndescription = \"d\"\n[[streams]]\nname = \"s\"\nrate = 10\n\
+                topic_config = { \"no.such.config\" = \"1\" }\n";
+    fs::write(&file, text).expect("it can be written");
+    let outcome = bench("produce", &["--workload", &file.display().to_string()]);
+    assert_eq!(outcome.code, Some(UNREACHABLE));
+    outcome.says("no.such.config");
+}
+
+#[test]
+fn a_broker_that_dies_leaves_a_partial_report() {
+    let broker = Broker::start(Target::Iolite, &Options::default());
+    let directory = new_directory();
+    let address = broker.kafka().to_string();
+    let words = ["produce", "--bootstrap", &address, "--out", "run", "--duration", "60s", "--warm-up", "0s"];
+    let mut tool =
+        Process::start("iolite-bench", command(&directory, &[&words[..], &["--rate", "100"]].concat()));
+    tool.wait_for_line(DEADLINE, "a second of load", |line| line.contains("records/s").then_some(()));
+    drop(broker.kill());
+    let status = tool.wait(DEADLINE);
+    let outcome = Outcome { code: status.code(), lines: tool.lines(), directory };
+    assert_eq!(outcome.code, Some(PARTIAL), "{}", outcome.lines.join("\n"));
+    let report = outcome.report();
+    assert_eq!(report["status"], "partial");
+    assert!(
+        streams(&report, 0)[0]["acks"]["samples"].as_u64().is_some_and(|samples| samples > 0),
+        "what was measured is kept"
+    );
+}
+
+/// Beside Apache Kafka, as `tests/clients/install` lays it out.
+mod peers {
+    use super::*;
+
+    #[test]
+    fn kafka_and_iolite_take_turns_synced_and_relaxed() {
+        let jars = e2e::project().join("tests/clients/java/target/lib").display().to_string();
+        let words = [
+            "--peer",
+            "kafka",
+            "--kafka-jars",
+            &jars,
+            "--rounds",
+            "1",
+            "--rate",
+            "100",
+            "--memory-mib",
+            "512",
+        ];
+        let outcome = bench("compare", &words);
+        outcome.assert_fine();
+        outcome.says("against Apache Kafka");
+        outcome.says("beside iolite, synced");
+        let report = outcome.report();
+        let contenders = report["contenders"].as_array().expect("a list");
+        assert_eq!(contenders.len(), 4);
+        for contender in contenders {
+            let checked = contender["checked"].as_str().expect("words");
+            assert!(checked.contains("read back and checked"), "{checked}");
+        }
+    }
+}
+
+/// The page in a real browser: it draws, and nothing goes wrong on its console.
+mod browser {
+    use super::*;
+
+    #[test]
+    fn the_page_draws_its_plots_without_an_error() {
+        let outcome = bench("produce", &["--duration", "3s", "--rounds", "1"]);
+        outcome.assert_fine();
+        let picture = outcome.directory.path().join("page.png");
+        let (status, lines) = browse(&outcome, &format!("--screenshot={}", picture.display()));
+        assert!(status, "{}", lines.join("\n"));
+        assert!(fs::metadata(picture).is_ok_and(|file| file.len() > 20_000), "the picture shows something");
+        let (status, lines) = browse(&outcome, "--dump-dom");
+        let page = lines.join("\n");
+        assert!(status, "{page}");
+        assert!(!page.contains(":CONSOLE"), "{page}");
+        for words in ["Latency by percentile", "Rate over time", "Latency over time", "Where and how"] {
+            assert!(page.contains(words), "{words:?} is not on the page");
+        }
+        let lines_drawn = page.matches("<path d=\"M").count();
+        assert!(lines_drawn >= 3, "{lines_drawn} lines are drawn");
+    }
+
+    fn browse(outcome: &Outcome, action: &str) -> (bool, Vec<String>) {
+        let mut browser = Command::new("chromium");
+        browser.args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]);
+        browser.args(["--hide-scrollbars", "--window-size=1280,1800", action]);
+        browser.arg(format!("--user-data-dir={}", outcome.directory.path().join("profile").display()));
+        browser.arg(format!("file://{}", outcome.page().display()));
+        let (status, lines) = run("chromium", browser, DEADLINE);
+        (status.success(), lines)
+    }
+}
