@@ -14,7 +14,7 @@ use crate::load::{self, Cluster, Edge, Layout, RoundOutcome, RoundPlan, StreamPl
 use crate::machine;
 use crate::measure::{grouped, rounded};
 use crate::pace::Pace;
-use crate::report::{self, Contender, GENERATOR_BUSY, Report, Round, Settings, Status, Summary};
+use crate::report::{self, Busy, Contender, GENERATOR_BUSY, Report, Round, Settings, Status, Summary};
 use crate::target::{self, BrokerSide, Kind, Target};
 use crate::verify::{Lane, Offsets};
 use crate::workload::{Acks, Stream, Workload};
@@ -36,6 +36,8 @@ const FILL_PRODUCERS: u32 = 4;
 const LATE_US: f64 = 1_000.0;
 /// Nor where it is less than this share of the latency.
 const LATE_SHARE: f64 = 0.2;
+/// Of the whole machine, beyond which others disturb what is measured.
+const OTHERS_SHARE: f64 = 0.1;
 
 /// What takes part in the rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,6 +212,7 @@ impl Session {
             let checked = self.check(index);
             let entry = &self.entries[index];
             judge_generator(&mut self.report, &entry.name, &entry.rounds);
+            judge_others(&mut self.report, &entry.name, &entry.rounds);
             let summary = Summary::of(&entry.rounds, &entry.merged);
             let facts = self.targets[entry.target].1.facts.clone();
             self.report.contenders.push(Contender {
@@ -269,16 +272,20 @@ impl Session {
         index: usize,
         plan: RoundPlan,
         label: &str,
-    ) -> anyhow::Result<(target::Counters, target::Counters, f64, RoundOutcome)> {
+    ) -> anyhow::Result<(target::Counters, target::Counters, Busy, RoundOutcome)> {
         let target_index = self.entries[index].target;
         let target = &self.targets[target_index].1;
         let (mut before, mut after) = (target::Counters::default(), target::Counters::default());
-        let (mut busy_before, mut busy) = (target::of_machine(), 0.0);
+        let (mut busy_before, mut busy) = (busy_now(), Busy::default());
         let on_edge = |edge| match edge {
-            Edge::Begin => (before, busy_before) = (target.counters(), target::of_machine()),
+            Edge::Begin => (before, busy_before) = (target.counters(), busy_now()),
             Edge::End => {
                 after = target.counters();
-                busy = target::of_machine().busy_seconds - busy_before.busy_seconds;
+                let now = busy_now();
+                busy = Busy {
+                    machine_seconds: now.machine_seconds - busy_before.machine_seconds,
+                    tool_seconds: now.tool_seconds - busy_before.tool_seconds,
+                };
             }
         };
         let is_quiet = self.arguments.output.quiet;
@@ -497,6 +504,28 @@ fn judge_generator(report: &mut Report, name: &str, rounds: &[Round]) {
              latency is the generator's, or back-pressure",
             stream.name,
             late / 1e3
+        ));
+    }
+}
+
+/// Seconds of a core, since the machine and this process started.
+fn busy_now() -> Busy {
+    let mut own = target::Counters::default();
+    own.of_process(std::process::id());
+    let machine_seconds = target::of_machine().busy_seconds;
+    Busy { machine_seconds, tool_seconds: own.cpu_seconds.unwrap_or_default() }
+}
+
+/// Says when somebody else was at work on the machine.
+fn judge_others(report: &mut Report, name: &str, rounds: &[Round]) {
+    let cores = report.machine.cores as f64;
+    let share = |round: &Round| Some(round.others_busy_seconds? / (round.seconds.max(1e-9) * cores));
+    let most = rounds.iter().filter_map(share).fold(0.0, f64::max);
+    if most > OTHERS_SHARE {
+        report.note(format!(
+            "{name}: others than this broker and the generator kept {:.0} % of the machine busy in the worst round: its figures \
+             are disturbed",
+            most * 100.0
         ));
     }
 }

@@ -95,9 +95,20 @@ pub struct Round {
     pub broker: BrokerSide,
     /// Of all cores, the generator's among them.
     pub machine_busy_seconds: f64,
+    /// Of those, neither this broker's nor the generator's: other processes, and the kernel on nobody's bill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub others_busy_seconds: Option<f64>,
     /// The busiest generator thread, of 1.
     pub generator_busy: f64,
     pub timeline: Vec<TimePoint>,
+}
+
+/// Who was busy while a round was measured, in seconds of a core.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Busy {
+    pub machine_seconds: f64,
+    /// This process.
+    pub tool_seconds: f64,
 }
 
 /// What one stream did in a round.
@@ -225,7 +236,7 @@ impl Round {
         outcome: &RoundOutcome,
         streams: &[(String, Option<f64>)],
         broker: BrokerSide,
-        busy: f64,
+        busy: Busy,
     ) -> Self {
         let seconds = outcome.seconds.max(1e-9);
         let stream = |(record, (name, asked)): (&crate::load::StreamRecord, &(String, Option<f64>))| {
@@ -274,7 +285,10 @@ impl Round {
             seconds: outcome.seconds,
             streams: outcome.streams.iter().zip(streams).map(stream).collect(),
             broker,
-            machine_busy_seconds: busy,
+            machine_busy_seconds: busy.machine_seconds,
+            others_busy_seconds: broker
+                .cpu_seconds
+                .map(|own| (busy.machine_seconds - own - busy.tool_seconds).max(0.0)),
             generator_busy: outcome.generator_busy,
             timeline: outcome.ticks.iter().map(point).collect(),
         }

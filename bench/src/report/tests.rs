@@ -23,7 +23,12 @@ fn contender(name: &str, rates: &[u64], latency_us: u64) -> Contender {
             ..RoundOutcome::default()
         };
         let broker = BrokerSide { cpu_seconds_per_gb: Some(2.0), ..BrokerSide::default() };
-        Round::of(&outcome, &[("main".into(), Some(1_000.0))], broker, 1.5)
+        Round::of(
+            &outcome,
+            &[("main".into(), Some(1_000.0))],
+            broker,
+            Busy { machine_seconds: 1.5, tool_seconds: 0.5 },
+        )
     };
     let rounds: Vec<Round> = rates.iter().map(round).collect();
     Contender {

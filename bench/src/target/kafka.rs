@@ -92,8 +92,9 @@ fn fetched() -> Result<PathBuf, TargetError> {
     let output = maven.output().map_err(TargetError::io(hint))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stdout);
-        let first = said.lines().find(|line| line.contains("ERROR")).unwrap_or("no reason given");
-        return Err(TargetError::Missing(format!("Maven could not fetch Kafka: {first}")));
+        let reasons = said.lines().filter(|line| line.contains("ERROR") || line.contains("FATAL"));
+        let told = reasons.take(3).collect::<Vec<_>>().join("\n");
+        return Err(TargetError::Missing(format!("Maven could not fetch Kafka:\n{told}")));
     }
     fs::write(jars.join("complete"), VERSION).map_err(TargetError::io(in_cache))?;
     Ok(jars)

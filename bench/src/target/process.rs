@@ -44,6 +44,8 @@ impl Process {
         let output = File::create(&log).map_err(TargetError::io(failed()))?;
         let errors = output.try_clone().map_err(TargetError::io(failed()))?;
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        // Ctrl-C is for the tool, which then ends the run and its brokers in order.
+        command.process_group(0);
         // SAFETY: between fork and exec only prctl is called, which allocates nothing and takes no lock.
         unsafe { command.pre_exec(end_with_parent) };
         let child = on_cores(cores, || command.spawn()).map_err(TargetError::io(failed()))?;
