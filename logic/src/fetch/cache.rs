@@ -35,7 +35,7 @@ pub struct SessionOptions {
     pub partitions_max: usize,
     /// How long a session must be unused, or old, before it may make room for another.
     pub eviction_ms: i64,
-    /// This shard: no two shards give out the same id, so a session can move with its connection.
+    /// This shard: no two shards give out the same id, so the session of a connection that has moved is taken for nobody else's.
     pub shard: u16,
     /// How many shards there are.
     pub shard_count: u16,
@@ -95,13 +95,6 @@ pub enum SessionError {
         /// The session.
         id: i32,
     },
-}
-
-/// A session on its way to another shard, together with its client's connection.
-#[derive(Debug)]
-pub struct MovedSession {
-    id: i32,
-    kept: Kept,
 }
 
 #[derive(Debug)]
@@ -214,25 +207,6 @@ impl SessionCache {
         }
         if self.sessions.is_empty() {
             assert_eq!(self.weight, 0);
-        }
-    }
-
-    /// Takes a session out, for the shard that its client's connection moves to.
-    pub fn take(&mut self, id: i32) -> Option<MovedSession> {
-        let kept = self.sessions.remove(&id)?;
-        self.weight -= kept.session.weight();
-        Some(MovedSession { id, kept })
-    }
-
-    /// Goes on with a session of another shard; it ends where there is no room for it.
-    pub fn adopt(&mut self, now: Timestamp, moved: MovedSession) {
-        let MovedSession { id, kept } = moved;
-        let weight = kept.session.weight();
-        let fits = self.weight.saturating_add(weight) <= self.options.partitions_max;
-        if fits && self.make_room(now, kept.is_follower, kept.session.len()) {
-            let previous = self.sessions.insert(id, kept);
-            assert!(previous.is_none());
-            self.weight += weight;
         }
     }
 

@@ -18,7 +18,7 @@ mod share;
 #[cfg(test)]
 mod tests;
 
-pub use cache::{MovedSession, Opened, SessionCache, SessionError, SessionOptions, SessionRequest};
+pub use cache::{Opened, SessionCache, SessionError, SessionOptions, SessionRequest};
 pub use session::{
     FetchSession, PartitionHandle, PartitionOutcome, PartitionRequest, SessionPartition, SessionTopic,
     TopicKey,

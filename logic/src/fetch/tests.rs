@@ -461,29 +461,6 @@ fn ids_are_positive_scattered_and_in_the_shards_share() {
     assert!(*ids.last().expect("there are ids") > 1_000_000_000);
 }
 
-#[test]
-fn a_session_moves_to_another_shard_and_goes_on_there() {
-    fn assert_send<T: Send>(_: &T) {}
-    let mut first = SessionCache::new(OPTIONS);
-    let mut second = SessionCache::new(SessionOptions { shard: 2, ..OPTIONS });
-    let ask = |session_id, session_epoch| SessionRequest {
-        session_id,
-        session_epoch,
-        uses_topic_ids: false,
-        is_follower: false,
-    };
-    let asked = std::iter::once((TopicKey::Name("a"), request(0, 0)));
-    let opened = first.open(Timestamp(0), ask(0, 0), asked, std::iter::empty());
-    let Ok(Opened::Session { id, epoch }) = opened else { panic!("{opened:?}") };
-    let moved = first.take(id).expect("the session");
-    assert_send(&moved);
-    second.adopt(Timestamp(0), moved);
-    assert!(first.is_empty());
-    let resumed = second.open(Timestamp(0), ask(id, epoch), std::iter::empty(), std::iter::empty());
-    assert_eq!(resumed, Ok(Opened::Session { id, epoch: epoch + 1 }));
-    assert_eq!(second.partition_count(), 1);
-}
-
 /// Partitions with so many bytes in one batch each, and what the client takes of each: what comes into the answer.
 fn shared(bytes_max: usize, partitions: &[(usize, usize)]) -> Vec<usize> {
     let mut share = Share::new(bytes_max);
