@@ -203,6 +203,17 @@ fn a_closed_loop_keeps_to_what_is_in_flight() {
 }
 
 #[test]
+fn without_acks_nothing_is_lost_on_the_way_to_a_broker_that_lives() {
+    let words =
+        ["--in-flight", "50", "--acks", "0", "--duration", "500ms", "--warm-up", "0s", "--rounds", "1"];
+    let outcome = bench("produce", &words);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.lines.join("\n"));
+    let checked = outcome.report()["contenders"][0]["checked"].as_str().expect("words").to_owned();
+    assert!(checked.contains("read back and checked"), "{checked}");
+    outcome.says("acks 0: nobody confirms a record");
+}
+
+#[test]
 fn nobody_there_is_told() {
     let port = e2e::broker::free_port();
     let outcome = bench("produce", &["--bootstrap", &format!("127.0.0.1:{port}")]);

@@ -57,13 +57,13 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, LoadError>>) -> Result
     executor.run(future)
 }
 
-/// How all of the tool's connections behave: the load bounds itself, so the connection must not.
-pub fn connection_options() -> ConnectionOptions {
+/// How the tool's connections behave: the load bounds itself by its requests in flight, so the connection must not.
+fn connection_options() -> ConnectionOptions {
     ConnectionOptions {
         client_id: "iolite-bench".to_owned(),
         request_timeout: Duration::from_secs(60),
         in_flight_max: 1_000,
-        unsent_bytes_max: 256 << 20,
+        unsent_bytes_max: usize::MAX,
         ..ConnectionOptions::default()
     }
 }
@@ -71,9 +71,18 @@ pub fn connection_options() -> ConnectionOptions {
 impl Cluster {
     /// Connects to every leader.
     pub async fn connect(layout: &Layout) -> Result<Self, LoadError> {
+        Self::open(layout, &connection_options()).await
+    }
+
+    /// The same for requests that nobody answers: their senders wait while so many bytes are not sent.
+    pub async fn connect_unanswered(layout: &Layout, unsent_bytes_max: usize) -> Result<Self, LoadError> {
+        Self::open(layout, &ConnectionOptions { unsent_bytes_max, ..connection_options() }).await
+    }
+
+    async fn open(layout: &Layout, options: &ConnectionOptions) -> Result<Self, LoadError> {
         let mut connections = Vec::new();
         for broker in &layout.brokers {
-            connections.push(Connection::open(broker, &connection_options()).await?);
+            connections.push(Connection::open(broker, options).await?);
         }
         Ok(Self { connections })
     }

@@ -38,6 +38,8 @@ use crate::workload::{Acks, Codec};
 const PRODUCE_VERSION: i16 = 7;
 /// Kafka's default (`max.in.flight.requests.per.connection`).
 const REQUESTS_IN_FLIGHT_MAX: u32 = 5;
+/// With acks 0: beyond it the connection takes no more until the socket has.
+const UNSENT_BYTES_MAX: usize = 1 << 20;
 /// Kafka's default (`max.request.size`).
 const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// Kafka's default (`buffer.memory`): beyond it no record is made, and those that are due are late.
@@ -92,7 +94,10 @@ impl Producer {
     ) -> Result<Rc<Self>, LoadError> {
         let plan = &shared.plan.streams[stream];
         let spec = &plan.stream;
-        let cluster = Cluster::connect(&plan.layout).await?;
+        let cluster = match spec.acks {
+            Acks::None => Cluster::connect_unanswered(&plan.layout, UNSENT_BYTES_MAX).await?,
+            Acks::Leader | Acks::All => Cluster::connect(&plan.layout).await?,
+        };
         let identity = if spec.idempotent { identity(&cluster).await? } else { ProducerStamp::NONE };
         let partitions = plan.layout.places.len();
         let worker = plan.first_worker + share;
@@ -184,10 +189,21 @@ impl Producer {
             }
             self.news.wait(Duration::from_nanos(PAUSE_NS_MAX)).await;
         }
+        if self.plan().stream.acks == Acks::None && !self.shared.is_stopped() {
+            // A broker answers in order: once it has answered this, it has had every record before it.
+            if let Err(error) = self.cluster.offsets(&self.plan().layout, -1).await {
+                self.shared.fail(error.0);
+            }
+        }
     }
 
     fn has_room(&self) -> bool {
-        self.in_flight.borrow().iter().any(|count| *count < REQUESTS_IN_FLIGHT_MAX)
+        self.in_flight.borrow().iter().any(|count| *count < self.in_flight_max())
+    }
+
+    /// Requests that nobody answers are handed on one after the other: several that wait for room could change places.
+    fn in_flight_max(&self) -> u32 {
+        if self.plan().stream.acks == Acks::None { 1 } else { REQUESTS_IN_FLIGHT_MAX }
     }
 
     /// Makes what is due; when the next record is, if that is known.
@@ -224,7 +240,7 @@ impl Producer {
     /// Sends what is ready while requests may leave.
     fn send(self: &Rc<Self>, now_ns: u64) {
         for leader in 0..self.cluster.connections.len() {
-            while self.in_flight.borrow()[leader] < REQUESTS_IN_FLIGHT_MAX {
+            while self.in_flight.borrow()[leader] < self.in_flight_max() {
                 let places = &self.plan().layout.places;
                 let taken = self.accumulator.borrow_mut().take_ready(
                     now_ns,
@@ -271,16 +287,25 @@ impl Producer {
         let prepared = Prepared::new(PRODUCE_VERSION, &request, acks != Acks::None)
             .map_err(|error| LoadError(error.to_string()))?;
         self.notes.borrow_mut().streams[self.stream].requests += 1;
-        match self.cluster.connections[leader].try_send_prepared(&prepared)? {
-            Some(reply) => {
-                self.in_flight.borrow_mut()[leader] += 1;
-                let own = Rc::clone(self);
-                let wait = async move { own.answered(leader, reply.await, &sent) };
-                glommio::spawn_local(wait).detach();
-            }
-            None => sent.iter().for_each(|batch| self.account(batch, None)),
+        self.in_flight.borrow_mut()[leader] += 1;
+        let own = Rc::clone(self);
+        if acks == Acks::None {
+            glommio::spawn_local(async move { own.hand_on(leader, &prepared, &sent).await }).detach();
+            return Ok(());
         }
+        let reply = self.cluster.connections[leader].try_send_prepared(&prepared)?;
+        let reply = reply.expect("what has acks is answered");
+        glommio::spawn_local(async move { own.answered(leader, reply.await, &sent) }).detach();
         Ok(())
+    }
+
+    /// With acks 0: through as soon as the connection takes it.
+    async fn hand_on(self: &Rc<Self>, leader: usize, prepared: &Prepared, sent: &[Sent]) {
+        match self.cluster.connections[leader].send_prepared(prepared).await {
+            Ok(_) => sent.iter().for_each(|batch| self.account(batch, None)),
+            Err(error) => return self.shared.fail(error.to_string()),
+        }
+        self.go_on(leader);
     }
 
     fn answered(self: &Rc<Self>, leader: usize, answer: Result<Answer, ConnectionError>, sent: &[Sent]) {
@@ -288,6 +313,11 @@ impl Producer {
         {
             return self.shared.fail(error.0);
         }
+        self.go_on(leader);
+    }
+
+    /// A request is through: there is room for the next.
+    fn go_on(self: &Rc<Self>, leader: usize) {
         self.in_flight.borrow_mut()[leader] -= 1;
         self.send(self.shared.now_ns());
         let is_closed_loop = matches!(self.plan().stream.pace(), Pace::InFlight(_));
