@@ -7,6 +7,12 @@ use protocol::messages::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
 };
 use protocol::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
+use protocol::messages::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
+};
+use protocol::messages::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+};
 use protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
@@ -14,6 +20,13 @@ use protocol::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Timestamp, 
 
 use crate::Client;
 use crate::error::ClientError;
+
+/// What a resource is in requests about configurations: a topic.
+const RESOURCE_TOPIC: i8 = 2;
+/// A key is given a value.
+const CONFIG_SET: i8 = 0;
+/// A key loses its value, and has its default.
+const CONFIG_DELETE: i8 = 1;
 
 /// Calls that change and describe the cluster.
 pub struct Admin {
@@ -172,6 +185,61 @@ impl Admin {
             self.client.cluster().forget(name);
         }
         Ok(())
+    }
+
+    /// The configuration of a topic: every key and its value, whether set or a default; none where it is a secret.
+    ///
+    /// # Errors
+    /// There is no such topic, or no broker answers.
+    pub async fn topic_configs(&self, topic: &str) -> Result<BTreeMap<String, Option<String>>, ClientError> {
+        let request = DescribeConfigsRequest {
+            resources: vec![DescribeConfigsResource {
+                resource_type: RESOURCE_TOPIC,
+                resource_name: topic,
+                configuration_keys: None,
+            }],
+            include_synonyms: false,
+            include_documentation: false,
+        };
+        let answer = self.client.any_connection().await?.call(&request).await?;
+        let response: DescribeConfigsResponse<'_> = answer.decode()?;
+        let mut configs = BTreeMap::new();
+        for result in &response.results {
+            let doing = format!("read the configuration of topic {topic}");
+            self.client.check(&doing, result.error_code, result.error_message)?;
+            let told = result.configs.iter();
+            configs.extend(told.map(|config| (config.name.to_owned(), config.value.map(str::to_owned))));
+        }
+        Ok(configs)
+    }
+
+    /// Sets keys of a topic's configuration, or puts them back to their defaults where no value is given.
+    ///
+    /// # Errors
+    /// There is no such topic, the broker refuses a value, or no broker answers.
+    pub async fn set_topic_configs(
+        &self,
+        topic: &str,
+        changes: &[(&str, Option<&str>)],
+    ) -> Result<(), ClientError> {
+        let configs = changes.iter().map(|(name, value)| AlterableConfig {
+            name,
+            config_operation: if value.is_some() { CONFIG_SET } else { CONFIG_DELETE },
+            value: *value,
+        });
+        let request = IncrementalAlterConfigsRequest {
+            resources: vec![AlterConfigsResource {
+                resource_type: RESOURCE_TOPIC,
+                resource_name: topic,
+                configs: configs.collect(),
+            }],
+            validate_only: false,
+        };
+        let answer = self.client.any_connection().await?.call(&request).await?;
+        let response: IncrementalAlterConfigsResponse<'_> = answer.decode()?;
+        let doing = format!("change the configuration of topic {topic}");
+        let mut outcomes = response.responses.iter();
+        outcomes.try_for_each(|one| self.client.check(&doing, one.error_code, one.error_message))
     }
 
     /// Looks for offsets, one for each partition asked for, in that order; none where no record is so late.

@@ -1,17 +1,20 @@
 //! The project's own client, against whichever broker is under test: what it writes is what it and others read.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use client::admin::NewTopic;
-use client::consumer::{ConsumerOptions, Start};
-use client::producer::{Acks, Header, ProducerOptions};
+use client::consumer::{ConsumeProblem, ConsumerOptions, OffsetReset, Start};
+use client::group::{GroupConsumer, GroupOptions};
+use client::producer::{Acks, DeliveredBatch, DeliveryListener, Header, ProducerOptions};
 use client::protocol::compression::Compression;
 use client::protocol::types::{Offset, PartitionIndex, Timestamp};
-use client::{Client, ClientOptions, Partition};
+use client::{Client, ClientError, ClientOptions, Partition};
 use e2e::broker::{self, Broker, Options, Target, free_port};
 use e2e::ledger::Stamp;
 use e2e::records::{Maker, Record};
@@ -233,4 +236,154 @@ async fn produce_through_kills(
     }
     producer.close().await;
     sent
+}
+
+/// Notes what it is told.
+#[derive(Default)]
+struct Notes(RefCell<Vec<(u64, PartitionIndex, Offset)>>);
+
+impl DeliveryListener for Notes {
+    fn delivered(&self, batch: &DeliveredBatch<'_>) {
+        let acked = batch.outcome.as_ref().expect("it is delivered");
+        let first = acked.offset.expect("offsets are told");
+        let told =
+            batch.tokens.iter().zip(0..).map(|(token, place)| (*token, acked.partition, first.plus(place)));
+        self.0.borrow_mut().extend(told);
+    }
+}
+
+/// A producer with hardly any memory makes its caller wait, and loses nothing; a listener hears of each record once.
+#[test]
+fn memory_is_bounded_and_a_listener_hears_of_every_record() {
+    const MEMORY: usize = 4_000;
+    with_client(broker::shared().kafka(), async |client| {
+        let topic = unique("native-bounded");
+        client.admin().create_topics(&[NewTopic::new(&topic, PARTITIONS)]).await.expect("a topic");
+        let notes = Rc::new(Notes::default());
+        let options = ProducerOptions {
+            memory_bytes_max: MEMORY,
+            linger: Duration::from_secs(3600),
+            listener: Some(Rc::<Notes>::clone(&notes)),
+            ..ProducerOptions::default()
+        };
+        let producer = client.producer(options).await.expect("a producer");
+        let to = producer.topic(&topic).await.expect("the topic");
+        for token in 0..300 {
+            let key = format!("key {token}");
+            let record =
+                client::producer::Record { token, ..client::producer::Record::of(key.as_bytes(), &[7; 100]) };
+            let _told_by_listener = producer.send(&to, &record).await.expect("it is taken");
+            assert!(producer.held_bytes() <= MEMORY, "{} bytes are held", producer.held_bytes());
+        }
+        producer.close().await;
+        let refused = producer.try_send(&to, &client::producer::Record::of_value(b"late"));
+        assert!(refused.is_err(), "a closed producer takes nothing");
+        let mut told = notes.0.take();
+        for (token, partition, _) in &told {
+            let key = format!("key {token}");
+            assert_eq!(*partition, client::partitioner::partition_of_key(key.as_bytes(), 3));
+        }
+        told.sort_unstable();
+        assert!(told.iter().map(|(token, ..)| *token).eq(0..300), "each record once");
+    });
+}
+
+/// Where a consumer begins: a time, an offset, an end; what it does where there is no such offset.
+#[test]
+fn it_begins_where_it_is_told() {
+    with_client(broker::shared().kafka(), async |client| {
+        let topic = unique("native-starts");
+        let new = NewTopic { configs: &[("retention.ms", "-1")], ..NewTopic::new(&topic, PARTITIONS) };
+        client.admin().create_topics(&[new]).await.expect("a topic");
+        let records: Vec<Record> = (0..10)
+            .map(|number| Record::new(0, format!("{number}")).at(1_700_000_000_000 + number))
+            .collect();
+        // A batch for each record, so that there are times to look for.
+        let options = ProducerOptions { batch_bytes_max: 1, ..ProducerOptions::default() };
+        write(&client, &topic, options, &records).await;
+        let partition = Partition::new(&topic, 0);
+        let consumer = client.consumer(ConsumerOptions::default());
+        let first = async |start| {
+            consumer.assign(&[(partition.clone(), start)]).await.expect("there is such a place");
+            consumer.positions()[0].1.get()
+        };
+        assert_eq!(first(Start::Earliest).await, 0);
+        assert_eq!(first(Start::Latest).await, 10);
+        assert_eq!(first(Start::Time(Timestamp(1_700_000_000_004))).await, 4);
+        assert_eq!(first(Start::Time(Timestamp(1_800_000_000_000))).await, 10);
+        consumer.seek(&partition, Start::Offset(Offset(7))).await.expect("it is assigned");
+        let mut offsets = Vec::new();
+        while offsets.len() < 3 {
+            let fetched = consumer.next().await.expect("records");
+            fetched.for_each(|record| offsets.push(record.offset.get())).expect("readable");
+        }
+        assert_eq!(offsets, [7, 8, 9]);
+        assert_eq!(consumer.positions(), [(partition.clone(), Offset(10))]);
+        consumer.seek(&partition, Start::Offset(Offset(1_000))).await.expect("it is assigned");
+        let error = consumer.next().await.expect_err("there is no such offset");
+        assert!(matches!(error.reason, ConsumeProblem::OutOfRange(Offset(1_000))), "{error}");
+        let options = ConsumerOptions { reset: OffsetReset::Earliest, ..ConsumerOptions::default() };
+        let forgiving = client.consumer(options);
+        forgiving.assign(&[(partition, Start::Offset(Offset(1_000)))]).await.expect("asked without looking");
+        let fetched = forgiving.next().await.expect("it goes on at the start");
+        assert_eq!(
+            fetched.batches().next().map(|batch| batch.expect("sound").header().base_offset()),
+            Some(Offset(0))
+        );
+    });
+}
+
+/// Two members share a topic; when one leaves, the other has all of it. Offsets kept by name alone work as well.
+#[test]
+fn members_share_a_topic() {
+    with_client(broker::shared().kafka(), async |client| {
+        let topic = unique("native-shared");
+        client.admin().create_topics(&[NewTopic::new(&topic, PARTITIONS)]).await.expect("a topic");
+        let group = unique("native-members");
+        let deadline = Instant::now() + DEADLINE;
+        let topics = [topic.as_str()];
+        let join = || client.join_group(&group, &topics, GroupOptions::default());
+        let first = join().await.expect("it joins");
+        let owns = async |members: &[&GroupConsumer], shares: &[usize]| loop {
+            let mut owned: Vec<usize> = members.iter().map(|member| member.owned().len()).collect();
+            owned.sort_unstable();
+            if owned == shares {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{owned:?} are owned where {shares:?} are due");
+            // Heartbeats go on while this waits; nothing comes, since nothing was sent.
+            let soon = Instant::now() + Duration::from_millis(20);
+            assert!(members[0].next_before(Some(soon)).await.is_none());
+        };
+        owns(&[&first], &[3]).await;
+        let second = join().await.expect("it joins");
+        owns(&[&first, &second], &[1, 2]).await;
+        second.leave().await.expect("it leaves");
+        owns(&[&first], &[3]).await;
+        first.leave().await.expect("it leaves");
+        let kept = client.group(&unique("native-kept"));
+        let partitions = [Partition::new(&topic, 0), Partition::new(&topic, 2)];
+        assert_eq!(kept.committed(&partitions).await.expect("answered"), [None, None]);
+        kept.commit(&[(partitions[1].clone(), Offset(0))]).await.expect("nobody else is in the group");
+        assert_eq!(kept.committed(&partitions).await.expect("answered"), [None, Some(Offset(0))]);
+    });
+}
+
+/// A topic's configuration is read and changed; what is not there is said to be not there.
+#[test]
+fn topics_are_described_changed_and_deleted() {
+    with_client(broker::shared().kafka(), async |client| {
+        let (admin, topic) = (client.admin(), unique("native-admin"));
+        let new = NewTopic { configs: &[("retention.ms", "5000")], ..NewTopic::new(&topic, 2) };
+        admin.create_topics(&[new]).await.expect("a topic");
+        let retention = async || admin.topic_configs(&topic).await.expect("told")["retention.ms"].clone();
+        assert_eq!(retention().await.as_deref(), Some("5000"));
+        admin.set_topic_configs(&topic, &[("retention.ms", Some("6000"))]).await.expect("changed");
+        assert_eq!(retention().await.as_deref(), Some("6000"));
+        admin.set_topic_configs(&topic, &[("retention.ms", None)]).await.expect("changed");
+        assert_eq!(retention().await.as_deref(), Some("604800000"));
+        admin.delete_topics(&[&topic]).await.expect("deleted");
+        let error = client.topic(&topic).await.expect_err("it is gone");
+        assert!(matches!(error, ClientError::UnknownTopic(_)), "{error}");
+    });
 }

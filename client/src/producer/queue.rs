@@ -3,9 +3,10 @@
 //! Batches leave from the front. One that has to be sent again comes back to its place and leaves before all others, when
 //! nothing is under way. An idempotent producer's batches carry sequences, given when they are first built, by which the
 //! broker keeps order and knows a batch again; as long as a batch's fate is unknown it is sent with the same ones.
-//! A broker takes any sequence for the first of an epoch, so nothing is sent behind the first batch until that one is
-//! acknowledged. Without sequences a batch that fails may be overtaken by those that were under way with it. Where the chain is broken for good (a batch was refused, or the broker forgot the producer), the
-//! partition starts a new epoch with sequence 0 (KIP-360), once nothing is in flight, and what waits is stamped anew.
+//! Nothing is sent behind the first batch of all, or of an epoch, until that one is acknowledged. Without sequences a batch
+//! that fails may be overtaken by those that were under way with it. Where the chain is broken for good (a batch was
+//! refused, or the broker forgot the producer), the partition starts a new epoch with sequence 0 (KIP-360), once nothing
+//! is in flight, and what waits is stamped anew.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -35,6 +36,9 @@ pub(super) struct Queue {
     batches: VecDeque<Batch>,
     in_flight: usize,
     identity: Option<Identity>,
+    /// The leader has taken a batch, of this epoch if there are epochs. Until then a second one could get in before the
+    /// first: a leader that is not quite ready refuses one and takes the next, with any sequence.
+    is_known: bool,
     /// Where the queue is known to the sender as having something to send.
     pub is_listed: bool,
     /// No batch leaves before.
@@ -51,13 +55,11 @@ struct Identity {
     acked: Sequence,
     /// The next batch begins an epoch.
     is_broken: bool,
-    /// The broker has acknowledged a batch of this epoch. Until then it takes any sequence for the first.
-    is_known: bool,
 }
 
 impl Identity {
     const fn new(id: ProducerId, epoch: ProducerEpoch) -> Self {
-        Self { id, epoch, next: Sequence(0), acked: Sequence(0), is_broken: false, is_known: false }
+        Self { id, epoch, next: Sequence(0), acked: Sequence(0), is_broken: false }
     }
 }
 
@@ -88,7 +90,15 @@ pub(super) enum Verdict {
 impl Queue {
     pub(super) fn new(limits: QueueLimits, identity: Option<(ProducerId, ProducerEpoch)>) -> Self {
         let identity = identity.map(|(id, epoch)| Identity::new(id, epoch));
-        Self { limits, batches: VecDeque::new(), in_flight: 0, identity, is_listed: false, not_before: None }
+        Self {
+            limits,
+            batches: VecDeque::new(),
+            in_flight: 0,
+            identity,
+            is_known: false,
+            is_listed: false,
+            not_before: None,
+        }
     }
 
     /// The batch that a record of `bytes` belongs in, if there is one with room.
@@ -118,8 +128,8 @@ impl Queue {
         }
         self.not_before = None;
         let is_repeat = self.batches.front().is_some_and(|front| front.attempts > 0);
-        let is_fresh = self.identity.is_some_and(|identity| identity.is_broken || !identity.is_known);
-        let must_be_alone = is_repeat || is_fresh;
+        let is_broken = self.identity.is_some_and(|identity| identity.is_broken);
+        let must_be_alone = is_repeat || is_broken || !self.is_known;
         let in_flight_max = if must_be_alone { 1 } else { self.limits.in_flight_max };
         let Some(front) = self.batches.front().filter(|_| self.in_flight < in_flight_max) else {
             return Take::Nothing;
@@ -127,7 +137,7 @@ impl Queue {
         if !self.is_due(now, hurry) {
             return Take::Later(front.opened_at + self.limits.linger);
         }
-        if self.identity.is_some_and(|identity| identity.is_broken) && !self.begin_epoch() {
+        if is_broken && !self.begin_epoch() {
             return Take::Exhausted;
         }
         let mut batch = self.batches.pop_front().expect("an empty queue is not due");
@@ -169,6 +179,7 @@ impl Queue {
         self.in_flight -= 1;
         let sequence = batch.stamp.base_sequence;
         let Some(identity) = &mut self.identity else {
+            self.is_known |= error.is_none();
             return match error {
                 None => Verdict::Appended,
                 Some(error) if error.retriable() => Verdict::Again,
@@ -181,7 +192,7 @@ impl Queue {
             None | Some(KafkaError::DuplicateSequenceNumber) => {
                 if is_current {
                     identity.acked = batch.next_sequence();
-                    identity.is_known = true;
+                    self.is_known = true;
                 }
                 Verdict::Appended
             }
@@ -240,6 +251,7 @@ impl Queue {
             return false;
         };
         *identity = Identity::new(identity.id, epoch);
+        self.is_known = false;
         let sent = self.batches.iter().take_while(|batch| batch.attempts > 0).count();
         for place in 0..sent {
             let stamp = self.stamp(self.batches[place].record_count);

@@ -26,9 +26,12 @@ impl Script {
 
     /// An idempotent producer that the broker knows.
     fn idempotent() -> Self {
-        let mut script = Self::unknown();
-        script.queue.identity.as_mut().expect("it has one").is_known = true;
-        script
+        Self::unknown().known()
+    }
+
+    fn known(mut self) -> Self {
+        self.queue.is_known = true;
+        self
     }
 
     fn unknown() -> Self {
@@ -140,6 +143,17 @@ fn nothing_is_sent_behind_the_first_batch_of_an_epoch() {
 }
 
 #[test]
+fn nothing_is_sent_behind_the_first_batch_of_all() {
+    Script::new(None)
+        .append(3)
+        .leaves(&[(0, -1, -1)])
+        .answered(0, Some(NotLeaderOrFollower), Again)
+        .leaves(&[(0, -1, -1)])
+        .answered(0, None, Appended)
+        .leaves(&[(1, -1, -1), (2, -1, -1)]);
+}
+
+#[test]
 fn out_of_order_with_nothing_before_it_begins_an_epoch() {
     Script::idempotent()
         .append(2)
@@ -229,6 +243,7 @@ fn sequences_wrap_to_zero() {
 #[test]
 fn without_idempotence_final_errors_fail_and_others_go_again() {
     Script::new(None)
+        .known()
         .append(2)
         .leaves(&[(0, -1, -1), (1, -1, -1)])
         .answered(0, Some(NotLeaderOrFollower), Again)
