@@ -122,6 +122,13 @@ pub const COORDINATOR_BYTES_MIN: u64 = 16 << 20;
 pub const PATTERN_BYTES_MAX: usize = 1024 * 1024;
 /// What a stored batch may decompress to when it is looked into.
 pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// How much of a log is transcoded at a time: a few milliseconds of a thread.
+pub const TRANSCODED_PIECE_BYTES: usize = 1024 * 1024;
+/// How much is transcoded on the shard's own thread at a time: not worth a way to another one.
+pub const TRANSCODED_IN_PASSING_BYTES_MAX: usize = 16 * 1024;
+/// What the bodies of the native batches of one answer take together, decompressed, while they are transcoded; one comes
+/// in any case.
+pub const TRANSCODED_BODIES_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Connections of the admin port at a time.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// How long a connection of the admin port may be quiet, in seconds: longer than Prometheus usually waits between looks.

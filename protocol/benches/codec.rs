@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use protocol::api::ApiKey;
-use protocol::batch::{BatchIter, BatchLimits, check_crc, validate};
+use protocol::batch::{BatchIter, BatchLimits, Encoding, check_crc, validate};
 use protocol::compression::{Compression, compress, decompress};
 use protocol::frame::{RequestHeader, SIZE_BYTES, write_request, write_response};
+use protocol::limits::NATIVE_BODY_BYTES_MAX;
 use protocol::messages::fetch::{
     FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse, PartitionData,
 };
@@ -21,7 +22,8 @@ use protocol::messages::produce::{
     TopicProduceResponse,
 };
 use protocol::messages::{Message, Request};
-use protocol::records::{BatchBuilder, BatchOptions};
+use protocol::native::to_kafka;
+use protocol::records::{BatchBuilder, BatchOptions, Header, RecordIter};
 use protocol::types::{Offset, PartitionIndex, Timestamp, TopicId};
 use protocol::wire::{Payload, Reader, Writer};
 
@@ -228,6 +230,79 @@ fn bench_batches() {
     }
 }
 
+/// One record with three headers of which the second is asked for, as a consumer that routes by it would.
+fn batch_to_consume(encoding: Encoding, record_bytes: usize, records: u32) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(BatchOptions { encoding, ..BatchOptions::default() });
+    let headers = [
+        Header { key: b"trace-id", value: Some(b"4bf92f3577b34da6a3ce929d0e0e4736") },
+        Header { key: b"route", value: Some(b"payments") },
+        Header { key: b"schema", value: Some(b"7") },
+    ];
+    let value = vec![7; record_bytes];
+    for index in 0..records {
+        builder.append(Timestamp(i64::from(index)), Some(&index.to_be_bytes()), Some(&value), &headers);
+    }
+    builder.build()
+}
+
+/// Reads one header and the value of each record, from its batch's header on: what a consumer does with a fetched batch,
+/// but for the CRC, which is the same for both.
+fn consume(bytes: &[u8]) -> usize {
+    let mut seen = 0;
+    for batch in BatchIter::new(bytes) {
+        let batch = batch.expect("honest");
+        for record in RecordIter::new(batch.body(), batch.header()) {
+            let record = record.expect("honest");
+            let route = record
+                .headers
+                .iter()
+                .map(|header| header.expect("honest"))
+                .find(|header| header.key == b"route");
+            seen += route.and_then(|header| header.value).map_or(0, <[u8]>::len);
+            // The first byte and the last: what is not touched was not read.
+            let value = record.value.expect("honest");
+            seen += usize::from(value[0] ^ value[value.len() - 1]) + value.len();
+        }
+    }
+    seen
+}
+
+fn bench_consuming() {
+    for (record_bytes, records) in [(100, 1000), (1024, 200), (16_384, 20)] {
+        for (name, encoding) in [("Kafka's", Encoding::Kafka), ("native", Encoding::Native)] {
+            let bytes = batch_to_consume(encoding, record_bytes, records);
+            let content = record_bytes * usize::try_from(records).expect("a few");
+            report_bytes(
+                &format!("consume {records} records of {record_bytes} B, {name}"),
+                content,
+                records,
+                || {
+                    black_box(consume(black_box(&bytes)));
+                },
+            );
+            report_bytes(&format!("  checked by a broker, {name}"), content, records, || {
+                for batch in BatchIter::new(&bytes) {
+                    black_box(validate(batch.expect("honest"), LIMITS).expect("honest"));
+                }
+            });
+            report_bytes(&format!("  built, {name}"), content, records, || {
+                black_box(batch_to_consume(encoding, record_bytes, records));
+            });
+            println!("{:<58} {:>10} B", format!("  its batch, {name}"), bytes.len());
+        }
+        let native = batch_to_consume(Encoding::Native, record_bytes, records);
+        report_bytes(
+            "  native made Kafka's",
+            record_bytes * usize::try_from(records).expect("a few"),
+            records,
+            || {
+                let batch = BatchIter::new(&native).next().expect("one").expect("honest");
+                black_box(to_kafka(batch, NATIVE_BODY_BYTES_MAX).expect("honest"));
+            },
+        );
+    }
+}
+
 fn bench_compression() {
     let content = batch(Compression::None, 1024, 100);
     for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
@@ -245,5 +320,6 @@ fn main() {
     bench_produce();
     bench_fetch();
     bench_batches();
+    bench_consuming();
     bench_compression();
 }

@@ -22,6 +22,7 @@
 //! Base offset, length, leader epoch and magic lie outside the CRC: whoever stores a batch proves them by other means.
 //! This module must not know what the records are.
 
+use protocol::batch::MAGIC_NATIVE;
 use protocol::types::{LeaderEpoch, Offset, Timestamp};
 
 /// The length of a batch's header.
@@ -94,6 +95,11 @@ impl<'a> BatchView<'a> {
 
     pub(crate) fn magic(self) -> u8 {
         self.0[MAGIC]
+    }
+
+    /// Whether its records are written for native clients.
+    pub(crate) fn is_native(self) -> bool {
+        self.magic() == MAGIC_NATIVE.unsigned_abs()
     }
 
     pub(crate) fn crc(self) -> u32 {

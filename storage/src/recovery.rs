@@ -28,6 +28,7 @@
 
 use std::rc::Rc;
 
+use protocol::batch::MAGIC_NATIVE;
 use protocol::types::{Offset, PartitionKey, Timestamp};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -102,6 +103,7 @@ impl RecoveringPartition {
             length_bytes: batch.length_bytes,
             // The entry does not say it; found in the batch when the frame is walked.
             max_timestamp: Timestamp(i64::MAX),
+            has_native: batch.magic == MAGIC_NATIVE.unsigned_abs(),
             is_cut: false,
         });
         self.end = batch.end();

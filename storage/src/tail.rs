@@ -29,6 +29,8 @@ pub(crate) struct Run {
     pub(crate) start: u32,
     pub(crate) length_bytes: u32,
     pub(crate) max_timestamp: Timestamp,
+    /// Whether any of the batches is native.
+    pub(crate) has_native: bool,
     /// Whether `end` was moved down: then not all bytes of the run count.
     pub(crate) is_cut: bool,
 }
@@ -42,6 +44,7 @@ impl Run {
             start: sealed.start,
             length_bytes: sealed.length_bytes,
             max_timestamp: sealed.max_timestamp,
+            has_native: sealed.has_native,
             is_cut: false,
         }
     }
@@ -77,6 +80,7 @@ impl Runs {
             last.end = batch.end;
             last.length_bytes += batch.length_bytes;
             last.max_timestamp = last.max_timestamp.max(batch.max_timestamp);
+            last.has_native |= batch.has_native;
         } else {
             self.push(batch);
         }

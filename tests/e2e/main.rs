@@ -16,6 +16,7 @@ mod kcat;
 mod kill;
 mod memory;
 mod moving;
+mod native;
 mod native_client;
 mod oracle;
 mod suite;

@@ -12,6 +12,7 @@ use client::admin::NewTopic;
 use client::consumer::{ConsumeProblem, ConsumerOptions, OffsetReset, Start};
 use client::group::{GroupConsumer, GroupOptions};
 use client::producer::{Acks, DeliveredBatch, DeliveryListener, Header, ProducerOptions};
+use client::protocol::batch::Encoding;
 use client::protocol::compression::Compression;
 use client::protocol::types::{Offset, PartitionIndex, Timestamp};
 use client::{Client, ClientError, ClientOptions, Partition};
@@ -113,8 +114,17 @@ fn it_reads_what_it_wrote() {
     round_trips();
 }
 
-/// Every compression, several partitions; acks from the leader alone and from all, idempotent and not.
+#[test]
+fn it_reads_what_it_wrote_natively() {
+    round_trips_in(Encoding::Native);
+}
+
 pub fn round_trips() {
+    round_trips_in(Encoding::Kafka);
+}
+
+/// Every compression, several partitions; acks from the leader alone and from all, idempotent and not.
+fn round_trips_in(encoding: Encoding) {
     with_client(broker::shared().kafka(), async |client| {
         for (number, compression) in (0..).zip(Compression::ALL) {
             let topic = unique(&format!("native-{compression}"));
@@ -122,6 +132,7 @@ pub fn round_trips() {
             client.admin().create_topics(&[new]).await.expect("a topic");
             let records = samples(number);
             let options = ProducerOptions {
+                encoding,
                 compression,
                 idempotent: number % 2 == 0,
                 acks: if number % 2 == 0 { Acks::All } else { Acks::Leader },

@@ -2,8 +2,8 @@
 //!
 //! Nothing here links the broker: it is built, started and judged from outside, as a user meets it. Kafka's messages are
 //! encoded and decoded by the crate `kafka-protocol` and batches by [`batch`], never by our own `protocol`: a mistake made
-//! there must not judge itself. (The native client, which is made of it, is under test here, and is held to others by what
-//! they read and write.) Every wait is for an event, with a deadline.
+//! there must not judge itself. (The native client, which is made of it, and native batches, which nobody else writes, are under
+//! test here, and are held to others by what they read and write.) Every wait is for an event, with a deadline.
 
 pub mod batch;
 pub mod broker;

@@ -5,6 +5,7 @@ use protocol::error::KafkaError;
 use protocol::messages::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
+use protocol::native;
 use protocol::types::TransactionVersion;
 
 use super::OFFERED;
@@ -65,6 +66,7 @@ fn response(error: KafkaError, offered: &[ApiKey]) -> ApiVersionsResponse<'stati
         finalized_features_epoch: UNKNOWN_EPOCH,
         finalized_features: Vec::new(),
         zk_migration_ready: false,
+        native_version: 0,
     }
 }
 
@@ -76,6 +78,7 @@ fn with_features(mut response: ApiVersionsResponse<'static>, version: i16) -> Ap
         |(name, level)| FinalizedFeatureKey { name, max_version_level: level, min_version_level: level };
     response.supported_features = FEATURES.iter().copied().map(supported).collect();
     response.finalized_features_epoch = 0;
+    response.native_version = native::VERSION;
     response.finalized_features = FEATURES.iter().copied().map(finalized).collect();
     response
 }

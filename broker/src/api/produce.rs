@@ -13,7 +13,7 @@ use logic::metadata::{Image, Topic};
 use logic::producer::ProducerBatch;
 use logic::replica::Acks;
 use protocol::api::ApiKey;
-use protocol::batch::{BatchHeader, MAGIC};
+use protocol::batch::BatchHeader;
 use protocol::error::KafkaError;
 use protocol::messages::produce::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, PartitionProduceData, PartitionProduceResponse,
@@ -149,7 +149,7 @@ fn batches<'r>(request: &'r ProduceRequest<'_>) -> impl Iterator<Item = &'r Batc
 
 fn header<'r>(data: &'r PartitionProduceData<'_>) -> Option<&'r BatchHeader> {
     let header = BatchHeader::from_prefix(data.records.as_ref()?.borrowed()?)?;
-    (header.magic() == MAGIC).then_some(header)
+    header.encoding().map(|_| header)
 }
 
 /// The answer's shape: every topic and partition of the request, in its order.

@@ -388,6 +388,8 @@ pub struct ReadDone {
     pub chunks: Vec<Bytes>,
     /// Bytes of them.
     pub bytes: usize,
+    /// Whether there may be native ones among them.
+    pub has_native: bool,
     /// What is committed.
     pub high_watermark: Offset,
     /// Where the first open transaction begins.

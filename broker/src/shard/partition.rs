@@ -333,6 +333,7 @@ impl Partition {
             done.aborted = self.aborted(item.from, batches.next);
         }
         done.bytes = batches.bytes;
+        done.has_native = batches.has_native;
         done.chunks = batches.chunks;
     }
 }

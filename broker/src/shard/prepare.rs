@@ -7,8 +7,9 @@ use bytes::{Bytes, BytesMut};
 use logic::admission::{self, AdmissionError, Stamp};
 use logic::config::TopicConfig;
 use logic::producer::ProducerBatch;
-use protocol::batch::{BatchHeader, HEADER_BYTES};
+use protocol::batch::{Batch, BatchHeader, Encoding, HEADER_BYTES};
 use protocol::compression::DecompressError;
+use protocol::limits::NATIVE_BODY_BYTES_MAX;
 use protocol::records::recompress;
 use protocol::types::Timestamp;
 
@@ -54,11 +55,11 @@ pub fn prepare(
     let mut stamp = admitted.stamp;
     let mut records = payload.clone();
     if admitted.look_inside {
-        let body = batch.records(DECOMPRESSED_BATCH_BYTES_MAX)?;
+        let body = batch.records(decompressed_bytes_max(batch))?;
         stamp = admission::check_inside(now, batch.header(), &body, topic)?;
     }
     if let Some(wanted) = admitted.recompression {
-        let again = recompress(batch, wanted.compression, wanted.level, DECOMPRESSED_BATCH_BYTES_MAX)?;
+        let again = recompress(batch, wanted.compression, wanted.level, decompressed_bytes_max(batch))?;
         admission::check_size(again.len(), topic)?;
         records = Bytes::from(again);
     }
@@ -72,6 +73,14 @@ pub fn prepare(
     };
     let (record_count, producer) = (admitted.record_count, admitted.producer);
     Ok(Prepared { records, record_count, timestamp_max, append_time, producer })
+}
+
+/// A native batch must always be open to being transcoded.
+fn decompressed_bytes_max(batch: Batch<'_>) -> usize {
+    match batch.header().encoding() {
+        Some(Encoding::Native) => NATIVE_BODY_BYTES_MAX,
+        _ => DECOMPRESSED_BATCH_BYTES_MAX,
+    }
 }
 
 /// The batch with another maximum in its header, and the checksum that goes with it.

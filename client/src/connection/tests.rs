@@ -53,6 +53,7 @@ fn offer(newest: i16, error_code: ErrorCode) -> ApiVersionsResponse<'static> {
         finalized_features_epoch: -1,
         finalized_features: Vec::new(),
         zk_migration_ready: false,
+        native_version: 0,
     }
 }
 

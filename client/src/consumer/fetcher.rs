@@ -13,6 +13,7 @@ use protocol::error::KafkaError;
 use protocol::messages::fetch::{
     FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData, ReplicaState,
 };
+use protocol::native;
 use protocol::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId};
 use protocol::wire::Payload;
 use rustc_hash::FxHashMap;
@@ -503,6 +504,7 @@ fn request<'a>(plan: &'a Plan, options: &ConsumerOptions, bytes_max: usize) -> F
         topics,
         forgotten_topics_data: Vec::new(),
         rack_id: "",
+        native_version: native::VERSION,
     }
 }
 

@@ -10,6 +10,8 @@
 //! A compressed batch is not opened for its timestamps' upper bound: its header's maximum, which retention and time
 //! indexes go by, is checked instead. It is opened where [`Admitted::look_inside`] says so.
 //!
+//! A native batch goes by the same rules, but is opened in any case: Kafka's records may have to be made of it.
+//!
 //! It must not know: producers' sequences, offsets, Kafka's error codes.
 
 #[cfg(test)]
@@ -153,9 +155,6 @@ pub fn admit<'a>(
     }
     let bytes_max = usize::try_from(topic.message_bytes_max).expect("32 bits fit");
     let summary = batch::validate(batch, BatchLimits { bytes_max })?;
-    if summary.encoding != Encoding::Kafka {
-        return Err(BatchError::Magic(header.magic()).into());
-    }
     check_size(batch.bytes().len(), topic)?;
     if summary.compression == Compression::Zstd && version < ZSTD_VERSION_MIN {
         return Err(AdmissionError::CompressionTooNew { version });
@@ -169,13 +168,15 @@ pub fn admit<'a>(
     let bounded_below =
         topic.timestamp_type == TimestampType::CreateTime && topic.timestamp_before_max_ms < i64::MAX;
     let is_compressed = summary.compression != Compression::None;
+    // What this broker may have to transcode it looks through, since nobody else will before.
+    let is_native = summary.encoding == Encoding::Native;
     Ok(Admitted {
         batch,
         record_count: header.record_count().unsigned_abs(),
         producer: ProducerBatch::of(header),
         stamp,
         recompression,
-        look_inside: is_compressed && (recompression.is_some() || bounded_below || is_compacted),
+        look_inside: is_compressed && (is_native || recompression.is_some() || bounded_below || is_compacted),
     })
 }
 

@@ -300,3 +300,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_native_batch_goes_by_the_rules_of_every_other_and_is_opened() {
+    let native = |compression, times: &[Option<i64>]| {
+        build(BatchOptions { encoding: Encoding::Native, compression, ..options() }, times)
+    };
+    let plain = native(Compression::None, &[Some(0), Some(50)]);
+    assert_eq!(verdict(&plain, &topic(&[])), "Keep");
+    let late = native(Compression::None, &[Some(0), Some(101)]);
+    assert_eq!(
+        verdict(&late, &topic(&[("bounded", "")])),
+        "timestamp 1000101 is not between 999000 and 1000100"
+    );
+    let packed = native(Compression::Zstd, &[Some(0), Some(-50)]);
+    assert_eq!(verdict(&packed, &topic(&[])), "Keep, look inside");
+    assert_eq!(look_inside(&packed, &topic(&[])), "Keep");
+    let stamped = topic(&[("message.timestamp.type", "LogAppendTime")]);
+    assert_eq!(verdict(&plain, &stamped), "AppendTime(Timestamp(1000000))");
+    let mut keyless = BatchBuilder::new(BatchOptions { encoding: Encoding::Native, ..options() });
+    keyless.append(NOW, Some(b"key"), None, &[]);
+    keyless.append(NOW, None, Some(b"value"), &[]);
+    let refused = admit(NOW, VERSION, &keyless.build(), &topic(&[("cleanup.policy", "compact")])).err();
+    assert_eq!(refused, Some(AdmissionError::WithoutKey { indexes: vec![1], count: 1 }));
+}

@@ -39,6 +39,9 @@ pub struct ApiVersionsResponse<'a> {
     /// Whether a migration from ZooKeeper may begin; never here.
     #[wire(versions = "3+", tag = 3, ignorable)]
     pub zk_migration_ready: bool,
+    /// Not Kafka's: the highest version of native batches that the broker takes; 0 for none.
+    #[wire(versions = "3+", tag = 18767, ignorable)]
+    pub native_version: i8,
 }
 
 /// An API and the versions on offer.

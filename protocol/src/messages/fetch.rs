@@ -42,6 +42,9 @@ pub struct FetchRequest<'a> {
     /// The consumer's rack, to be served from nearby.
     #[wire(versions = "11+", ignorable)]
     pub rack_id: &'a str,
+    /// Not Kafka's: the highest version of native batches that the client reads; 0 for none, which are transcoded then.
+    #[wire(versions = "12+", tag = 18767, ignorable)]
+    pub native_version: i8,
 }
 
 /// A follower and its incarnation.

@@ -8,6 +8,10 @@
 //! FlatBuffers' own verifier. Each end that a record or header names is checked when it is read, against the one before it and
 //! against the content. Content is never shared between records, so what a body can be made to yield is bounded by its length.
 
+/// The version of native batches that is written and read here: what clients and brokers tell each other, in a tagged field
+/// of ApiVersions responses and of Fetch requests. Its tag, 18767, is `IO`: far from what Kafka counts up to.
+pub const VERSION: i8 = 1;
+
 mod body;
 mod draft;
 mod transcode;
@@ -17,4 +21,4 @@ mod tests;
 
 pub(crate) use body::{NativeBody, NativeHeaders};
 pub(crate) use draft::Draft;
-pub use transcode::{TranscodeError, to_kafka};
+pub use transcode::{TranscodeError, to_kafka, transcode};

@@ -89,6 +89,8 @@ pub(crate) struct SealedRun {
     pub(crate) start: u32,
     pub(crate) length_bytes: u32,
     pub(crate) max_timestamp: Timestamp,
+    /// Whether any of them is native.
+    pub(crate) has_native: bool,
 }
 
 /// A frame as it goes to the device.
@@ -274,6 +276,7 @@ fn seal_partition(frame: &OpenFrame, touched: &Touched, fill: &mut Fill<'_>) -> 
                     start: u32::try_from(fill.start).expect("a frame's length"),
                     length_bytes: 0,
                     max_timestamp: Timestamp(-1),
+                    has_native: false,
                 });
                 seal_batches(touched.key, batches, fill, run);
             }
@@ -303,6 +306,7 @@ fn seal_batches(key: PartitionKey, batches: &PendingBatches, fill: &mut Fill<'_>
         fill.row(&EntryRow::batch(key, view));
         run.end = view.end_offset();
         run.max_timestamp = run.max_timestamp.max(view.max_timestamp());
+        run.has_native |= view.is_native();
         copy = behind;
     }
     assert!(copy.is_empty(), "nothing behind the last batch");

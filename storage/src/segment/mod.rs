@@ -56,6 +56,8 @@ pub struct ReadBatches {
     pub bytes: usize,
     /// The offset to go on at.
     pub next: Offset,
+    /// Whether there may be native batches among them.
+    pub has_native: bool,
 }
 
 /// Why a log could not do as it was told.

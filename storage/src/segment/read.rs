@@ -160,6 +160,7 @@ impl<D: Disk> PartitionLog<D> {
             return Err(self.corrupt(view.base, position, first.base));
         }
         let mut next = first.next();
+        let mut has_native = first.is_native;
         // Whatever is no batch here is met by the read that begins with it.
         while let Some(place) = BatchPlace::parse(&chunk[length..]) {
             let end = length.saturating_add(to_usize(place.size_bytes));
@@ -168,10 +169,11 @@ impl<D: Disk> PartitionLog<D> {
             }
             length = end;
             next = place.next();
+            has_native |= place.is_native;
         }
         let behind = position + as_u64(length);
         self.cursors.borrow_mut().put(Cursor { next, base: view.base, position: behind });
-        Ok(ReadBatches { chunks: vec![chunk.slice(..length)], bytes: length, next })
+        Ok(ReadBatches { chunks: vec![chunk.slice(..length)], bytes: length, next, has_native })
     }
 
     /// A walk that begins at or before the batch of an offset, with its first step made. An index entry that leads to

@@ -182,7 +182,7 @@ impl ReadBatches {
             }
             let is_whole = range.end == chunk.len();
             part.next = next;
-            push(&mut part, chunk.slice(range));
+            push(&mut part, chunk.slice(range), self.has_native);
             if !is_whole {
                 break;
             }
@@ -260,7 +260,7 @@ fn cached<D: Disk>(state: &State<D>, slot: PartitionSlot, wanted: Wanted) -> Opt
         let is_whole = run.base >= read.next && run.end <= limit && !run.is_cut && bytes.len() <= left;
         let is_all = if is_whole {
             read.next = run.end;
-            push(&mut read, bytes);
+            push(&mut read, bytes, run.has_native);
             true
         } else {
             take(&mut read, &bytes, run, Wanted { limit, ..wanted })
@@ -287,11 +287,12 @@ fn take(read: &mut ReadBatches, run_bytes: &Bytes, run: &Run, wanted: Wanted) ->
         return false;
     }
     read.next = next;
-    push(read, run_bytes.slice(range));
+    push(read, run_bytes.slice(range), run.has_native);
     next == run.end
 }
 
-fn push(read: &mut ReadBatches, chunk: Bytes) {
+fn push(read: &mut ReadBatches, chunk: Bytes, has_native: bool) {
+    read.has_native |= has_native;
     read.bytes += chunk.len();
     read.chunks.push(chunk);
 }

@@ -129,3 +129,43 @@ fn the_leaderships_of_many_partitions_begin_with_one_frame() {
     let (_, _, recovered) = open(&disk.crash_image(0), options(), live).expect("after a power cut");
     assert!(recovered.partitions.iter().all(|found| found.epochs == [start]));
 }
+
+/// From memory, from the journal, from segments, and after a restart.
+#[test]
+fn readers_are_told_where_native_batches_may_be() {
+    let native = |base: i64| {
+        let mut append = append(base, 1, b"native");
+        let mut bytes = append.records.to_vec();
+        bytes[16] = protocol::batch::MAGIC_NATIVE.unsigned_abs();
+        append.records = bytes.into();
+        append
+    };
+    for tail_cache_bytes in [1 << 20, 0] {
+        let disk = MemoryDisk::default();
+        let options = StoreOptions { tail_cache_bytes, ..options() };
+        let (store, _, _) = open(&disk, options.clone(), vec![]).expect("a fresh store");
+        let slot = block_on(store.create_partition(&spec(1, 0))).expect("created");
+        let synced = |store: &ShardStore<MemoryDisk>| {
+            run_with(store, store.start_epoch(slot, LeaderEpoch(1), Offset(0))).expect("synced");
+        };
+        store.append(slot, append(0, 1, b"kafka's")).expect("appended");
+        synced(&store);
+        store.append(slot, append(1, 1, b"kafka's")).expect("appended");
+        store.append(slot, native(2)).expect("appended");
+        synced(&store);
+        let told = |store: &ShardStore<MemoryDisk>, from, limit| {
+            let read = block_on(store.read(slot, Offset(from), Offset(limit), 1 << 20)).expect("readable");
+            assert_eq!(read.next, Offset(limit));
+            read.has_native
+        };
+        assert!(!told(&store, 0, 1), "a frame of Kafka's");
+        assert!(told(&store, 2, 3));
+        run_with(&store, store.destage_round()).expect("destaged");
+        assert!(!told(&store, 0, 1));
+        assert!(told(&store, 0, 3));
+        run_with(&store, store.close()).expect("closed");
+        let (store, _, _) = open(&disk, options, vec![spec(1, 0)]).expect("reopened");
+        assert!(!told(&store, 0, 1));
+        assert!(told(&store, 0, 3));
+    }
+}

@@ -13,6 +13,7 @@ fn run(base: i64, end: i64, frame: u64) -> Run {
         start: 0,
         length_bytes: 10,
         max_timestamp: Timestamp(0),
+        has_native: false,
         is_cut: false,
     }
 }

@@ -1,11 +1,13 @@
 //! Fetch (key 1): read batches.
 //!
 //! Answered at once where enough is in this shard's memory; otherwise a task reads from all shards concerned, waits for
-//! more where that is wanted, and reads again. Batches go from where they are to the socket as they are. Which partitions
+//! more where that is wanted, and reads again. Batches go from where they are to the socket as they are, but for native
+//! ones to a client that did not say that it reads those: it gets Kafka's, made of them. Which partitions
 //! a request is about, and which of them its answer mentions, is the fetch session's to say (KIP-227).
 
 mod answer;
 mod reading;
+mod transcoding;
 
 use std::rc::Rc;
 
@@ -61,6 +63,7 @@ pub fn handle(
     if let Some(room) = reply.ticket().room_now(call.reading.wanted_bytes())
         && call.reading.read_now(shard, &room)
         && call.reading.is_done(shard.now())
+        && !call.reading.needs_transcoding()
     {
         drop(room);
         answer::send(call, shard, reply);
@@ -71,7 +74,10 @@ pub fn handle(
         let _long_poll = long_poll;
         let replies = Rc::clone(reply.ticket().replies());
         let mut room = None;
-        let read = async { room = Some(call.reading.read_until_done(&shard, reply.ticket()).await) };
+        let read = async {
+            room = Some(call.reading.read_until_done(&shard, reply.ticket()).await);
+            call.reading.transcode().await;
+        };
         if either(read, replies.closing.next().wait()).await {
             // The answer is charged for as it is, at once.
             drop(room);

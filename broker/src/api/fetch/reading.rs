@@ -7,11 +7,12 @@ use std::task::Poll;
 
 use logic::fetch::{FetchBounds, Share};
 use protocol::messages::fetch::FetchRequest;
+use protocol::native;
 use protocol::types::{Offset, PartitionKey, Timestamp};
 use smallvec::SmallVec;
 
 use super::super::scatter::scatter;
-use super::Line;
+use super::{Line, transcoding};
 use crate::net::replies::Ticket;
 use crate::net::reply_budget::Room;
 use crate::shard::Shard;
@@ -30,6 +31,8 @@ pub struct Reading {
     /// The shards that it reads from.
     owner_count: usize,
     deadline: Timestamp,
+    /// Whether the client reads native batches.
+    takes_native: bool,
 }
 
 impl Reading {
@@ -45,6 +48,7 @@ impl Reading {
             wanted_bytes: owners.iter().map(|(_, bytes)| (*bytes).min(bounds.bytes_max)).sum(),
             owner_count: owners.len().max(1),
             deadline: Timestamp(shard.now().get().saturating_add(bounds.wait_ms_max)),
+            takes_native: request.native_version >= native::VERSION,
         }
     }
 
@@ -95,6 +99,18 @@ impl Reading {
             drop(room);
             self.let_go();
             self.watch(shard).await;
+        }
+    }
+
+    /// Whether what was read is not what the client reads.
+    pub fn needs_transcoding(&self) -> bool {
+        !self.takes_native && transcoding::is_needed(&self.lines)
+    }
+
+    /// Makes what was read what the client reads.
+    pub async fn transcode(&mut self) {
+        if self.needs_transcoding() {
+            transcoding::transcode(&mut self.lines, self.bounds.bytes_max).await;
         }
     }
 

@@ -15,7 +15,7 @@ fn batches(from: i64, to: i64) -> ReadBatches {
         builder.append(Timestamp(0), None, Some(b"a value"), &[]);
         bytes.extend_from_slice(&builder.build());
     }
-    ReadBatches { bytes: bytes.len(), chunks: vec![Bytes::from(bytes)], next: Offset(to) }
+    ReadBatches { bytes: bytes.len(), chunks: vec![Bytes::from(bytes)], next: Offset(to), has_native: false }
 }
 
 fn batch_bytes() -> usize {

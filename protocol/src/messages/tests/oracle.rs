@@ -35,8 +35,8 @@ fn pass_through<T: Decodable + Encodable + std::fmt::Debug>(
 }
 
 /// Fields of versions that only one side has (InitProducerId 6 there; DescribeLogDirs 5 and WriteTxnMarkers 2 here),
-/// and one that Kafka has given another name since.
-const ONE_SIDED_FIELDS: [&str; 8] = [
+/// one that Kafka has given another name since, and one that is not Kafka's.
+const ONE_SIDED_FIELDS: [&str; 9] = [
     "enable_2_pc",
     "keep_prepared_txn",
     "ongoing_txn_producer_id",
@@ -45,6 +45,7 @@ const ONE_SIDED_FIELDS: [&str; 8] = [
     "transaction_version",
     "generation_id",
     "generation_id_or_member_epoch",
+    "native_version",
 ];
 
 /// The names of all fields, nested ones included, in order.
@@ -54,7 +55,8 @@ fn field_names(message: &impl std::fmt::Debug) -> Vec<String> {
         .filter_map(|line| line.trim_start().split_once(": ").map(|(name, _)| name.to_owned()))
         .filter(|name| name != "unknown_tagged_fields" && !ONE_SIDED_FIELDS.contains(&name.as_str()))
         .filter(|name| {
-            name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase() || byte.is_ascii_digit())
+            !name.starts_with(|first: char| first.is_ascii_digit())
+                && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase() || byte.is_ascii_digit())
         })
         .collect()
 }
