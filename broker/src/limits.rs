@@ -36,6 +36,10 @@ pub const REPLY_ROOM_BYTES_MIN: usize = 1024 * 1024;
 pub const REPLY_ROOM_PART: usize = 4;
 /// How long a client may leave its replies unread while others wait for their memory, in seconds.
 pub const REPLY_UNREAD_SECONDS_MAX: u64 = 5;
+/// What a client must take of its replies in that time to count as one that reads them.
+pub const REPLY_TAKEN_BYTES_MIN: u64 = 64 * 1024;
+/// A produce of more partitions than this waits for room for its reply, which is large, before it is served.
+pub const PRODUCE_PARTITIONS_UNASKED_MAX: usize = 1000;
 
 const _: () = assert!(FRAME_PEEK_BYTES < FRAME_LARGE_BYTES);
 const _: () = assert!(FRAME_LARGE_BYTES <= SCRATCH_BYTES);
@@ -47,7 +51,7 @@ pub const RING_MEMORY_BYTES: usize = 64 * 1024;
 /// Series that `/metrics` shows at most.
 pub const METRICS_SERIES_MAX: usize = 5_000;
 /// Shards that are shown one by one; more are summed up.
-pub const METRICS_SHARDS_SHOWN_MAX: usize = 32;
+pub const METRICS_SHARDS_SHOWN_MAX: usize = 30;
 /// Histograms (an API's stage each) that are shown one by one; more are summed up.
 pub const METRICS_HISTOGRAMS_MAX: usize = 110;
 /// Errors by API and code that are shown; more are summed up.
@@ -80,6 +84,10 @@ pub const DECODE_EXPANSION_MAX: usize = 16;
 /// Memory that decoding one request may take, however long it is: what large requests carry is records, which are not decoded,
 /// and ten thousand partitions take a few megabytes.
 pub const DECODE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How many questions of one request are asked at the same time.
+pub const JOINED_FUTURES_MAX: usize = 256;
+/// A frame that is so many times as long as what is appended of it is not kept for that: it is copied.
+pub const FRAME_BYTES_PER_APPENDED_BYTE_MAX: usize = 8;
 /// How long accepting pauses when descriptors have run out, in milliseconds.
 pub const ACCEPT_PAUSE_MILLISECONDS: u64 = 100;
 /// How long the device is tried at start for the better way to write durably, in milliseconds.
@@ -121,7 +129,7 @@ pub const COORDINATOR_BYTES_MIN: u64 = 16 << 20;
 /// What a regular expression of a client may take once it is compiled.
 pub const PATTERN_BYTES_MAX: usize = 1024 * 1024;
 /// What a stored batch may decompress to when it is looked into.
-pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
+pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How much of a log is transcoded at a time: a few milliseconds of a thread.
 pub const TRANSCODED_PIECE_BYTES: usize = 1024 * 1024;
 /// How much is transcoded on the shard's own thread at a time: not worth a way to another one.

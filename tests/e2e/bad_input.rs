@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use e2e::batch::Batch;
 use e2e::broker::{self, Broker, Options, Target};
 use e2e::wire::{self, Connection, encode_request, topic_name};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{ApiKey, MetadataRequest, ProduceRequest};
+use kafka_protocol::messages::{ApiKey, FetchRequest, MetadataRequest, ProduceRequest};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 
@@ -218,6 +219,22 @@ fn what_is_asked_again_and_again_is_answered_once() {
     let answer = Connection::open(broker.kafka()).call(9, &request);
     assert_eq!(answer.topics.len(), 1);
     assert_eq!(answer.topics[0].partitions.len(), 100);
+    let wanted = FetchPartition::default().with_partition(7).with_partition_max_bytes(1 << 20);
+    let topic = FetchTopic::default().with_topic(topic_name("t")).with_partitions(vec![wanted; 100_000]);
+    let request = FetchRequest::default()
+        .with_replica_id((-1).into())
+        .with_max_bytes(1 << 20)
+        .with_session_epoch(-1)
+        .with_topics(vec![topic]);
+    let answer = Connection::open(broker.kafka()).call(11, &request);
+    assert_eq!(answer.error_code, 0);
+    let partitions: Vec<i32> = answer
+        .responses
+        .iter()
+        .flat_map(|topic| &topic.partitions)
+        .map(|line| line.partition_index)
+        .collect();
+    assert_eq!(partitions, [7]);
     assert_small(&broker, before);
     serves(&mut broker);
 }

@@ -14,6 +14,7 @@ use protocol::messages::describe_configs::{
     DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use protocol::types::BrokerId;
+use rustc_hash::FxHashSet;
 
 use super::config_codes::{self, ResourceKind};
 use super::errors::{Refused, told};
@@ -53,11 +54,17 @@ pub fn handle(shard: &Rc<Shard>, request: &DescribeConfigsRequest<'_>, reply: Re
         local: &shard.local_configs,
         broker: shard.broker_id,
     };
-    let resources =
-        each_once(&request.resources, |resource| (resource.resource_type, resource.resource_name));
+    let resources = each_once(&request.resources, |resource| identity(resource));
     let lines: Vec<Line<'_>> = resources.into_iter().map(|resource| known.line(resource)).collect();
     let detail = Detail { synonyms: request.include_synonyms, documentation: request.include_documentation };
     reply.send(&response(&lines, detail));
+}
+
+/// What a resource is called: a broker's number may be written in many ways.
+fn identity<'a>(resource: &DescribeConfigsResource<'a>) -> (i8, Result<i32, &'a str>) {
+    let name = resource.resource_name;
+    let is_broker = ResourceKind::from_code(resource.resource_type) == Some(ResourceKind::Broker);
+    (resource.resource_type, if is_broker { name.parse().map_err(|_| name) } else { Err(name) })
 }
 
 impl Known<'_> {
@@ -65,7 +72,8 @@ impl Known<'_> {
         let outcome = self.describe(resource).map(|mut described| {
             // No key and every key are the same wish, as in Kafka.
             if let Some(keys) = resource.configuration_keys.as_ref().filter(|keys| !keys.is_empty()) {
-                described.retain(|config| keys.contains(&config.name));
+                let keys: FxHashSet<&str> = keys.iter().copied().collect();
+                described.retain(|config| keys.contains(config.name));
             }
             described
         });

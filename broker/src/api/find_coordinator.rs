@@ -13,6 +13,7 @@ use protocol::types::{BrokerId, PartitionIndex};
 
 use super::endpoints::{Endpoint, endpoints};
 use super::errors::{quorum_error, told};
+use super::once::each_once;
 use super::reply::Reply;
 use crate::shard::Shard;
 use crate::shard::internal_topics::{GROUPS_TOPIC, TRANSACTIONS_TOPIC, internal_topic};
@@ -104,7 +105,10 @@ fn response<'a>(
             node_id: BrokerId::default(),
             host: "",
             port: 0,
-            coordinators: request.coordinator_keys.iter().map(|key| coordinator(key)).collect(),
+            coordinators: each_once(request.coordinator_keys.iter().copied(), |key| *key)
+                .into_iter()
+                .map(coordinator)
+                .collect(),
         };
     }
     let only = coordinator(request.key);

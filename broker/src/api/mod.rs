@@ -10,13 +10,18 @@ use bytes::Bytes;
 use protocol::api::ApiKey;
 use protocol::frame::{HeaderError, RequestHeader};
 use protocol::messages::Message;
+use protocol::messages::produce::ProduceRequest;
 use protocol::wire::{DecodeError, Reader};
 
-use crate::limits::{DECODE_BYTES_MAX, DECODE_BYTES_MIN, DECODE_EXPANSION_MAX};
+use crate::limits::{
+    DECODE_BYTES_MAX, DECODE_BYTES_MIN, DECODE_EXPANSION_MAX, PRODUCE_PARTITIONS_UNASKED_MAX,
+};
 use crate::metrics::{Activity, note};
 use crate::net::connection::{Connection, ServeOutcome, Service};
-use crate::net::replies::Ticket;
+use crate::net::replies::{Replies, Ticket};
+use crate::runtime::either;
 use crate::shard::Shard;
+use crate::shard::inflow::Sent;
 use coordinate::Client;
 use reply::Reply;
 
@@ -150,23 +155,30 @@ impl Api {
         frame: &Bytes,
         body: &[u8],
         mut ticket: Ticket,
-    ) -> Result<(), DecodeError> {
+    ) -> Result<Sent, DecodeError> {
         let (shard, version) = (&self.shard, header.version);
         ticket.begin(header.api);
         if !matches!(header.api, ApiKey::Produce | ApiKey::Fetch) {
             // This request's own ticket is the one that is left.
             poll_fn(|context| ticket.replies().poll_below(2, context)).await;
-            shard.budget.replies.some_room().await;
+            if !self.room_for_reply(ticket.replies()).await {
+                return Ok(Sent::default());
+            }
         }
         let reply = Reply::new(Rc::clone(shard), ticket, header.correlation_id, version);
         let body = Body { bytes: body, version };
         match header.api {
             ApiKey::Produce => {
-                let request = body.read()?;
+                let request: ProduceRequest<'_> = body.read()?;
+                let partitions = request.topic_data.iter().map(|topic| topic.partition_data.len());
+                let is_large = partitions.sum::<usize>() > PRODUCE_PARTITIONS_UNASKED_MAX;
+                if is_large && !self.room_for_reply(reply.ticket().replies()).await {
+                    return Ok(Sent::default());
+                }
                 let verified = produce::verify(shard, &request, version).await;
                 let sent = produce::handle(shard, frame, &request, &verified, reply);
                 connection.affinity.note(sent.only_owner());
-                shard.hold_back(&sent).await;
+                return Ok(sent);
             }
             ApiKey::Fetch => {
                 connection.affinity.note(fetch::handle(shard, connection, &body.read()?, reply));
@@ -223,7 +235,15 @@ impl Api {
             }
             ApiKey::DeleteRecords => delete_records::handle(shard, &body.read()?, reply).await,
         }
-        Ok(())
+        Ok(Sent::default())
+    }
+}
+
+impl Api {
+    /// Waits until there is room for a reply that is charged for as it is; `false` where the connection ends before.
+    async fn room_for_reply(&self, replies: &Replies) -> bool {
+        either(self.shard.budget.replies.some_room(), replies.closing.next().wait()).await
+            && !replies.is_closed()
     }
 }
 
@@ -248,8 +268,14 @@ impl Service for Api {
         };
         let body = reader.rest();
         note(Activity::Api(header.api));
+        let replies = Rc::clone(ticket.replies());
         match self.dispatch(connection, header, &frame, body, ticket).await {
-            Ok(()) => ServeOutcome::Continue,
+            Ok(sent) => {
+                // Nobody pays for the request's memory any more once it is answered.
+                drop(frame);
+                self.shard.hold_back(&sent, &replies).await;
+                ServeOutcome::Continue
+            }
             Err(error) => {
                 tracing::debug!(peer = %connection.peer, api = %header.api, version = header.version, %error, "malformed");
                 ServeOutcome::Close

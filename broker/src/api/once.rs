@@ -7,8 +7,12 @@ use rustc_hash::FxHashSet;
 
 /// The items without those whose key has come before, in their order.
 pub fn each_once<T, K: Eq + Hash>(items: impl IntoIterator<Item = T>, key: impl Fn(&T) -> K) -> Vec<T> {
-    let mut seen = FxHashSet::default();
-    items.into_iter().filter(|item| seen.insert(key(item))).collect()
+    let mut items: Vec<T> = items.into_iter().collect();
+    if items.len() > 1 {
+        let mut seen = FxHashSet::default();
+        items.retain(|item| seen.insert(key(item)));
+    }
+    items
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use smallvec::SmallVec;
 use super::errors::{produce_refusal, told};
 use super::reply::Reply;
 use super::verify::{self, Batch, Support, Verified};
+use crate::limits::FRAME_BYTES_PER_APPENDED_BYTE_MAX;
 use crate::shard::Shard;
 use crate::shard::inflow::Sent;
 use crate::shard::internal_topics::is_internal;
@@ -143,12 +144,19 @@ pub async fn verify(shard: &Rc<Shard>, request: &ProduceRequest<'_>, version: i1
 
 /// The headers of a request's batches, as far as it has any.
 fn batches<'r>(request: &'r ProduceRequest<'_>) -> impl Iterator<Item = &'r BatchHeader> {
-    let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
-    partitions.filter_map(header)
+    partitions(request).filter_map(header)
+}
+
+fn partitions<'r, 'a>(request: &'r ProduceRequest<'a>) -> impl Iterator<Item = &'r PartitionProduceData<'a>> {
+    request.topic_data.iter().flat_map(|topic| &topic.partition_data)
+}
+
+fn payload<'r>(data: &'r PartitionProduceData<'_>) -> Option<&'r [u8]> {
+    data.records.as_ref()?.borrowed()
 }
 
 fn header<'r>(data: &'r PartitionProduceData<'_>) -> Option<&'r BatchHeader> {
-    let header = BatchHeader::from_prefix(data.records.as_ref()?.borrowed()?)?;
+    let header = BatchHeader::from_prefix(payload(data)?)?;
     header.encoding().map(|_| header)
 }
 
@@ -180,6 +188,9 @@ fn sort_out(
     sections: &mut Sections,
 ) -> SmallVec<[(usize, Vec<ProduceItem>); 2]> {
     let image = shard.image();
+    // What is appended lives on after the request: a few bytes must not keep a large frame, which nobody pays for then.
+    let appended_bytes: usize = partitions(request).filter_map(payload).map(<[u8]>::len).sum();
+    let is_mostly_other = appended_bytes < frame.len() / FRAME_BYTES_PER_APPENDED_BYTE_MAX;
     let mut sorted: SmallVec<[(usize, Vec<ProduceItem>); 2]> = SmallVec::new();
     let mut place = 0_u32;
     for (data, section) in request.topic_data.iter().zip(sections.iter_mut()) {
@@ -202,9 +213,11 @@ fn sort_out(
                 }
             };
             // A null payload is an empty one: both hold no batch, which is refused below like any malformed payload.
-            let records =
-                partition.records.as_ref().and_then(|payload| payload.borrowed()).unwrap_or_default();
-            let records = if records.is_empty() { Bytes::new() } else { frame.slice_ref(records) };
+            let records = match payload(partition).unwrap_or_default() {
+                [] => Bytes::new(),
+                records if is_mostly_other => Bytes::copy_from_slice(records),
+                records => frame.slice_ref(records),
+            };
             let owner = shard.owner_of(key);
             let item = ProduceItem { place: here, key, records, guard };
             match sorted.iter_mut().find(|(shard, _)| *shard == owner) {

@@ -30,7 +30,7 @@ impl Reply {
         self.version
     }
 
-    /// Whether the client has gone: an answer would reach nobody.
+    /// The request's place among those of its connection.
     #[must_use]
     pub fn ticket(&self) -> &Ticket {
         &self.ticket

@@ -21,8 +21,8 @@ use super::replies::{Departure, Replies, Ticket};
 use super::stream::MovedSocket;
 use crate::limits::{
     FRAME_PROGRESS_BYTES_MIN, FRAME_PROGRESS_SECONDS, FRAME_PROGRESS_SHORT_BYTES_MIN,
-    FRAME_PROGRESS_SHORT_SECONDS, REPLY_UNREAD_SECONDS_MAX, REQUESTS_OPEN_PER_CONNECTION_MAX,
-    SLICES_PER_WRITE_MAX,
+    FRAME_PROGRESS_SHORT_SECONDS, REPLY_TAKEN_BYTES_MIN, REPLY_UNREAD_SECONDS_MAX,
+    REQUESTS_OPEN_PER_CONNECTION_MAX, SLICES_PER_WRITE_MAX,
 };
 use crate::metrics::{self, Count};
 
@@ -51,7 +51,7 @@ pub struct Connection {
 struct Seen {
     /// When it last moved in either direction.
     moved: Moved,
-    /// When its client last took bytes, or had none to take.
+    /// When its client had last taken a good deal of what was there, or had nothing to take.
     sent: Moved,
     /// When it began to wait for the rest of a frame, or for more of it.
     receiving: Option<(Intake, Moved)>,
@@ -149,9 +149,9 @@ impl Connection {
         let (received, sent) = (self.received_bytes.get(), self.sent_bytes.get());
         let mut seen = self.seen.get();
         seen.moved.note(now, received + sent);
-        seen.sent.note(now, sent);
-        if self.replies.unsent_bytes() == 0 {
-            seen.sent.at = now;
+        let has_taken = sent - seen.sent.bytes >= REPLY_TAKEN_BYTES_MIN;
+        if has_taken || self.replies.unsent_bytes() == 0 {
+            seen.sent = Moved { at: now, bytes: sent };
         }
         let is_slow = seen.is_receiving_slowly(now, self.intake.get(), received, patience);
         let unread_max = Duration::from_secs(REPLY_UNREAD_SECONDS_MAX);

@@ -88,7 +88,8 @@ impl ReplyBudget {
 
     /// Waits while replies hold all there is: before a request is served whose reply is charged without a question.
     pub async fn some_room(self: &Rc<Self>) {
-        if self.is_short() || self.used_bytes.get() >= self.limit_bytes {
+        // Who waits for much does not keep back those that need little.
+        if self.used_bytes.get() >= self.limit_bytes {
             drop(self.room(1).await);
         }
     }

@@ -5,6 +5,8 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
+use crate::limits::JOINED_FUTURES_MAX;
+
 /// An event that happens again and again.
 #[derive(Default)]
 pub struct Signal {
@@ -128,21 +130,35 @@ pub async fn either(first: impl Future<Output = ()>, second: impl Future<Output 
     .await
 }
 
-/// Runs futures at the same time; their results in order.
-pub async fn join_all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
-    let mut running: Vec<Pin<Box<_>>> = futures.map(Box::pin).collect();
-    let mut results: Vec<Option<T>> = running.iter().map(|_| None).collect();
+/// Runs futures at the same time, a bounded number of them; their results in order. No more are made than run, and none
+/// may wait for one behind it.
+pub async fn join_all<T, F: Future<Output = T>>(mut futures: impl Iterator<Item = F>) -> Vec<T> {
+    let mut running: Vec<(usize, Pin<Box<F>>)> = Vec::new();
+    let mut results: Vec<Option<T>> = Vec::new();
     poll_fn(|context| {
-        let mut all = true;
-        for (future, result) in running.iter_mut().zip(&mut results) {
-            if result.is_none() {
-                match future.as_mut().poll(context) {
-                    Poll::Ready(value) => *result = Some(value),
-                    Poll::Pending => all = false,
+        loop {
+            running.retain_mut(|(place, future)| match future.as_mut().poll(context) {
+                Poll::Ready(value) => {
+                    results[*place] = Some(value);
+                    false
                 }
+                Poll::Pending => true,
+            });
+            let before = running.len();
+            while running.len() < JOINED_FUTURES_MAX
+                && let Some(future) = futures.next()
+            {
+                running.push((results.len(), Box::pin(future)));
+                results.push(None);
+            }
+            if running.is_empty() {
+                return Poll::Ready(());
+            }
+            // What was added has yet to be polled.
+            if running.len() == before {
+                return Poll::Pending;
             }
         }
-        if all { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
     results.into_iter().flatten().collect()
@@ -151,6 +167,36 @@ pub async fn join_all<T>(futures: impl Iterator<Item = impl Future<Output = T>>)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_are_joined_a_bounded_number_at_a_time_and_in_order() {
+        let (alive, most) = (Tally::default(), Cell::new(0));
+        let one = |number: usize| {
+            let (alive, most) = (&alive, &most);
+            async move {
+                let _counted = alive.one_more();
+                most.set(alive.count().max(most.get()));
+                // Every third is ready at once.
+                let mut polls = number % 3;
+                poll_fn(|context| {
+                    context.waker().wake_by_ref();
+                    polls = polls.saturating_sub(1);
+                    if polls == 0 { Poll::Ready(()) } else { Poll::Pending }
+                })
+                .await;
+                number
+            }
+        };
+        let mut joined = pin!(join_all((0..3 * JOINED_FUTURES_MAX).map(one)));
+        let mut context = Context::from_waker(Waker::noop());
+        let results = loop {
+            if let Poll::Ready(results) = joined.as_mut().poll(&mut context) {
+                break results;
+            }
+        };
+        assert_eq!(results, (0..3 * JOINED_FUTURES_MAX).collect::<Vec<_>>());
+        assert!((2..=JOINED_FUTURES_MAX).contains(&most.get()), "{} at once", most.get());
+    }
 
     #[test]
     fn a_wait_sees_only_what_happens_after_it_was_made() {

@@ -49,9 +49,10 @@ use crate::metrics::{self, Count};
 use crate::net::budget::Budget;
 use crate::net::connection::Connections;
 use crate::net::frames::Scratch;
+use crate::net::replies::Replies;
 use crate::net::seats::Seats;
 use crate::quorum::{QuorumError, QuorumHandle};
-use crate::runtime::{Mesh, Signal, Tally, sleep};
+use crate::runtime::{Mesh, Signal, Tally, either, sleep};
 use calls::Calls;
 use catch_up::CatchUp;
 pub use compaction::CompactionShare;
@@ -272,19 +273,22 @@ impl Shard {
         }
     }
 
-    /// Holds a producer back while the journals of the shards that its request went to fill up.
-    pub async fn hold_back(&self, sent: &Sent) {
+    /// Holds a producer back while the journals of the shards that its request went to fill up, and its connection lasts.
+    pub async fn hold_back(&self, sent: &Sent, replies: &Replies) {
         for &(owner, bytes) in sent.bytes_by_shard() {
             loop {
                 match self.config.inflows[owner].take_turn(bytes, Instant::now()) {
                     Turn::Now => break,
                     Turn::After(wait) => {
                         metrics::add(Count::HeldBack, u64::try_from(wait.as_micros()).unwrap_or(u64::MAX));
-                        sleep(wait).await;
+                        either(sleep(wait), replies.closing.next().wait()).await;
                         break;
                     }
                     Turn::Full => {
-                        sleep(INFLOW_FULL_PAUSE).await;
+                        let goes_on = either(sleep(INFLOW_FULL_PAUSE), replies.closing.next().wait()).await;
+                        if !goes_on || replies.is_closed() {
+                            return;
+                        }
                         self.note_fullness();
                     }
                 }

@@ -13,7 +13,7 @@ const NO_PLACE: u32 = u32::MAX;
 const NOT_TOLD: Offset = Offset(-1);
 
 /// A topic as a request names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TopicKey<'a> {
     /// By name, up to version 12.
     Name(&'a str),

@@ -17,6 +17,7 @@ use protocol::error::KafkaError;
 use protocol::messages::fetch::FetchRequest;
 use protocol::types::{BrokerId, PartitionIndex, PartitionKey, TopicId};
 
+use super::once::each_once;
 use super::reply::Reply;
 use crate::net::connection::Connection;
 use crate::runtime::{either, spawn};
@@ -91,11 +92,8 @@ pub fn handle(
 fn open(shard: &Shard, request: &FetchRequest<'_>, version: i16) -> Result<Call, SessionError> {
     let uses_topic_ids = version >= TOPIC_ID_VERSION_MIN;
     let key = |name, id| if uses_topic_ids { TopicKey::Id(id) } else { TopicKey::Name(name) };
-    let asked: Vec<(TopicKey<'_>, PartitionRequest)> = request
-        .topics
-        .iter()
-        .flat_map(|topic| topic.partitions.iter().map(move |partition| (topic, partition)))
-        .map(|(topic, partition)| {
+    let partitions = request.topics.iter().flat_map(|topic| {
+        topic.partitions.iter().map(move |partition| {
             let wanted = PartitionRequest {
                 partition: partition.partition,
                 fetch_offset: partition.fetch_offset,
@@ -106,7 +104,9 @@ fn open(shard: &Shard, request: &FetchRequest<'_>, version: i16) -> Result<Call,
             };
             (key(topic.topic, topic.topic_id), wanted)
         })
-        .collect();
+    });
+    let asked: Vec<(TopicKey<'_>, PartitionRequest)> =
+        each_once(partitions, |(topic, wanted)| (*topic, wanted.partition));
     let forgotten = request.forgotten_topics_data.iter().flat_map(|topic| {
         topic.partitions.iter().map(move |partition| (key(topic.topic, topic.topic_id), *partition))
     });
