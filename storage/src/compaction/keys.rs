@@ -36,7 +36,7 @@ impl Keys {
     /// A table within a budget, and no larger than `keys_max` keys need.
     pub(super) fn new(budget_bytes: usize, keys_max: u64) -> Self {
         let affordable = budget_bytes / size_of::<Place>();
-        let needed = keys_max.saturating_mul(10).div_ceil(LOAD_TENTHS_MAX as u64).saturating_add(1);
+        let needed = keys_max.div_ceil(LOAD_TENTHS_MAX as u64).saturating_mul(10);
         let places = usize::try_from(needed).unwrap_or(usize::MAX).min(affordable).max(PLACES_MIN);
         Self { places: vec![FREE; places], count: 0 }
     }
@@ -120,6 +120,16 @@ mod tests {
         assert_eq!(keys.put(b"0", Offset(offset)), Ok(()));
         assert_eq!(keys.put(b"new", Offset(offset + 1)), Err(Full));
         assert_eq!((keys.last(b"0"), keys.last(b"new")), (Some(Offset(offset)), None));
+    }
+
+    #[test]
+    fn it_has_room_for_as_many_keys_as_it_was_made_for() {
+        for keys_max in [1, 53, 54, 55, 99, 100, 899, 1000, 4096] {
+            let mut keys = Keys::new(1 << 20, keys_max);
+            for offset in 0..i64::try_from(keys_max).expect("few") {
+                assert_eq!(keys.put(&offset.to_be_bytes(), Offset(offset)), Ok(()), "{keys_max} keys");
+            }
+        }
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
         let mut reader = Reader { log: self.log, next: from, end };
         while let Some((batches, bytes)) = reader.read().await? {
             for batch in batches {
-                if let Some(full_at) = map.add(&batch, &mut transactions)? {
+                if let Some(full_at) = map.add(&batch, from, &mut transactions)? {
                     assert!(full_at > from, "the table takes some keys at least");
                     map.end = full_at;
                     return Ok(Some(map));
@@ -209,10 +209,12 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
 }
 
 impl Map {
-    /// Notes the keys of a batch. Where the table is full: the offset of the first record that is not in it.
+    /// Notes the keys of a batch from an offset on: what lies before was noted by an earlier round, and the table is not
+    /// made for it. Where the table is full: the offset of the first record that is not in it.
     fn add(
         &mut self,
         batch: &Bytes,
+        from: Offset,
         transactions: &mut Transactions,
     ) -> Result<Option<Offset>, CompactionError> {
         let opened = open(batch).map_err(|reason| damaged(batch, reason))?;
@@ -226,7 +228,7 @@ impl Map {
         }
         for record in opened.keyed() {
             let (offset, key) = record.map_err(|reason| damaged(batch, reason))?;
-            if self.keys.put(key, offset).is_err() {
+            if offset >= from && self.keys.put(key, offset).is_err() {
                 return Ok(Some(offset));
             }
         }

@@ -619,3 +619,30 @@ fn a_damaged_batch_stops_the_round_and_nothing_is_lost() {
     assert!(matches!(error, CompactionError::Damaged { offset: Offset(0), .. }), "{error}");
     assert_eq!(log.size_bytes(), before);
 }
+
+/// A table that fills up in the middle of a long batch leaves a round to begin there, with no room for what lies before.
+#[test]
+fn rounds_go_on_in_the_middle_of_a_batch_of_many_keys() {
+    let disk = MemoryDisk::default();
+    let mut model = Model::default();
+    let long = Written { compression: 0, producer: None, records: (0..250).map(|key| (key, true)).collect() };
+    let script = [
+        Action::Append(vec![long]),
+        Action::Sync,
+        Action::Append(values(0..60)),
+        Action::Sync,
+        Action::Append(values(0..60)),
+        Action::Sync,
+    ];
+    let log = run(&disk, &script, &mut model).expect("no faults");
+    block_on(async {
+        let mut rounds = 0;
+        while let Some(outcome) = compact(&log, &mut model, 0).await.expect("no faults") {
+            rounds += 1;
+            assert!(outcome.cleaned > Offset(0));
+            assert!(rounds < 50, "each round goes further");
+        }
+        assert!(rounds > 4, "the table took few keys at a time");
+        model.check(&log).await;
+    });
+}
