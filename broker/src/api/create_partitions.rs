@@ -13,6 +13,7 @@ use super::errors::{Refused, told_of};
 use super::reply::Reply;
 use super::submit::{Place, Wish, repeated, submit};
 use crate::shard::Shard;
+use crate::shard::internal_topics::is_internal;
 
 /// One topic of the answer.
 struct Line<'a> {
@@ -39,6 +40,11 @@ fn plan<'a>(request: &CreatePartitionsRequest<'a>) -> (Vec<Line<'a>>, Vec<MorePa
         let outcome = match repeated.next(topic.name) {
             Place::Again => continue,
             Place::FirstOfSeveral => Err(Refused::new(KafkaError::InvalidRequest, "Duplicate topic name.")),
+            // What a group or a transactional id is kept in goes by the number of partitions.
+            Place::Only if is_internal(topic.name) => Err(Refused::new(
+                KafkaError::InvalidTopicException,
+                "The partitions of a topic of the broker's own are not added to.",
+            )),
             Place::Only => {
                 wanted.push(more(topic));
                 Ok(())

@@ -31,6 +31,8 @@ fn a_topic_grows_and_never_shrinks() {
     check(topic("three", 2), Err(KafkaError::InvalidPartitions));
     check(topic("three", 0), Err(KafkaError::InvalidPartitions));
     check(topic("missing", 4), Err(KafkaError::UnknownTopicOrPartition));
+    check(topic("__consumer_offsets", 60), Err(KafkaError::InvalidTopicException));
+    check(topic("__transaction_state", 60), Err(KafkaError::InvalidTopicException));
 }
 
 #[test]
