@@ -3,7 +3,7 @@
 //! A producer numbers its records partition by partition. Whoever reads a partition sees each producer's numbers go up by
 //! one; anything else is a fault, and a fault voids the run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use crate::limits::FAULTS_TOLD_MAX;
@@ -102,8 +102,8 @@ impl Faults {
 #[derive(Clone, Debug)]
 pub struct Reading {
     run: u32,
-    /// Older records may be gone: a lane begins with the first that is there.
-    from_middle: bool,
+    /// Partitions whose older records may be gone: a lane begins there with the first that comes.
+    from_middle: HashSet<u32>,
     lanes: HashMap<Lane, Seen>,
     /// Records of this run.
     pub records: u64,
@@ -115,17 +115,32 @@ struct Seen {
     next: u64,
     /// Passed over so far, as ranges; a late record takes its number out.
     missing: Vec<std::ops::Range<u64>>,
+    /// Older records went while it was read: the next that comes may have any later number.
+    jumps: bool,
 }
 
 impl Reading {
     /// A reader of the records of `run`.
     pub fn new(run: u32) -> Self {
-        Self { run, from_middle: false, lanes: HashMap::new(), records: 0, faults: Faults::default() }
+        Self {
+            run,
+            from_middle: HashSet::new(),
+            lanes: HashMap::new(),
+            records: 0,
+            faults: Faults::default(),
+        }
     }
 
-    /// A reader of partitions whose oldest records retention has deleted.
-    pub fn from_middle(run: u32) -> Self {
-        Self { from_middle: true, ..Self::new(run) }
+    /// A reader that does not begin with the first record of these partitions: retention has deleted it, or it is left out.
+    pub fn from_middle(run: u32, partitions: HashSet<u32>) -> Self {
+        Self { from_middle: partitions, ..Self::new(run) }
+    }
+
+    /// Retention has deleted what was to be read next of `partition`; the reader goes on behind it.
+    pub fn jump(&mut self, partition: u32) {
+        self.from_middle.insert(partition);
+        let lanes = self.lanes.iter_mut().filter(|(lane, _)| lane.partition == partition);
+        lanes.for_each(|(_, seen)| seen.jumps = true);
     }
 
     /// A record of `partition` came.
@@ -137,9 +152,12 @@ impl Reading {
         self.records += 1;
         let lane = Lane { worker: stamp.worker, partition };
         let sequence = stamp.sequence;
-        let begin = if self.from_middle { sequence } else { 0 };
-        let seen = self.lanes.entry(lane).or_insert_with(|| Seen { next: begin, missing: Vec::new() });
+        let begin = if self.from_middle.contains(&partition) { sequence } else { 0 };
+        let seen = self.lanes.entry(lane).or_insert_with(|| Seen { next: begin, ..Seen::default() });
         if sequence >= seen.next {
+            if std::mem::take(&mut seen.jumps) {
+                seen.next = sequence;
+            }
             if sequence > seen.next {
                 seen.missing.push(seen.next..sequence);
             }
@@ -154,15 +172,20 @@ impl Reading {
     /// Ends the reading. `sent` says how many records of each lane must be there: those that were acknowledged.
     pub fn finish(mut self, sent: &HashMap<Lane, u64>) -> Faults {
         for (lane, count) in sent {
-            if self.from_middle && !self.lanes.contains_key(lane) {
+            if self.from_middle.contains(&lane.partition) && !self.lanes.contains_key(lane) {
                 continue;
             }
             let seen = self.lanes.entry(*lane).or_default();
-            if seen.next < *count {
+            if seen.next < *count && !seen.jumps {
                 seen.missing.push(seen.next..*count);
             }
         }
         self.faults_of_gaps()
+    }
+
+    /// Behind the last record of each lane so far.
+    pub fn ends(&self) -> HashMap<Lane, u64> {
+        self.lanes.iter().map(|(lane, seen)| (*lane, seen.next)).collect()
     }
 
     /// Ends a reading that may stop anywhere: only gaps between records that came are faults.
@@ -191,6 +214,18 @@ impl Seen {
         self.missing.extend(halves.into_iter().filter(|half| !half.is_empty()));
         true
     }
+}
+
+/// What readers that came to `read` in each lane have not had of what was `sent`: the ends of lanes, and whole lanes. Gaps
+/// before the end are the reading's own to tell.
+pub fn unread(sent: &HashMap<Lane, u64>, read: &HashMap<Lane, u64>) -> Faults {
+    let first_missing = |(lane, count): (&Lane, &u64)| {
+        let first = read.get(lane).copied().unwrap_or(0);
+        (first < *count).then(|| Fault::Lost { lane: *lane, first, count: count - first })
+    };
+    let mut faults = Faults::default();
+    sent.iter().filter_map(first_missing).for_each(|fault| faults.push(fault));
+    faults
 }
 
 /// The offsets that one partition's acknowledgements gave. The run is its only writer: they are dense, each given once.

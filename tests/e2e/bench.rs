@@ -254,6 +254,27 @@ fn a_broker_that_dies_leaves_a_partial_report() {
     );
 }
 
+#[test]
+fn a_broker_that_dies_while_it_is_not_its_turn_leaves_the_other_rounds() {
+    let [stays, dies] = [(); 2].map(|()| Broker::start(Target::Iolite, &Options::default()));
+    let directory = new_directory();
+    let targets = [format!("stays={}", stays.kafka()), format!("dies={}", dies.kafka())];
+    let words =
+        ["compare", "--target", &targets[0], "--target", &targets[1], "--out", "run", "--rate", "100"];
+    let lengths = ["--duration", "5s", "--warm-up", "0s", "--rounds", "3"];
+    let mut tool = Process::start("iolite-bench", command(&directory, &[&words[..], &lengths].concat()));
+    tool.wait_for_line(DEADLINE, "the first round", |line| line.contains("stays 1/3").then_some(()));
+    drop(dies.kill());
+    let status = tool.wait(DEADLINE);
+    let outcome = Outcome { code: status.code(), lines: tool.lines(), directory };
+    assert_eq!(outcome.code, Some(PARTIAL), "{}", outcome.lines.join("\n"));
+    let report = outcome.report();
+    let first = &report["contenders"][0];
+    assert_eq!(first["rounds"].as_array().map(Vec::len), Some(1), "what was measured is kept");
+    let checked = first["checked"].as_str().expect("words");
+    assert!(checked.contains("read back and checked"), "one broker's death is not the other's: {checked}");
+}
+
 /// Beside Apache Kafka, as `tests/clients/install` lays it out.
 mod peers {
     use super::*;

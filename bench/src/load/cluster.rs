@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use client::{Connection, ConnectionOptions};
 use glommio::{LocalExecutorBuilder, Placement};
+use protocol::error::{ErrorCode, KafkaError};
 use protocol::messages::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
 };
@@ -18,6 +19,7 @@ use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, Metada
 use protocol::types::{PartitionIndex, Timestamp};
 
 use super::thread::LoadError;
+use crate::interrupt;
 
 /// How long a new topic may take until every partition has a leader that answers.
 const SETTLE_TIME_MAX: Duration = Duration::from_secs(60);
@@ -184,6 +186,7 @@ async fn settle(connection: &Connection, names: &[String], partitions: u32) -> R
         };
         match outcome {
             Ok(layout) => return Ok(layout),
+            Err(_) if interrupt::was_asked() => return Err(LoadError("interrupted".into())),
             Err(error) if Instant::now() > deadline => {
                 return Err(LoadError(format!("the new topics are not served: {error}")));
             }
@@ -235,7 +238,9 @@ pub async fn delete_topics(bootstrap: SocketAddr, names: &[String]) -> Result<()
     let request = DeleteTopicsRequest { topic_names, timeout_ms: 60_000, ..Default::default() };
     let answer = connection.try_send_in(DELETE_TOPICS_VERSION, &request)?.await?;
     let response: DeleteTopicsResponse<'_> = answer.decode()?;
-    let refused = response.responses.iter().find(|topic| !topic.error_code.is_none());
+    // One that was refused when it was to be made is not there.
+    let is_gone = |code: ErrorCode| code.is_none() || code == KafkaError::UnknownTopicOrPartition.into();
+    let refused = response.responses.iter().find(|topic| !is_gone(topic.error_code));
     refused.map_or(Ok(()), |topic| {
         Err(LoadError(format!("topic {:?} is left behind: {}", topic.name, topic.error_code)))
     })

@@ -21,14 +21,14 @@ pub use cluster::{Cluster, Layout, block_on, create_topics, delete_topics};
 pub use recorder::{StreamRecord, Tick};
 pub use thread::LoadError;
 
-use crate::verify::{Faults, Lane, Offsets};
+use crate::verify::{self, Faults, Lane, Offsets};
 use crate::workload::Stream;
 
 /// Who reads what in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Follows the producers.
-    Tail,
+    /// Follows the producers, in the group of this number.
+    Tail(u32),
     /// Reads the backlog from its start, again and again while the round lasts.
     Drain,
 }
@@ -82,6 +82,17 @@ impl RoundOutcome {
         &self.streams[stream].lanes
     }
 
+    /// Where no reader failed: what groups that follow have not had of what was acknowledged is lost.
+    fn miss_unread(&mut self, plan: &RoundPlan) {
+        for (stream, record) in plan.streams.iter().zip(&self.streams) {
+            let groups = if stream.tail_readers { stream.stream.groups } else { 0 };
+            for group in 0..groups {
+                let read = record.followed.get(&group).cloned().unwrap_or_default();
+                self.faults.merge(verify::unread(&record.lanes, &read));
+            }
+        }
+    }
+
     /// The offsets that acknowledgements gave, by partition.
     pub fn offsets(&self, stream: usize) -> &HashMap<u32, Offsets> {
         &self.streams[stream].offsets
@@ -108,14 +119,14 @@ pub fn run_round(
     threads.conduct(&mut on_edge, &mut on_tick)
 }
 
-/// Reads partitions from `from` to `to` and checks every record.
+/// Reads the newest records of all partitions, up to about `records_max`, and checks every one.
 pub fn audit(
-    bootstrap: SocketAddr,
     layout: &Layout,
     run: u32,
     sent: &HashMap<Lane, u64>,
+    records_max: u64,
 ) -> Result<reader::Audit, LoadError> {
     let layout = layout.clone();
     let sent = sent.clone();
-    block_on(async move { reader::audit(bootstrap, &layout, run, &sent).await })
+    block_on(async move { reader::audit(&layout, run, &sent, records_max).await })
 }

@@ -4,8 +4,7 @@
 //! backlog begins again at its end, until the round is over.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,6 +12,7 @@ use std::sync::atomic::Ordering;
 use client::Connection;
 use client::connection::Answer;
 use protocol::batch::{BatchIter, FramingError, check_crc};
+use protocol::error::KafkaError;
 use protocol::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use protocol::records::RecordIter;
 use protocol::types::Offset;
@@ -20,6 +20,7 @@ use protocol::types::Offset;
 use super::cluster::{Cluster, Layout, Place};
 use super::recorder::Notes;
 use super::thread::{LoadError, Shared, nanoseconds};
+use crate::interrupt;
 use crate::limits::{DRAIN_TIME_MAX, VALUE_BYTES_MAX};
 use crate::stamp::Stamp;
 use crate::verify::{Fault, Faults, Lane, Reading};
@@ -48,8 +49,8 @@ pub enum Start {
 /// When a reader is through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Goal {
-    /// When all that was acknowledged is read and nobody produces any more.
-    Follow,
+    /// When all that was acknowledged is read and nobody produces any more; for the group of this number.
+    Follow { group: u32 },
     /// At the end of what is measured; these offsets end the backlog, which is read again and again.
     Repeat(Vec<i64>),
 }
@@ -60,6 +61,8 @@ pub struct Audit {
     pub records: u64,
     /// Oldest records that are gone.
     pub deleted: u64,
+    /// Older ones that are there and were left out: there were too many.
+    pub left_out: u64,
     pub faults: Faults,
 }
 
@@ -81,6 +84,8 @@ struct Fetcher {
     session_id: i32,
     session_epoch: i32,
     answer_bytes_max: i32,
+    /// Partitions (in the layout) whose next record retention has deleted.
+    out_of_range: Vec<usize>,
 }
 
 /// A reader of some partitions of a stream.
@@ -164,18 +169,27 @@ impl Run {
             self.begin_again_at_the_end(&mut fetcher);
         }
         let reading = self.reading.take().expect("it is there while reading");
-        let faults = reading.finish_anywhere();
-        self.notes.borrow_mut().streams[self.stream].faults.merge(faults);
+        let mut notes = self.notes.borrow_mut();
+        let stream = &mut notes.streams[self.stream];
+        if let Goal::Follow { group } = self.goal {
+            stream.followed.entry(group).or_default().extend(reading.ends());
+        }
+        stream.faults.merge(reading.finish_anywhere());
     }
 
     fn is_through(&mut self, fetcher: &Fetcher) -> bool {
         let now_ns = self.shared.now_ns();
-        if self.goal != Goal::Follow {
+        if matches!(self.goal, Goal::Repeat(_)) {
             return now_ns >= self.shared.window().until_ns;
         }
         if self.shared.producing.load(Ordering::Acquire) > 0 {
             return false;
         }
+        let since_ns = *self.quiet_since_ns.get_or_insert_with(|| {
+            // Fetches that came back empty while somebody still produced tell nothing.
+            self.empty_fetches = 0;
+            now_ns
+        });
         let plan = &self.shared.plan.streams[self.stream];
         if plan.stream.acks == Acks::None {
             return self.empty_fetches >= EMPTY_FETCHES_MAX;
@@ -186,7 +200,6 @@ impl Run {
             (position.next < end).then_some((position, end))
         });
         let Some((position, end)) = missing else { return true };
-        let since_ns = *self.quiet_since_ns.get_or_insert(now_ns);
         if now_ns - since_ns < nanoseconds(DRAIN_TIME_MAX) {
             return false;
         }
@@ -210,7 +223,7 @@ impl Run {
         let now_ns = self.shared.now_ns();
         let window = self.shared.window();
         let goal_ends = match &self.goal {
-            Goal::Follow => None,
+            Goal::Follow { .. } => None,
             Goal::Repeat(ends) => Some(ends.as_slice()),
         };
         let reading = self.reading.as_mut().expect("it is there while reading");
@@ -228,6 +241,13 @@ impl Run {
                 stream.ends.record(latency_ns);
             }
         })?;
+        if let Some(partition) = fetcher.out_of_range.first() {
+            let place = layout.places[*partition];
+            return Err(LoadError(format!(
+                "reading {}-{}: retention has deleted what was to be read next",
+                layout.topics[place.topic], place.index
+            )));
+        }
         self.empty_fetches = if records == 0 { self.empty_fetches + 1 } else { 0 };
         let is_measured = window.contains(now_ns);
         if goal_ends.is_none() {
@@ -284,7 +304,8 @@ async fn fetchers(
             }
         };
         let positions = ours.map(position).collect();
-        Fetcher { connection, positions, session_id: 0, session_epoch: 0, answer_bytes_max }
+        let out_of_range = Vec::new();
+        Fetcher { connection, positions, session_id: 0, session_epoch: 0, answer_bytes_max, out_of_range }
     };
     let all = cluster.connections.into_iter().enumerate().map(fetcher);
     Ok(all.filter(|fetcher| !fetcher.positions.is_empty()).collect())
@@ -345,13 +366,18 @@ impl Fetcher {
             let number = layout.topics.iter().position(|name| name == topic.topic);
             for data in &topic.partitions {
                 let (name, index) = (topic.topic, data.partition_index);
+                let at = self.positions.iter().position(|position| {
+                    Some(position.place.topic) == number && position.place.index == index
+                });
+                if let Some(at) = at.filter(|_| data.error_code == KafkaError::OffsetOutOfRange.into()) {
+                    self.out_of_range.push(self.positions[at].partition);
+                    continue;
+                }
                 if !data.error_code.is_none() {
                     return Err(LoadError(format!("reading {name}-{index}: {}", data.error_code)));
                 }
-                let is_it = |position: &&mut Position| {
-                    Some(position.place.topic) == number && position.place.index == index
-                };
-                let Some(position) = self.positions.iter_mut().find(is_it) else { continue };
+                let Some(at) = at else { continue };
+                let position = &mut self.positions[at];
                 let payload =
                     data.records.as_ref().and_then(|records| records.borrowed()).unwrap_or_default();
                 let end = ends.map_or(i64::MAX, |ends| ends[position.partition]);
@@ -360,6 +386,17 @@ impl Fetcher {
             }
         }
         Ok(())
+    }
+
+    /// Goes on where partitions begin now whose older records were deleted meanwhile.
+    fn jump(&mut self, begins: &[i64], reading: &mut Reading) {
+        for gone in std::mem::take(&mut self.out_of_range) {
+            let position = self.positions.iter_mut().find(|position| position.partition == gone);
+            let position = position.expect("only those that are read are found out of range");
+            position.next = position.next.max(begins[gone]);
+            position.is_news = true;
+            reading.jump(u32::try_from(gone).expect("a bounded number of partitions"));
+        }
     }
 }
 
@@ -399,28 +436,47 @@ fn walk(
     Ok(())
 }
 
-/// Reads a stream from its start to its end and holds it against what was acknowledged.
+/// Reads a stream to its end and holds it against what was acknowledged: from its start, or, where it has more than
+/// `records_max` records, its newest.
 pub async fn audit(
-    _bootstrap: SocketAddr,
     layout: &Layout,
     run: u32,
     sent: &HashMap<Lane, u64>,
+    records_max: u64,
 ) -> Result<Audit, LoadError> {
     let all: Vec<usize> = (0..layout.places.len()).collect();
-    let ends = Cluster::connect(layout).await?.offsets(layout, -1).await?;
+    let cluster = Cluster::connect(layout).await?;
+    let ends = cluster.offsets(layout, -1).await?;
     let mut fetchers = fetchers(layout, &all, Start::Beginning, ANSWER_BYTES_MAX).await?;
-    let begins = fetchers.iter().flat_map(|fetcher| &fetcher.positions);
-    let deleted: i64 = begins.map(|position| position.begin).sum();
-    let reading = RefCell::new(if deleted > 0 { Reading::from_middle(run) } else { Reading::new(run) });
+    let mut begins = vec![0; ends.len()];
+    for position in fetchers.iter().flat_map(|fetcher| &fetcher.positions) {
+        begins[position.partition] = position.begin;
+    }
+    let starts = newest(&begins, &ends, records_max);
+    let numbers = (0_u32..).zip(&starts);
+    let from_middle: HashSet<u32> = numbers.filter(|(_, start)| **start > 0).map(|(at, _)| at).collect();
+    let mut left_out = 0;
+    for position in fetchers.iter_mut().flat_map(|fetcher| &mut fetcher.positions) {
+        position.next = starts[position.partition];
+        left_out += position.next - position.begin;
+    }
+    let reading = RefCell::new(Reading::from_middle(run, from_middle));
     let idle = Cell::new(0_u32);
     for fetcher in &mut fetchers {
         while fetcher.positions.iter().any(|position| position.next < ends[position.partition]) {
+            if interrupt::was_asked() {
+                return Err(LoadError("interrupted".into()));
+            }
             let answer = fetcher.fetch(layout).await?;
             idle.set(idle.get() + 1);
             fetcher.take(layout, &answer, None, |partition, stamp, _| {
                 idle.set(0);
                 reading.borrow_mut().note(partition, stamp);
             })?;
+            if !fetcher.out_of_range.is_empty() {
+                let begins = cluster.offsets(layout, -2).await?;
+                fetcher.jump(&begins, &mut reading.borrow_mut());
+            }
             if idle.get() > EMPTY_FETCHES_MAX * 10 {
                 return Err(LoadError("records that the broker says it has don't come".into()));
             }
@@ -428,6 +484,31 @@ pub async fn audit(
     }
     let reading = reading.into_inner();
     let records = reading.records;
-    let deleted = u64::try_from(deleted).unwrap_or_default();
-    Ok(Audit { records, deleted, faults: reading.finish(sent) })
+    let deleted = u64::try_from(begins.iter().sum::<i64>()).unwrap_or_default();
+    let left_out = u64::try_from(left_out).unwrap_or_default();
+    Ok(Audit { records, deleted, left_out, faults: reading.finish(sent) })
+}
+
+/// Where to begin in each partition so that about `records_max` are read, of each partition the same share.
+fn newest(begins: &[i64], ends: &[i64], records_max: u64) -> Vec<i64> {
+    let there: i128 = begins.iter().zip(ends).map(|(begin, end)| i128::from((end - begin).max(0))).sum();
+    let kept = i128::from(records_max).min(there);
+    let start = |(begin, end): (&i64, &i64)| {
+        let own = i128::from((end - begin).max(0));
+        let skipped = own * (there - kept) / there.max(1);
+        begin + i64::try_from(skipped).expect("it is at most what the partition has")
+    };
+    begins.iter().zip(ends).map(start).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_audit_begins_at_the_start_unless_there_is_too_much() {
+        assert_eq!(newest(&[5, 0], &[105, 300], 400), [5, 0]);
+        assert_eq!(newest(&[5, 0], &[105, 300], 100), [80, 225], "a quarter of each, the newest");
+        assert_eq!(newest(&[7], &[7], 0), [7], "nothing is there");
+    }
 }

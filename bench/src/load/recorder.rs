@@ -50,6 +50,8 @@ pub struct StreamRecord {
     /// Since the start of the round, warm-up and end included.
     pub lanes: HashMap<Lane, u64>,
     pub offsets: HashMap<u32, Offsets>,
+    /// How far each group that follows has come in each lane.
+    pub followed: HashMap<u32, HashMap<Lane, u64>>,
     pub faults: Faults,
 }
 
@@ -69,6 +71,9 @@ impl StreamRecord {
         self.lanes.extend(other.lanes);
         for (partition, offsets) in other.offsets {
             self.offsets.entry(partition).or_default().merge(&offsets);
+        }
+        for (group, lanes) in other.followed {
+            self.followed.entry(group).or_default().extend(lanes);
         }
         self.faults.merge(other.faults);
     }

@@ -24,6 +24,8 @@ use crate::interrupt;
 const TICK: Duration = Duration::from_secs(1);
 /// Between two looks at whether to begin.
 const BEGIN_LOOK_INTERVAL: Duration = Duration::from_millis(1);
+/// Between two looks at whether somebody asked to end while threads connect.
+const READY_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// From the moment all are ready until they begin.
 const BEGIN_DELAY_NS: u64 = 30_000_000;
 const RING_DEPTH: usize = 256;
@@ -162,13 +164,9 @@ impl Threads {
         let Self { shared, words, handles } = self;
         let mut outcome = RoundOutcome::default();
         for _ in 0..handles.len() {
-            match words.recv() {
-                Ok(Word::Ready) => {}
-                Ok(Word::Failed(reason)) => {
-                    shared.stop.store(true, Ordering::Relaxed);
-                    return Err(LoadError(reason));
-                }
-                _ => return Err(LoadError("a generator thread ended before it began".into())),
+            if let Err(error) = hear_ready(&words) {
+                shared.stop.store(true, Ordering::Relaxed);
+                return Err(error);
             }
         }
         let plan = &shared.plan;
@@ -231,7 +229,27 @@ impl Threads {
                 outcome.failure.get_or_insert_with(|| "a generator thread panicked".into());
             }
         }
+        if outcome.failure.is_none() {
+            outcome.miss_unread(plan);
+        }
         Ok(outcome)
+    }
+}
+
+/// Waits until one more thread has connected.
+fn hear_ready(words: &Receiver<Word>) -> Result<(), LoadError> {
+    loop {
+        match words.recv_timeout(READY_LOOK_INTERVAL) {
+            Ok(Word::Ready) => return Ok(()),
+            Ok(Word::Failed(reason)) => return Err(LoadError(reason)),
+            Err(RecvTimeoutError::Timeout) if interrupt::was_asked() => {
+                return Err(LoadError("interrupted".into()));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(_) | Err(RecvTimeoutError::Disconnected) => {
+                return Err(LoadError("a generator thread ended before it began".into()));
+            }
+        }
     }
 }
 
@@ -310,7 +328,7 @@ async fn readers(thread: usize, shared: &Arc<Shared>, notes: &Notes) -> Result<V
         for (role, partitions) in shares(plan) {
             if threads - 1 - number % threads == thread {
                 let (start, goal) = match role {
-                    Role::Tail => (Start::End, Goal::Follow),
+                    Role::Tail(group) => (Start::End, Goal::Follow { group }),
                     Role::Drain => (Start::Beginning, Goal::Repeat(plan.backlog_ends.clone())),
                 };
                 let notes = Rc::clone(notes);
@@ -328,8 +346,9 @@ fn shares(plan: &StreamPlan) -> Vec<(Role, Vec<usize>)> {
     let mut shares = Vec::new();
     if plan.tail_readers {
         let members = usize::try_from(plan.stream.readers_per_group).expect("a count").min(all);
-        for _ in 0..plan.stream.groups {
-            shares.extend((0..members).map(|member| (Role::Tail, (member..all).step_by(members).collect())));
+        for group in 0..plan.stream.groups {
+            let share = |member: usize| (Role::Tail(group), (member..all).step_by(members).collect());
+            shares.extend((0..members).map(share));
         }
     }
     shares.extend((0..plan.drain_readers).map(|_| (Role::Drain, (0..all).collect())));

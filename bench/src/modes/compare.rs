@@ -1,12 +1,14 @@
-//! Brokers in turn: each round of one is followed by a round of the next, so that what drifts drifts for all.
+//! Brokers in turn: each round of one is followed by a round of the next, and another begins each time, so that what drifts
+//! drifts for all.
 
 use anyhow::bail;
 
-use super::options;
 use super::session::{Roles, Session};
+use super::{in_turn, options};
 use crate::cli::{CompareArgs, Flush};
 use crate::report::Report;
 use crate::target::Kind;
+use crate::workload::Workload;
 
 /// One that takes part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +33,19 @@ pub fn run(arguments: &CompareArgs) -> anyhow::Result<Report> {
         workload.streams.iter_mut().for_each(|stream| stream.groups = stream.groups.max(1));
     }
     let mut session = Session::open("compare", load, &kinds)?;
+    let outcome = rounds(&mut session, arguments, &workload, &parts, &kinds);
+    session.end(outcome)
+}
+
+fn rounds(
+    session: &mut Session,
+    arguments: &CompareArgs,
+    workload: &Workload,
+    parts: &[Part],
+    kinds: &[Kind],
+) -> anyhow::Result<()> {
     let roles = Roles { produce: true, tail: arguments.end_to_end, drain: false };
-    for part in &parts {
+    for part in parts {
         let mut own = workload.clone();
         if let Some(flush) = part.flush.config() {
             for stream in &mut own.streams {
@@ -42,14 +55,15 @@ pub fn run(arguments: &CompareArgs) -> anyhow::Result<Report> {
         let target = kinds.iter().position(|kind| *kind == part.kind).expect("each kind was opened");
         session.prepare(&part.name, target, own, roles)?;
     }
-    'rounds: for round in 1..=load.rounds {
-        for (entry, part) in parts.iter().enumerate() {
-            if !session.round(entry, &format!("{} {round}/{}", part.name, load.rounds))? {
-                break 'rounds;
+    let count = arguments.load.rounds;
+    for round in 1..=count {
+        for entry in in_turn(round, parts.len()) {
+            if !session.round(entry, &format!("{} {round}/{count}", parts[entry].name))? {
+                return Ok(());
             }
         }
     }
-    Ok(session.finish())
+    Ok(())
 }
 
 fn parts(arguments: &CompareArgs) -> anyhow::Result<Vec<Part>> {

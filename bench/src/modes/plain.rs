@@ -68,12 +68,23 @@ fn run(mode: &str, arguments: &LoadArgs, workload: Workload, roles: Roles) -> an
     let kind = kind(arguments);
     let name = name_of(&kind);
     let mut session = Session::open(mode, arguments, &[kind])?;
-    let entry = session.prepare(&name, 0, workload, roles)?;
-    for round in 1..=arguments.rounds {
-        let label = format!("{mode} {round}/{}", arguments.rounds);
-        if !session.round(entry, &label)? {
+    let outcome = rounds(&mut session, mode, &name, arguments.rounds, workload, roles);
+    session.end(outcome)
+}
+
+fn rounds(
+    session: &mut Session,
+    mode: &str,
+    name: &str,
+    rounds: u32,
+    workload: Workload,
+    roles: Roles,
+) -> anyhow::Result<()> {
+    let entry = session.prepare(name, 0, workload, roles)?;
+    for round in 1..=rounds {
+        if !session.round(entry, &format!("{mode} {round}/{rounds}"))? {
             break;
         }
     }
-    Ok(session.finish())
+    Ok(())
 }

@@ -5,10 +5,11 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 
 use super::options::{self, Placement};
 use crate::cli::LoadArgs;
+use crate::interrupt;
 use crate::limits::ROUNDS_MAX;
 use crate::load::{self, Cluster, Edge, Layout, RoundOutcome, RoundPlan, StreamPlan, StreamRecord};
 use crate::machine;
@@ -21,7 +22,7 @@ use crate::workload::{Acks, Stream, Workload};
 
 /// How long each half of the baseline takes.
 const BASELINE_TIME: Duration = Duration::from_millis(700);
-/// A stream that wrote more is not read back: its offsets alone are checked, and the report says so.
+/// Of a stream that holds more than about so much, only the newest records are read back, and the report says so.
 const AUDIT_BYTES_MAX: u64 = 4 << 30;
 /// Journal volumes that are passed before a steady state is measured.
 const STEADY_VOLUMES: u64 = 10;
@@ -56,6 +57,9 @@ struct Entry {
     streams: Vec<StreamState>,
     rounds: Vec<Round>,
     merged: Vec<StreamRecord>,
+    /// A round did not end as it should: what was sent is not known to the last record.
+    is_cut: bool,
+    is_void: bool,
 }
 
 #[derive(Default)]
@@ -65,6 +69,8 @@ struct StreamState {
     offsets: HashMap<u32, Offsets>,
     backlog_ends: Vec<i64>,
     bytes: u64,
+    /// Something was written that no group read along.
+    is_to_be_read_back: bool,
 }
 
 /// Brokers, topics and the report.
@@ -73,6 +79,8 @@ pub struct Session {
     arguments: LoadArgs,
     targets: Vec<(Kind, Target)>,
     entries: Vec<Entry>,
+    /// What was asked to be made, by target: to be deleted again, however the session ends.
+    topics: Vec<(usize, Vec<String>)>,
     load_cores: Vec<Option<usize>>,
     run: u32,
     epoch: Instant,
@@ -120,6 +128,7 @@ impl Session {
             arguments: arguments.clone(),
             targets,
             entries: Vec::new(),
+            topics: Vec::new(),
             load_cores: placement.load_cores,
             run: rand::random(),
             epoch: Instant::now(),
@@ -141,6 +150,7 @@ impl Session {
         for stream in &workload.streams {
             let topic = |number| format!("bench-{:08x}-{index}-{}-{number}", self.run, stream.name);
             let topics: Vec<String> = (0..stream.topics).map(topic).collect();
+            self.topics.push((target, topics.clone()));
             let made = load::create_topics(address, &topics, stream.partitions, &stream.topic_config);
             let layout = load::block_on(made).with_context(|| format!("{name}: topics for the run"))?;
             streams.push(StreamState { layout, ..StreamState::default() });
@@ -159,6 +169,8 @@ impl Session {
             streams,
             rounds: Vec::new(),
             merged: Vec::new(),
+            is_cut: false,
+            is_void: false,
         };
         self.entries.push(entry);
         self.fill_backlog(index)?;
@@ -168,6 +180,9 @@ impl Session {
 
     /// Runs one round of an entry. False when the session is to end: something went wrong, and the report says what.
     pub fn round(&mut self, index: usize, label: &str) -> anyhow::Result<bool> {
+        if interrupt::was_asked() {
+            bail!("interrupted");
+        }
         let plan = self.plan(index, self.arguments.warm_up, self.arguments.duration);
         let (before, after, busy, outcome) = self.run(index, plan, label)?;
         let entry = &mut self.entries[index];
@@ -190,7 +205,12 @@ impl Session {
         entry.merged.resize_with(outcome.streams.len(), StreamRecord::default);
         for (merged, stream) in entry.merged.iter_mut().zip(outcome.streams) {
             // Lanes and offsets are kept by stream; what is merged here are samples.
-            merged.merge(StreamRecord { lanes: HashMap::new(), offsets: HashMap::new(), ..stream });
+            merged.merge(StreamRecord {
+                lanes: HashMap::new(),
+                offsets: HashMap::new(),
+                followed: HashMap::new(),
+                ..stream
+            });
         }
         Ok(is_whole)
     }
@@ -206,8 +226,20 @@ impl Session {
         self.entries[index].workload = workload.paced(Pace::PerSecond(rate));
     }
 
+    /// Ends as the rounds did: what was measured before something went wrong is kept and marked; only where nothing was,
+    /// there is no report.
+    pub fn end(mut self, outcome: anyhow::Result<()>) -> anyhow::Result<Report> {
+        if let Err(error) = outcome {
+            if self.entries.iter().all(|entry| entry.rounds.is_empty()) {
+                return Err(error);
+            }
+            self.report.problem(Status::Partial, format!("{error:#}"));
+        }
+        Ok(self.finish())
+    }
+
     /// Checks every record, stops the brokers, and hands out the report.
-    pub fn finish(mut self) -> Report {
+    fn finish(mut self) -> Report {
         for index in 0..self.entries.len() {
             let checked = self.check(index);
             let entry = &self.entries[index];
@@ -224,23 +256,25 @@ impl Session {
                 checked,
             });
         }
-        self.clear_away();
-        self.report
+        for told in self.clear_away() {
+            self.report.note(told);
+        }
+        std::mem::take(&mut self.report)
     }
 
-    fn clear_away(&mut self) {
-        for entry in &self.entries {
-            let (kind, target) = &self.targets[entry.target];
+    /// Deletes the run's topics where the broker goes on without it; what is left behind, in words.
+    fn clear_away(&mut self) -> Vec<String> {
+        let mut left = Vec::new();
+        for (target, topics) in std::mem::take(&mut self.topics) {
+            let (kind, target) = &self.targets[target];
             if !matches!(kind, Kind::Running(_)) {
                 continue;
             }
-            for stream in &entry.streams {
-                let deleted = load::block_on(load::delete_topics(target.address, &stream.layout.topics));
-                if let Err(error) = deleted {
-                    self.report.note(format!("topics of the run are left behind: {error}"));
-                }
+            if let Err(error) = load::block_on(load::delete_topics(target.address, &topics)) {
+                left.push(format!("topics of the run are left behind: {error}"));
             }
         }
+        left
     }
 
     fn plan(&mut self, index: usize, warm_up: Duration, measured: Duration) -> RoundPlan {
@@ -313,7 +347,11 @@ impl Session {
     /// Takes up what is to be checked at the end; false where the round failed.
     fn take_outcome(&mut self, index: usize, outcome: &RoundOutcome) -> bool {
         let entry = &mut self.entries[index];
+        entry.is_cut |= outcome.failure.is_some();
+        entry.is_void |= !outcome.faults.is_empty();
         for (number, state) in entry.streams.iter_mut().enumerate().take(outcome.streams.len()) {
+            let was_written = !outcome.acknowledged(number).is_empty();
+            state.is_to_be_read_back |= was_written && outcome.streams[number].followed.is_empty();
             state.sent.extend(outcome.acknowledged(number));
             for (partition, offsets) in outcome.offsets(number) {
                 state.offsets.entry(*partition).or_default().merge(offsets);
@@ -400,44 +438,47 @@ impl Session {
 
     /// Holds what was acknowledged against what can be read; in words.
     fn check(&mut self, index: usize) -> String {
-        let entry = &self.entries[index];
-        if self.report.status == Status::Partial {
+        let target = self.entries[index].target;
+        let is_cut = self.entries[index].is_cut || self.targets[target].1.ended().is_some();
+        if is_cut || interrupt::was_asked() {
             return "not checked to the end: the run ended before its time".into();
         }
-        let mut faults = Vec::new();
-        let (mut read_back, mut too_large, mut deleted) = (0, false, 0);
+        let entry = &self.entries[index];
+        let mut faults: Vec<String> = Vec::new();
+        let (mut read_back, mut left_out, mut deleted) = (0, 0, 0);
         for (stream, state) in entry.workload.streams.iter().zip(&entry.streams) {
-            faults.extend(state.offsets.iter().filter_map(|(partition, offsets)| offsets.check(*partition)));
-            let was_read_along = entry.roles.tail && stream.groups > 0;
-            if state.sent.is_empty() || was_read_along {
+            let of_offsets = |(partition, offsets): (&u32, &Offsets)| offsets.check(*partition);
+            faults.extend(state.offsets.iter().filter_map(of_offsets).map(|fault| fault.to_string()));
+            if !state.is_to_be_read_back {
                 continue;
             }
-            if state.bytes > AUDIT_BYTES_MAX {
-                too_large = true;
-                continue;
-            }
-            let address = self.targets[entry.target].1.address;
-            match load::audit(address, &state.layout, self.run, &state.sent) {
+            let records_max = AUDIT_BYTES_MAX / stream.record.value_bytes.mean().max(1);
+            match load::audit(&state.layout, self.run, &state.sent, records_max) {
                 Ok(audit) => {
                     read_back += audit.records;
+                    left_out += audit.left_out;
                     deleted += audit.deleted;
-                    let lines = audit.faults.lines();
-                    lines.iter().for_each(|line| {
-                        self.report.problem(Status::Void, format!("{}: {line}", entry.name));
-                    });
+                    faults.extend(audit.faults.lines());
                 }
                 Err(error) => {
                     let told = format!("{}: what was written can't be read back: {error}", entry.name);
                     self.report.problem(Status::Partial, told);
+                    return format!("not checked to the end: {error}");
                 }
             }
         }
-        for fault in faults {
+        for fault in &faults {
             self.report.problem(Status::Void, format!("{}: {fault}", entry.name));
         }
-        let mut told = vec!["offsets of all acknowledgements are dense, each given once".to_owned()];
-        if entry.roles.tail {
-            told.push("records were checked as they were read along".into());
+        if entry.is_void || !faults.is_empty() {
+            return "FAILED".into();
+        }
+        let mut told = Vec::new();
+        if entry.streams.iter().any(|state| !state.offsets.is_empty()) {
+            told.push("offsets of all acknowledgements are dense, each given once".to_owned());
+        }
+        if entry.roles.tail && entry.workload.streams.iter().any(|stream| stream.groups > 0) {
+            told.push("records were checked as they were read along, none that was sent is missing".into());
         }
         if read_back > 0 {
             told.push(format!("{} records were read back and checked", grouped(read_back)));
@@ -445,10 +486,22 @@ impl Session {
         if deleted > 0 {
             told.push(format!("{} older ones were deleted by retention", grouped(deleted)));
         }
-        if too_large {
-            told.push("a stream of more than 4 GiB was not read back".into());
+        if left_out > 0 {
+            told.push(format!(
+                "{} older ones were left out (4 GiB of a stream are read back)",
+                grouped(left_out)
+            ));
         }
-        if self.report.status == Status::Void { "FAILED".into() } else { told.join("; ") }
+        told.join("; ")
+    }
+}
+
+/// A session that ends before its time leaves no topics behind either.
+impl Drop for Session {
+    fn drop(&mut self) {
+        for told in self.clear_away() {
+            eprintln!("{told}");
+        }
     }
 }
 

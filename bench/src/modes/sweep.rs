@@ -35,17 +35,21 @@ pub fn run(arguments: &SweepArgs) -> anyhow::Result<Report> {
     let mut session = Session::open("sweep", &arguments.load, &kinds)?;
     session.report.objective_p99_us = Some(arguments.p99_ms * 1e3);
     let roles = Roles { produce: true, tail: false, drain: false };
-    for (target, kind) in kinds.iter().enumerate() {
-        let name = plain::name_of(kind);
-        let entry = session.prepare(&name, target, workload.clone(), roles)?;
-        if !climb(&mut session, entry, &name, first, arguments)? {
-            break;
+    let mut climb_all = || {
+        for (target, kind) in kinds.iter().enumerate() {
+            let name = plain::name_of(kind);
+            let entry = session.prepare(&name, target, workload.clone(), roles)?;
+            if !climb(&mut session, entry, &name, first, arguments)? {
+                break;
+            }
         }
-    }
+        Ok(())
+    };
+    let outcome = climb_all();
     session.report.sweep.sort_by(|one, other| {
         one.contender.cmp(&other.contender).then(one.asked_per_second.total_cmp(&other.asked_per_second))
     });
-    Ok(session.finish())
+    session.end(outcome)
 }
 
 /// False when the session is to end.

@@ -1,10 +1,10 @@
 //! The same load under every choice of acks and flushing, round by round in turn.
 
 use super::session::{Roles, Session};
-use super::{options, plain};
+use super::{in_turn, options, plain};
 use crate::cli::{Flush, LoadArgs};
 use crate::report::Report;
-use crate::workload::Acks;
+use crate::workload::{Acks, Workload};
 
 const CHOICES: [(&str, Acks, Flush); 6] = [
     ("acks all, synced", Acks::All, Flush::Synced),
@@ -19,6 +19,11 @@ const CHOICES: [(&str, Acks, Flush); 6] = [
 pub fn run(arguments: &LoadArgs) -> anyhow::Result<Report> {
     let workload = options::workload(arguments)?;
     let mut session = Session::open("tradeoff", arguments, &[plain::kind(arguments)])?;
+    let outcome = rounds(&mut session, arguments, &workload);
+    session.end(outcome)
+}
+
+fn rounds(session: &mut Session, arguments: &LoadArgs, workload: &Workload) -> anyhow::Result<()> {
     let roles = Roles { produce: true, tail: false, drain: false };
     for (name, acks, flush) in CHOICES {
         let mut chosen = workload.clone();
@@ -30,12 +35,13 @@ pub fn run(arguments: &LoadArgs) -> anyhow::Result<Report> {
         }
         session.prepare(name, 0, chosen, roles)?;
     }
-    'rounds: for round in 1..=arguments.rounds {
-        for (entry, (name, ..)) in CHOICES.iter().enumerate() {
-            if !session.round(entry, &format!("{name} {round}/{}", arguments.rounds))? {
-                break 'rounds;
+    for round in 1..=arguments.rounds {
+        for entry in in_turn(round, CHOICES.len()) {
+            let label = format!("{} {round}/{}", CHOICES[entry].0, arguments.rounds);
+            if !session.round(entry, &label)? {
+                return Ok(());
             }
         }
     }
-    Ok(session.finish())
+    Ok(())
 }

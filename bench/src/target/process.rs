@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::TargetError;
+use crate::interrupt;
 use crate::limits::{START_TIME_MAX, STOP_TIME_MAX};
 
 /// Lines of a log that are shown when its process has ended.
@@ -67,6 +68,7 @@ impl Process {
             }
             let reason = match ended {
                 Some(status) => status.to_string(),
+                None if interrupt::was_asked() => "interrupted".to_owned(),
                 None if Instant::now() > deadline => format!("not ready after {START_TIME_MAX:?}"),
                 None => {
                     std::thread::park_timeout(LOOK_INTERVAL);

@@ -69,13 +69,52 @@ fn another_runs_record_is_foreign() {
 
 #[test]
 fn what_retention_deleted_is_not_lost() {
-    let mut reading = Reading::from_middle(RUN);
+    let mut reading = Reading::from_middle(RUN, HashSet::from([0]));
     for sequence in [5, 6, 8] {
         reading.note(0, Some(Stamp { run: RUN, worker: 1, sequence, due_ns: 0 }));
     }
     let sent = HashMap::from([(Lane { worker: 1, partition: 0 }, 9), (Lane { worker: 2, partition: 0 }, 4)]);
     let lines = reading.finish(&sent).lines();
     assert_eq!(lines, ["LOST: 1 record(s) of producer 1 in partition 0, from number 7 on"]);
+}
+
+#[test]
+fn a_partition_that_is_whole_must_have_every_lane_whatever_retention_does_elsewhere() {
+    let reading = Reading::from_middle(RUN, HashSet::from([0]));
+    let sent = HashMap::from([(Lane { worker: 1, partition: 0 }, 9), (Lane { worker: 1, partition: 1 }, 4)]);
+    let lines = reading.finish(&sent).lines();
+    assert_eq!(lines, ["LOST: 4 record(s) of producer 1 in partition 1, from number 0 on"]);
+}
+
+#[test]
+fn what_retention_deletes_while_it_is_read_is_not_lost() {
+    let mut reading = Reading::new(RUN);
+    let note = |reading: &mut Reading, worker, sequence| {
+        reading.note(0, Some(Stamp { run: RUN, worker, sequence, due_ns: 0 }));
+    };
+    note(&mut reading, 1, 0);
+    note(&mut reading, 2, 0);
+    reading.jump(0);
+    note(&mut reading, 1, 7);
+    note(&mut reading, 1, 9);
+    note(&mut reading, 3, 5);
+    let lane = |worker| Lane { worker, partition: 0 };
+    let lines = reading.finish(&HashMap::from([(lane(1), 10), (lane(2), 4), (lane(3), 6)])).lines();
+    assert_eq!(lines, ["LOST: 1 record(s) of producer 1 in partition 0, from number 8 on"]);
+}
+
+#[test]
+fn a_follower_that_lacks_the_end_of_a_lane_or_a_whole_one_has_lost_records() {
+    let lane = |worker| Lane { worker, partition: 3 };
+    let mut reading = Reading::new(RUN);
+    for sequence in 0..4 {
+        reading.note(3, Some(Stamp { run: RUN, worker: 1, sequence, due_ns: 0 }));
+    }
+    assert!(unread(&HashMap::from([(lane(1), 4)]), &reading.ends()).is_empty());
+    let cut = unread(&HashMap::from([(lane(1), 6)]), &reading.ends()).lines();
+    assert_eq!(cut, ["LOST: 2 record(s) of producer 1 in partition 3, from number 4 on"]);
+    let whole = unread(&HashMap::from([(lane(1), 4), (lane(2), 3)]), &reading.ends()).lines();
+    assert_eq!(whole, ["LOST: 3 record(s) of producer 2 in partition 3, from number 0 on"]);
 }
 
 #[test]
