@@ -1,6 +1,9 @@
 //! What records are made of: keys and values, all from a seed and none of it made while measuring.
 //!
-//! Values are windows of a block of noise that is made once; a record costs a copy and its stamp.
+//! Values are cut one behind the other from a block of noise that is made once and shared by a thread's producers; a record
+//! costs a copy and its stamp. The block is larger than any batch, so that no batch compresses by repeating itself.
+
+use std::rc::Rc;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -8,15 +11,35 @@ use rand::{Rng, SeedableRng};
 use crate::stamp::{STAMP_BYTES, Stamp};
 use crate::workload::{Keys, Record, Skew, ValueBytes};
 
-/// Beyond the longest value: how far windows can differ.
-const WINDOW_BYTES: usize = 64 * 1024;
-/// Noise and zeros alternate within this many bytes, so that every window compresses alike.
+/// After so much the noise comes again: further than compressions of a batch look back.
+const NOISE_BYTES: usize = 8 << 20;
+/// Noise and zeros alternate within this many bytes, so that every value compresses alike.
 const GRAIN_BYTES: usize = 64;
+
+/// What values are cut from.
+pub struct Noise(Vec<u8>);
+
+impl Noise {
+    /// For records like `record`; the same seed makes the same.
+    pub fn new(record: &Record, seed: u64) -> Rc<Self> {
+        let mut noise = vec![0; record.value_bytes.max() + NOISE_BYTES];
+        StdRng::seed_from_u64(seed).fill(&mut noise[..]);
+        let noisy_share = ((1.0 - record.compressibility) * GRAIN_BYTES as f64).round();
+        let noisy_bytes = (0..GRAIN_BYTES).filter(|at| (*at as f64) < noisy_share).count();
+        for grain in noise.chunks_mut(GRAIN_BYTES) {
+            let from = noisy_bytes.min(grain.len());
+            grain[from..].fill(0);
+        }
+        Rc::new(Self(noise))
+    }
+}
 
 /// Makes the records of one producer.
 pub struct Payload {
     record: Record,
-    noise: Vec<u8>,
+    noise: Rc<Noise>,
+    /// Where the next value is cut from.
+    next: usize,
     random: StdRng,
     keys: Option<KeyPicker>,
     key: Vec<u8>,
@@ -32,17 +55,12 @@ pub struct Made<'a> {
 
 impl Payload {
     /// A maker for records like `record`; the same seed makes the same records.
-    pub fn new(record: &Record, seed: u64) -> Self {
+    pub fn new(record: &Record, noise: Rc<Noise>, seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let mut noise = vec![0; record.value_bytes.max() + WINDOW_BYTES];
-        let noisy_bytes = ((1.0 - record.compressibility) * GRAIN_BYTES as f64).round();
-        let is_noisy = |at: usize| ((at % GRAIN_BYTES) as f64) < noisy_bytes;
-        for (at, byte) in noise.iter_mut().enumerate() {
-            *byte = if is_noisy(at) { random.random() } else { 0 };
-        }
+        let next = random.random_range(0..NOISE_BYTES / GRAIN_BYTES) * GRAIN_BYTES;
         let keys = record.keys.map(KeyPicker::new);
         let key = vec![b'k'; record.keys.map_or(0, |keys| keys.bytes)];
-        Self { record: record.clone(), noise, random, keys, key }
+        Self { record: record.clone(), noise, next, random, keys, key }
     }
 
     /// Chooses the next record: its key and how long its value is.
@@ -61,10 +79,12 @@ impl Payload {
     /// Appends a value of `value_bytes` with this stamp to `buffer`.
     pub fn append_value(&mut self, value_bytes: usize, stamp: &Stamp, buffer: &mut Vec<u8>) {
         assert!(value_bytes >= STAMP_BYTES, "a checked workload leaves room for the stamp");
-        let windows = WINDOW_BYTES / GRAIN_BYTES;
-        let from = self.random.random_range(0..windows) * GRAIN_BYTES;
         let start = buffer.len();
-        buffer.extend_from_slice(&self.noise[from..from + value_bytes]);
+        buffer.extend_from_slice(&self.noise.0[self.next..self.next + value_bytes]);
+        self.next = (self.next + value_bytes).next_multiple_of(GRAIN_BYTES);
+        if self.next >= NOISE_BYTES {
+            self.next = 0;
+        }
         stamp.write(&mut buffer[start..]);
     }
 }
@@ -112,6 +132,10 @@ impl KeyPicker {
 
 #[cfg(test)]
 mod tests {
+    use protocol::compression::Compression;
+    use protocol::records::{BatchBuilder, BatchOptions};
+    use protocol::types::Timestamp;
+
     use super::*;
     use crate::workload::{Spread, parse};
 
@@ -120,6 +144,27 @@ mod tests {
             "name = \"x\"\nversion = 1\ndescription = \"d\"\n[[streams]]\nname = \"s\"\nrate = 1\nrecord = {text}"
         );
         parse(&text, "test").expect("a workload").streams.remove(0).record
+    }
+
+    fn maker(record: &Record, seed: u64) -> Payload {
+        Payload::new(record, Noise::new(record, 1), seed)
+    }
+
+    /// A whole batch compresses by its zeros alone.
+    #[test]
+    fn a_batch_compresses_as_much_as_the_workload_says() {
+        for share in [0.0, 0.5] {
+            let text = format!("{{ value_bytes = 1024, compressibility = {share:.1} }}");
+            let mut payload = maker(&record(&text), 7);
+            let values: Vec<Vec<u8>> = (0..256).map(|_| value(&mut payload)).collect();
+            for compression in [Compression::Zstd, Compression::Lz4, Compression::Gzip] {
+                let options = BatchOptions { compression, ..BatchOptions::default() };
+                let mut batch = BatchBuilder::new(options);
+                values.iter().for_each(|value| batch.append(Timestamp(0), None, Some(value), &[]));
+                let left = batch.build().len() as f64 / (256 << 10) as f64;
+                assert!((left - (1.0 - share)).abs() < 0.15, "{compression:?} leaves {left} for {share}");
+            }
+        }
     }
 
     fn value(payload: &mut Payload) -> Vec<u8> {
@@ -132,7 +177,7 @@ mod tests {
     #[test]
     fn the_same_seed_makes_the_same() {
         let record = record("{ value_bytes = { min = 100, max = 200 }, keys = { count = 9 } }");
-        let (mut one, mut other) = (Payload::new(&record, 5), Payload::new(&record, 5));
+        let (mut one, mut other) = (maker(&record, 5), maker(&record, 5));
         for _ in 0..100 {
             assert_eq!(value(&mut one), value(&mut other));
             assert_eq!(one.choose().key, other.choose().key);
@@ -141,7 +186,7 @@ mod tests {
 
     #[test]
     fn lengths_lie_in_their_range_and_values_begin_with_the_stamp() {
-        let mut payload = Payload::new(&record("{ value_bytes = { min = 24, max = 30 } }"), 1);
+        let mut payload = maker(&record("{ value_bytes = { min = 24, max = 30 } }"), 1);
         for _ in 0..200 {
             let value = value(&mut payload);
             assert!((24..=30).contains(&value.len()));
@@ -153,7 +198,7 @@ mod tests {
     fn compressibility_is_the_share_of_zeros() {
         for (share, zeros) in [("0.0", 0.0), ("0.5", 0.5), ("1.0", 1.0)] {
             let mut payload =
-                Payload::new(&record(&format!("{{ value_bytes = 64024, compressibility = {share} }}")), 1);
+                maker(&record(&format!("{{ value_bytes = 64024, compressibility = {share} }}")), 1);
             let value = value(&mut payload);
             let body = &value[STAMP_BYTES..];
             let found = body.iter().filter(|byte| **byte == 0).count() as f64 / body.len() as f64;
@@ -164,7 +209,7 @@ mod tests {
     #[test]
     fn uniform_keys_come_alike_and_skewed_ones_do_not() {
         let count = |text: &str| {
-            let mut payload = Payload::new(&record(text), 1);
+            let mut payload = maker(&record(text), 1);
             let mut counts = std::collections::BTreeMap::<Vec<u8>, u32>::new();
             for _ in 0..10_000 {
                 let key = payload.choose().key.expect("a key").to_vec();
@@ -185,7 +230,7 @@ mod tests {
     fn no_keys_unless_asked() {
         let record = record("{ value_bytes = 100 }");
         assert_eq!(record.spread, Spread::Sticky);
-        let mut payload = Payload::new(&record, 1);
+        let mut payload = maker(&record, 1);
         assert_eq!(payload.choose().key, None);
     }
 }

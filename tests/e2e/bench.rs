@@ -159,8 +159,12 @@ fn mixed_produces_follows_and_catches_up() {
 fn a_sweep_has_steps_and_a_verdict() {
     let outcome = bench("sweep", &["--from", "200", "--steps", "3", "--p99-ms", "60000"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.lines.join("\n"));
-    assert_eq!(outcome.report()["sweep"].as_array().map(Vec::len), Some(3));
-    outcome.says("with p99 within");
+    let report = outcome.report();
+    let steps = report["sweep"].as_array().expect("steps");
+    // Where this machine, under test, misses the very first rate, there is nowhere to go.
+    let has_missed_all = steps.len() == 1 && steps[0]["is_kept"] == false;
+    assert!(steps.len() == 3 || has_missed_all, "{steps:?}");
+    outcome.says("p99 within");
 }
 
 #[test]
@@ -189,7 +193,7 @@ fn a_comparison_takes_turns_and_tells_ratios_and_saved_runs_compare() {
         command(&outcome.directory, &["report", &json, &json, "--out", "both"]),
         DEADLINE,
     );
-    assert!(status.success(), "{}", lines.join("\n"));
+    assert_eq!(status.code(), outcome.code, "as the runs it shows:\n{}", lines.join("\n"));
     assert!(outcome.directory.path().join("both.html").exists());
 }
 
@@ -252,6 +256,9 @@ fn a_broker_that_dies_leaves_a_partial_report() {
         streams(&report, 0)[0]["acks"]["samples"].as_u64().is_some_and(|samples| samples > 0),
         "what was measured is kept"
     );
+    let json = outcome.stem().with_extension("json").display().to_string();
+    let (status, _) = run("iolite-bench", command(&outcome.directory, &["report", &json]), DEADLINE);
+    assert_eq!(status.code(), Some(PARTIAL), "a report of it is no better");
 }
 
 #[test]

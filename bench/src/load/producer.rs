@@ -29,7 +29,7 @@ use super::spread::Spreader;
 use super::thread::{LoadError, Shared, nanoseconds};
 use crate::limits::DRAIN_TIME_MAX;
 use crate::pace::{Pace, Schedule};
-use crate::payload::Payload as Maker;
+use crate::payload::{Noise, Payload as Maker};
 use crate::stamp::Stamp;
 use crate::verify::Lane;
 use crate::workload::{Acks, Codec};
@@ -66,6 +66,7 @@ pub struct Producer {
     /// Records that are made and not answered.
     open: Cell<u32>,
     is_flushing: Cell<bool>,
+    linger_ns: u64,
     accumulator: RefCell<Accumulator>,
     making: RefCell<Making>,
 }
@@ -91,6 +92,7 @@ impl Producer {
         share: u32,
         shared: Arc<Shared>,
         notes: Notes,
+        noise: Rc<Noise>,
     ) -> Result<Rc<Self>, LoadError> {
         let plan = &shared.plan.streams[stream];
         let spec = &plan.stream;
@@ -111,7 +113,7 @@ impl Producer {
         };
         let seed = u64::from(shared.plan.run) << 32 | u64::from(worker);
         let making = Making {
-            maker: Maker::new(&spec.record, seed),
+            maker: Maker::new(&spec.record, noise, seed),
             spreader: Spreader::new(spec.topics, spec.partitions, spec.record.spread, batch_bytes, worker),
             schedule,
             sequences: vec![0; partitions],
@@ -128,6 +130,7 @@ impl Producer {
             news: News::default(),
             open: Cell::new(0),
             is_flushing: Cell::new(false),
+            linger_ns,
             accumulator: RefCell::new(accumulator),
             making: RefCell::new(making),
             shared,
@@ -230,9 +233,6 @@ impl Producer {
             };
             making.add(self, due_ns, now_ns);
             self.open.set(self.open.get() + 1);
-            if window.contains(due_ns) {
-                self.notes.borrow_mut().streams[self.stream].lateness.record(now_ns - due_ns);
-            }
         }
         Some(now_ns)
     }
@@ -295,6 +295,7 @@ impl Producer {
         }
         let reply = self.cluster.connections[leader].try_send_prepared(&prepared)?;
         let reply = reply.expect("what has acks is answered");
+        self.note_lateness(&sent);
         glommio::spawn_local(async move { own.answered(leader, reply.await, &sent) }).detach();
         Ok(())
     }
@@ -302,10 +303,24 @@ impl Producer {
     /// With acks 0: through as soon as the connection takes it.
     async fn hand_on(self: &Rc<Self>, leader: usize, prepared: &Prepared, sent: &[Sent]) {
         match self.cluster.connections[leader].send_prepared(prepared).await {
-            Ok(_) => sent.iter().for_each(|batch| self.account(batch, None)),
+            Ok(_) => {
+                self.note_lateness(sent);
+                sent.iter().for_each(|batch| self.account(batch, None));
+            }
             Err(error) => return self.shared.fail(error.to_string()),
         }
         self.go_on(leader);
+    }
+
+    /// These were handed to the connection: how much later than they were due, beyond what their linger allows.
+    fn note_lateness(&self, sent: &[Sent]) {
+        let now_ns = self.shared.now_ns();
+        let window = self.shared.window();
+        let lateness = &mut self.notes.borrow_mut().streams[self.stream].lateness;
+        for due_ns in sent.iter().flat_map(|batch| &batch.dues_ns).filter(|due_ns| window.contains(**due_ns))
+        {
+            lateness.record(now_ns.saturating_sub(*due_ns).saturating_sub(self.linger_ns));
+        }
     }
 
     fn answered(self: &Rc<Self>, leader: usize, answer: Result<Answer, ConnectionError>, sent: &[Sent]) {

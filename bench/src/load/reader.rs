@@ -230,17 +230,24 @@ impl Run {
         let notes = &mut *self.notes.borrow_mut();
         let stream = &mut notes.streams[self.stream];
         let (mut records, mut bytes) = (0, 0);
-        fetcher.take(layout, answer, goal_ends, |partition, stamp, payload_bytes| {
-            reading.note(partition, stamp);
-            records += 1;
-            bytes += payload_bytes;
-            let Some(stamp) = stamp.filter(|_| goal_ends.is_none()) else { return };
-            let latency_ns = now_ns.saturating_sub(stamp.due_ns);
-            notes.tick.ends.record(latency_ns);
-            if window.contains(stamp.due_ns) {
-                stream.ends.record(latency_ns);
-            }
-        })?;
+        let shared = &self.shared;
+        fetcher.take(
+            layout,
+            answer,
+            goal_ends,
+            || shared.now_ns(),
+            |partition, stamp, payload_bytes, read_ns| {
+                reading.note(partition, stamp);
+                records += 1;
+                bytes += payload_bytes;
+                let Some(stamp) = stamp.filter(|_| goal_ends.is_none()) else { return };
+                let latency_ns = read_ns.saturating_sub(stamp.due_ns);
+                notes.tick.ends.record(latency_ns);
+                if window.contains(stamp.due_ns) {
+                    stream.ends.record(latency_ns);
+                }
+            },
+        )?;
         if let Some(partition) = fetcher.out_of_range.first() {
             let place = layout.places[*partition];
             return Err(LoadError(format!(
@@ -342,13 +349,15 @@ impl Fetcher {
         Ok(self.connection.try_send_in(FETCH_VERSION, &request)?.await?)
     }
 
-    /// Hands every record at or past where the reader stands, and before `ends`, to `note`: its partition, stamp and bytes.
+    /// Hands every record at or past where the reader stands, and before `ends`, to `note`: its partition, stamp and
+    /// bytes, and when by `clock` its batch was checked and decompressed.
     fn take(
         &mut self,
         layout: &Layout,
         answer: &Answer,
         ends: Option<&[i64]>,
-        mut note: impl FnMut(u32, Option<Stamp>, u64),
+        clock: impl Fn() -> u64,
+        mut note: impl FnMut(u32, Option<Stamp>, u64, u64),
     ) -> Result<(), LoadError> {
         let response: FetchResponse<'_> = answer.decode()?;
         if !response.error_code.is_none() {
@@ -381,7 +390,7 @@ impl Fetcher {
                 let payload =
                     data.records.as_ref().and_then(|records| records.borrowed()).unwrap_or_default();
                 let end = ends.map_or(i64::MAX, |ends| ends[position.partition]);
-                walk(payload, position, end, &mut note)
+                walk(payload, position, end, &clock, &mut note)
                     .map_err(|error| LoadError(format!("reading {name}-{index}: {error}")))?;
             }
         }
@@ -405,7 +414,8 @@ fn walk(
     payload: &[u8],
     position: &mut Position,
     end: i64,
-    note: &mut impl FnMut(u32, Option<Stamp>, u64),
+    clock: &impl Fn() -> u64,
+    note: &mut impl FnMut(u32, Option<Stamp>, u64, u64),
 ) -> Result<(), LoadError> {
     let partition = u32::try_from(position.partition).expect("a bounded number of partitions");
     let bad = |error: &dyn std::fmt::Display| LoadError(error.to_string());
@@ -420,6 +430,7 @@ fn walk(
         let header = batch.header();
         if !header.is_control() {
             let body = batch.records(BATCH_BYTES_MAX).map_err(|error| bad(&error))?;
+            let read_ns = clock();
             for record in RecordIter::new(&body, header) {
                 let record = record.map_err(|error| bad(&error))?;
                 if record.offset.0 < position.next || record.offset.0 >= end {
@@ -427,7 +438,7 @@ fn walk(
                 }
                 let value = record.value.unwrap_or_default();
                 let bytes = value.len() + record.key.map_or(0, <[u8]>::len);
-                note(partition, Stamp::read(value), bytes as u64);
+                note(partition, Stamp::read(value), bytes as u64, read_ns);
             }
         }
         position.next = position.next.max(header.next_offset().0);
@@ -469,10 +480,16 @@ pub async fn audit(
             }
             let answer = fetcher.fetch(layout).await?;
             idle.set(idle.get() + 1);
-            fetcher.take(layout, &answer, None, |partition, stamp, _| {
-                idle.set(0);
-                reading.borrow_mut().note(partition, stamp);
-            })?;
+            fetcher.take(
+                layout,
+                &answer,
+                None,
+                || 0,
+                |partition, stamp, _, _| {
+                    idle.set(0);
+                    reading.borrow_mut().note(partition, stamp);
+                },
+            )?;
             if !fetcher.out_of_range.is_empty() {
                 let begins = cluster.offsets(layout, -2).await?;
                 fetcher.jump(&begins, &mut reading.borrow_mut());

@@ -33,7 +33,7 @@ pub struct StreamRecord {
     pub acks: Latencies,
     /// From due to read, likewise.
     pub ends: Latencies,
-    /// From due to handed on, likewise: the generator's own part.
+    /// From due to handed to the connection, less the linger, likewise: the generator's own part, and back-pressure.
     pub lateness: Latencies,
     /// From asking to answered, of fetches that drain a backlog.
     pub fetches: Latencies,

@@ -20,6 +20,7 @@ use super::reader::{Goal, Reader, Start};
 use super::recorder::{Notes, StreamRecord, ThreadNotes, Tick};
 use super::{Edge, Role, RoundOutcome, RoundPlan, StreamPlan};
 use crate::interrupt;
+use crate::payload::Noise;
 
 const TICK: Duration = Duration::from_secs(1);
 /// Between two looks at whether to begin.
@@ -309,9 +310,14 @@ async fn producers(
     let mut ours = Vec::new();
     let mut number = 0;
     for (stream, plan) in shared.plan.streams.iter().enumerate() {
+        let mut noise = None;
         for share in 0..plan.producers {
             if number % shared.plan.cores.len() == thread {
-                ours.push(Producer::connect(stream, share, Arc::clone(shared), Rc::clone(notes)).await?);
+                let new_noise =
+                    || Noise::new(&plan.stream.record, u64::from(shared.plan.run) ^ thread as u64);
+                let noise = Rc::clone(noise.get_or_insert_with(new_noise));
+                let (shared, notes) = (Arc::clone(shared), Rc::clone(notes));
+                ours.push(Producer::connect(stream, share, shared, notes, noise).await?);
             }
             number += 1;
         }

@@ -1,13 +1,14 @@
 //! Latencies in HDR histograms, in nanoseconds, three significant digits.
 //!
-//! A percentile is told only where enough samples lie beyond it: a thousand, so a p99.9 needs a million samples.
+//! From p99.9 on a percentile is told only where enough samples lie beyond it: a thousand, so a p99.9 needs a million
+//! samples. The curve ends where the table does.
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::limits::LATENCY_NANOSECONDS_MAX;
 
-/// Samples that must lie beyond a percentile before it is told.
+/// Samples that must lie beyond a percentile of a tail before it is told.
 const SAMPLES_PER_TAIL: u64 = 1_000;
 /// The percentiles that are told, in parts of a million.
 const TOLD: [(&str, u64); 7] = [
@@ -21,6 +22,8 @@ const TOLD: [(&str, u64); 7] = [
 ];
 /// From here on a percentile speaks of a tail, and is left out when there are too few samples for it.
 const TAIL_FROM: u64 = 999_000;
+/// A curve goes on to here however few samples there are, as the table does.
+const CURVE_END_MIN: f64 = 0.99;
 /// Points of a curve of percentiles.
 const CURVE_POINTS: i32 = 120;
 
@@ -50,7 +53,8 @@ pub struct Percentiles {
     /// Why some are not told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
-    /// Latency over percentile: `[percentile, microseconds]`, dense towards 100.
+    /// Latency over percentile: `[percentile, microseconds]`, dense towards its end, which is p99 or where a thousand
+    /// samples lie beyond. The maximum is no part of it.
     pub curve: Vec<[f64; 2]>,
 }
 
@@ -121,9 +125,10 @@ impl Latencies {
         }
     }
 
-    /// The curve of all percentiles that there are samples for: equal steps of 1 / (1 - quantile) on a log axis.
+    /// The curve of all percentiles that may be told: equal steps of 1 / (1 - quantile) on a log axis.
     fn curve(&self) -> Vec<[f64; 2]> {
-        let last = (self.histogram.len() as f64).log10().max(0.3);
+        let told_anyway = 1.0 / (1.0 - CURVE_END_MIN);
+        let last = (self.histogram.len() as f64 / SAMPLES_PER_TAIL as f64).max(told_anyway).log10();
         let point = |step: i32| {
             let quantile = 1.0 - 10_f64.powf(-last * f64::from(step) / f64::from(CURVE_POINTS));
             [quantile * 100.0, microseconds(self.histogram.value_at_quantile(quantile))]
@@ -242,10 +247,13 @@ mod tests {
     }
 
     #[test]
-    fn the_curve_rises_to_the_maximum() {
-        let told = spread_evenly(10_000).percentiles();
-        assert!(told.curve.windows(2).all(|pair| pair[0][0] < pair[1][0] && pair[0][1] <= pair[1][1]));
-        assert!(told.curve.last().expect("points")[0] > 99.98);
+    fn the_curve_rises_and_ends_with_a_thousand_samples_beyond_it() {
+        for (samples, end) in [(1_000_000, 99.9), (10_000, 99.0), (10, 99.0)] {
+            let curve = spread_evenly(samples).percentiles().curve;
+            assert!(curve.windows(2).all(|pair| pair[0][0] < pair[1][0] && pair[0][1] <= pair[1][1]));
+            let last = curve.last().expect("points")[0];
+            assert!((last - end).abs() < 1e-6, "{last} of {samples} samples");
+        }
     }
 
     #[test]

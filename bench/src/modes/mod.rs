@@ -49,13 +49,14 @@ fn show(arguments: &ReportArgs) -> anyhow::Result<ExitCode> {
         std::fs::write(&html, report::page(&reports)).with_context(|| html.display().to_string())?;
         println!("\nplots   {}", html.display());
     }
-    let tools: Vec<&String> = reports.iter().map(|report| &report.tool).collect();
+    let tool = |report: &Report| format!("{} ({})", report.tool, report.commit);
+    let tools: Vec<String> = reports.iter().map(tool).collect();
     if tools.windows(2).any(|pair| pair[0] != pair[1]) {
         bail!(
             "the reports come from different versions of the tool: {tools:?}; their figures may mean different things"
         );
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(exit::of(reports.iter().map(|report| report.status).max().unwrap_or_default()))
 }
 
 fn list(name: Option<&str>) -> anyhow::Result<ExitCode> {

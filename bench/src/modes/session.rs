@@ -26,7 +26,7 @@ const BASELINE_TIME: Duration = Duration::from_millis(700);
 const AUDIT_BYTES_MAX: u64 = 4 << 30;
 /// Journal volumes that are passed before a steady state is measured.
 const STEADY_VOLUMES: u64 = 10;
-/// Taken for the journal's size where nobody tells it.
+/// Taken for the size of all journals where nobody tells it.
 const JOURNAL_BYTES_ASSUMED: u64 = 512 << 20;
 /// How a backlog is written: large batches, many in flight, in slices of this length.
 const FILL_SLICE: Duration = Duration::from_secs(2);
@@ -425,7 +425,7 @@ impl Session {
         let retention: Option<u64> =
             first.topic_config.get("retention.bytes").and_then(|bytes| bytes.parse().ok());
         let retained = retention.unwrap_or(0).saturating_mul(first.partitions_all().into());
-        let bytes = (STEADY_VOLUMES * journal).max(retained + retained / 4);
+        let bytes = STEADY_VOLUMES.saturating_mul(journal).max(retained.saturating_add(retained / 4));
         let mut wanted = vec![0; entry.workload.streams.len()];
         wanted[0] = bytes;
         let told = format!("passing {STEADY_VOLUMES} journal volumes");

@@ -66,6 +66,12 @@ pub fn doubts(reports: &[Report]) -> Vec<String> {
         let workload = report.contenders.first()?.workload.as_ref()?;
         Some((workload.name.clone(), workload.version))
     };
+    let brokers = |report: &Report| {
+        let mut versions: Vec<&str> =
+            report.contenders.iter().map(|one| one.facts.version.as_str()).collect();
+        versions.dedup();
+        versions.join(", ")
+    };
     let mut doubts = Vec::new();
     for (number, other) in (2..).zip(others) {
         let mut differs = |what: &str, one: String, two: String| {
@@ -74,6 +80,8 @@ pub fn doubts(reports: &[Report]) -> Vec<String> {
             }
         };
         differs("tool version", first.tool.clone(), other.tool.clone());
+        differs("commit of the tool", first.commit.clone(), other.commit.clone());
+        differs("broker", brokers(first), brokers(other));
         differs("mode", first.mode.clone(), other.mode.clone());
         differs("workload", format!("{:?}", workload(first)), format!("{:?}", workload(other)));
         differs("kernel", first.machine.kernel.clone(), other.machine.kernel.clone());

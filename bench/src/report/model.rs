@@ -17,8 +17,8 @@ const RATE_MET: f64 = 0.98;
 /// From here on the generator has no time left that could be the broker's.
 pub const GENERATOR_BUSY: f64 = 0.95;
 
-/// How a run ended.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+/// How a run ended, the worst last.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// As it should.
@@ -208,15 +208,7 @@ impl Report {
 
     /// Notes a problem; the worst kind of all decides the status.
     pub fn problem(&mut self, status: Status, told: String) {
-        let rank = |status| match status {
-            Status::Complete => 0,
-            Status::RateMissed => 1,
-            Status::Partial => 2,
-            Status::Void => 3,
-        };
-        if rank(status) > rank(self.status) {
-            self.status = status;
-        }
+        self.status = self.status.max(status);
         if !self.problems.contains(&told) {
             self.problems.push(told);
         }
@@ -314,14 +306,17 @@ impl Summary {
                 let of_round = |round: &Round| figure(round.streams.get(index)?);
                 Spread::of(&rounds.iter().filter_map(of_round).collect::<Vec<_>>())
             };
-            let some = |value: f64| Some(value).filter(|value| *value > 0.0);
+            // A round that stalled counts as what it was: only what no round did at all is left out.
+            let rate = |figure: fn(&StreamRound) -> f64| {
+                over(&|round| Some(figure(round))).filter(|spread| spread.most > 0.0)
+            };
             StreamSummary {
                 name: rounds.first().map(|round| round.streams[index].name.clone()).unwrap_or_default(),
-                acked_per_second: over(&|round| some(round.acked_per_second)),
-                acked_mb_per_second: over(&|round| some(round.acked_mb_per_second)),
-                read_mb_per_second: over(&|round| some(round.read_mb_per_second)),
-                drained_per_second: over(&|round| some(round.drained_per_second)),
-                drained_mb_per_second: over(&|round| some(round.drained_mb_per_second)),
+                acked_per_second: rate(|round| round.acked_per_second),
+                acked_mb_per_second: rate(|round| round.acked_mb_per_second),
+                read_mb_per_second: rate(|round| round.read_mb_per_second),
+                drained_per_second: rate(|round| round.drained_per_second),
+                drained_mb_per_second: rate(|round| round.drained_mb_per_second),
                 ack_p50_us: over(&|round| round.acks.get("p50")),
                 ack_p99_us: over(&|round| round.acks.get("p99")),
                 end_p50_us: over(&|round| round.ends.get("p50")),

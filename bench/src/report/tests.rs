@@ -129,10 +129,22 @@ fn what_differs_between_saved_runs_is_told() {
     let (one, mut two) = (report(vec![contender("one", &[10], 1)]), report(vec![contender("two", &[10], 1)]));
     assert_eq!(doubts(&[one.clone(), two.clone()]), Vec::<String>::new());
     two.tool = "iolite-bench 0.0.9".into();
+    two.commit = "another".into();
+    two.contenders[0].facts.version = "broker 2".into();
     two.contenders[0].workload.as_mut().expect("it has one").version = 7;
     two.problem(Status::Partial, "interrupted".into());
     let told = text(&[one, two]);
+    shows(&told, &["another commit of the tool: another", "another broker: broker 2, not broker 1"]);
     shows(&told, &["beware", "another tool version", "another workload", "is no complete run: interrupted"]);
+}
+
+#[test]
+fn a_round_that_stalled_counts_and_what_no_round_did_does_not() {
+    let summary = contender("one", &[1_000, 0], 500).summary;
+    let rate = summary.streams[0].acked_per_second.as_ref().expect("one round had some");
+    assert_eq!((rate.rounds, rate.least), (2, 0.0));
+    assert!((rate.mean - 500.0).abs() < 1e-6, "{}", rate.mean);
+    assert_eq!(summary.streams[0].drained_per_second, None);
 }
 
 #[test]

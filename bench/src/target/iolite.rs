@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::process::{Process, directory_in};
 use super::{LocalOptions, Target, TargetError};
 
-/// The broker's own default.
+/// The broker's own default, for each shard.
 const JOURNAL_BYTES: u64 = 512 << 20;
 const NAME: &str = "iolite-broker";
 
@@ -45,7 +45,7 @@ pub fn start(options: &LocalOptions) -> Result<Target, TargetError> {
         Some(format!("iolite-broker {version}"))
     })?;
     let mut target = Target::started(version, kafka, admin, process, began);
-    target.journal_bytes = Some(JOURNAL_BYTES);
+    target.journal_bytes = Some(journal_bytes(options));
     let relevant = |line: &&str| line.contains("sync") && line.contains("method");
     let process = target.process.as_ref().expect("it was just started");
     target.facts.notes.extend(process.tail().lines().filter(relevant).map(ToOwned::to_owned));
@@ -53,6 +53,30 @@ pub fn start(options: &LocalOptions) -> Result<Target, TargetError> {
         target.facts.notes.push("a debug build of the broker: its figures mean nothing".into());
     }
     Ok(target)
+}
+
+/// The journals of all shards together, as the broker was told to make them.
+fn journal_bytes(options: &LocalOptions) -> u64 {
+    let set = |name: &str| {
+        let value = |setting: &'_ String| -> Option<String> {
+            let (key, value) = setting.split_once('=')?;
+            (key.trim() == name).then(|| value.trim().to_owned())
+        };
+        options.settings.iter().rev().find_map(value)
+    };
+    let each = set("journal.bytes").and_then(|text| bytes(&text)).unwrap_or(JOURNAL_BYTES);
+    let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let shards = set("shards").and_then(|text| text.parse().ok());
+    let shards: u64 = shards.or(options.shards.map(u64::from)).unwrap_or_else(cores);
+    each.saturating_mul(shards)
+}
+
+/// `1048576` or `1MiB`, as the broker reads it.
+fn bytes(text: &str) -> Option<u64> {
+    let units = [("TiB", 1_u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let unit = units.into_iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)));
+    let (number, unit) = unit.unwrap_or((text, 1));
+    number.trim().parse::<u64>().ok()?.checked_mul(unit)
 }
 
 /// `--iolite-binary`, else the one beside this binary, else the one on the path.
@@ -79,4 +103,26 @@ fn binary(given: Option<&Path>) -> Result<PathBuf, TargetError> {
 
 fn is_unoptimised(binary: &Path) -> bool {
     binary.parent().is_some_and(|directory| directory.ends_with("debug"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_shard_has_a_journal_as_large_as_it_was_set() {
+        let options = |shards, settings: &[&str]| LocalOptions {
+            directory: std::env::temp_dir(),
+            cores: None,
+            shards,
+            settings: settings.iter().map(ToString::to_string).collect(),
+            memory_bytes: 1 << 30,
+            iolite_binary: None,
+            kafka_jars: None,
+        };
+        assert_eq!(journal_bytes(&options(Some(3), &[])), 3 * JOURNAL_BYTES);
+        assert_eq!(journal_bytes(&options(Some(2), &["journal.bytes=1", "journal.bytes=64MiB"])), 128 << 20);
+        assert_eq!(journal_bytes(&options(Some(2), &["journal.bytes=8388608", "shards=5"])), 40 << 20);
+        assert!(journal_bytes(&options(None, &[])) >= JOURNAL_BYTES);
+    }
 }

@@ -67,7 +67,7 @@ pub struct Target {
     pub facts: Facts,
     /// The broker that is asked first.
     pub address: SocketAddr,
-    /// Its journal's size, where it is known.
+    /// The size of its journals together, where it is known.
     pub journal_bytes: Option<u64>,
     process: Option<Process>,
     admin: Option<SocketAddr>,
