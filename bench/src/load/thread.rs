@@ -165,10 +165,7 @@ impl Threads {
         let Self { shared, words, handles } = self;
         let mut outcome = RoundOutcome::default();
         for _ in 0..handles.len() {
-            if let Err(error) = hear_ready(&words) {
-                shared.stop.store(true, Ordering::Relaxed);
-                return Err(error);
-            }
+            hear_ready(&words).inspect_err(|_| shared.stop.store(true, Ordering::Relaxed))?;
         }
         let plan = &shared.plan;
         let begin_ns = shared.now_ns() + BEGIN_DELAY_NS;
@@ -214,11 +211,7 @@ impl Threads {
             }
             if outcome.failure.is_some() && handles.iter().all(JoinHandle::is_finished) {
                 running = 0;
-                while let Ok(word) = words.try_recv() {
-                    if let Word::Done(streams, _) = word {
-                        outcome.take_streams(streams);
-                    }
-                }
+                outcome.take_rest(&words);
             }
         }
         edges.for_each(|(_, edge)| on_edge(edge));
@@ -255,6 +248,15 @@ fn hear_ready(words: &Receiver<Word>) -> Result<(), LoadError> {
 }
 
 impl RoundOutcome {
+    /// What threads that have ended by now had still handed in.
+    fn take_rest(&mut self, words: &Receiver<Word>) {
+        while let Ok(word) = words.try_recv() {
+            if let Word::Done(streams, _) = word {
+                self.take_streams(streams);
+            }
+        }
+    }
+
     fn take_streams(&mut self, streams: Vec<StreamRecord>) {
         self.streams.resize_with(streams.len().max(self.streams.len()), StreamRecord::default);
         for (own, mut other) in self.streams.iter_mut().zip(streams) {

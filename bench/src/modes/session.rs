@@ -438,12 +438,16 @@ impl Session {
 
     /// Holds what was acknowledged against what can be read; in words.
     fn check(&mut self, index: usize) -> String {
-        let target = self.entries[index].target;
-        let is_cut = self.entries[index].is_cut || self.targets[target].1.ended().is_some();
-        if is_cut || interrupt::was_asked() {
+        let entry = &self.entries[index];
+        let died = self.targets[entry.target].1.ended();
+        if entry.is_cut {
             return "not checked to the end: the run ended before its time".into();
         }
-        let entry = &self.entries[index];
+        if let Some(why) = died.or_else(|| interrupt::was_asked().then(|| "interrupted".into())) {
+            self.report
+                .problem(Status::Partial, format!("{}: its records were not checked: {why}", entry.name));
+            return "not checked to the end: the run ended before its time".into();
+        }
         let mut faults: Vec<String> = Vec::new();
         let (mut read_back, mut left_out, mut deleted) = (0, 0, 0);
         for (stream, state) in entry.workload.streams.iter().zip(&entry.streams) {
