@@ -19,6 +19,7 @@ mod moving;
 mod native;
 mod native_client;
 mod oracle;
+mod soak;
 mod suite;
 mod tools;
 mod trace;
