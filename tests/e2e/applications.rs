@@ -9,9 +9,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use e2e::batch::Batch;
 use e2e::broker::{Broker, Options, Target, free_port, java};
 use e2e::process::{self, Finished, Process};
+use e2e::wire::Connection;
 use e2e::{DEADLINE, wire};
+use kafka_protocol::messages::ProduceRequest;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -96,6 +100,89 @@ fn a_streams_application_counts_each_word_once_through_kill_9() {
         assert_eq!(count, before.to_string(), "{word} is counted up by one each time");
     }
     assert_eq!(counted, expected);
+}
+
+const LEFT: &str = "left";
+const RIGHT: &str = "right";
+const JOIN_WINDOW_MS: i64 = 1_000;
+
+/// One record of a side: key and time follow from its number.
+fn event(side: &str, number: i64) -> (String, i64) {
+    let late_ms = if side == LEFT { 0 } else { 37 };
+    (format!("k{}", number % 7), 1_700_000_000_000 + number * 100 + late_ms)
+}
+
+/// Appends events of a side, each key to a partition of its own choice, the same on both sides.
+fn produce_events(broker: &Broker, side: &str, numbers: Range<i64>) {
+    let mut connection = Connection::open(broker.kafka());
+    for number in numbers {
+        let (key, timestamp) = event(side, number);
+        let batch = Batch::of_key(timestamp, key.as_bytes(), format!("{side}{number}").as_bytes()).encode();
+        let index = i32::try_from(number % 7 % 2).expect("small");
+        let data = PartitionProduceData::default().with_index(index).with_records(Some(batch.into()));
+        let topic =
+            TopicProduceData::default().with_name(wire::topic_name(side)).with_partition_data(vec![data]);
+        let request =
+            ProduceRequest::default().with_acks(-1).with_timeout_ms(60_000).with_topic_data(vec![topic]);
+        let answer = connection.call(9, &request);
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+    }
+}
+
+/// What the join of so many events of each side is.
+fn joined(count: i64) -> BTreeMap<String, usize> {
+    let mut pairs = BTreeMap::new();
+    for left in 0..count {
+        for right in 0..count {
+            let ((left_key, left_time), (right_key, right_time)) = (event(LEFT, left), event(RIGHT, right));
+            if left_key == right_key && (left_time - right_time).abs() <= JOIN_WINDOW_MS {
+                pairs.insert(format!("{left_key} {LEFT}{left}+{RIGHT}{right}"), 1);
+            }
+        }
+    }
+    pairs
+}
+
+fn windowed_join(broker: &Broker, state: &Path) -> Process {
+    let mut command = java("iolite.WindowedJoin");
+    command.args([&broker.kafka().to_string(), LEFT, RIGHT, OUTPUT, &JOIN_WINDOW_MS.to_string()]).arg(state);
+    Process::start("windowed join", command)
+}
+
+/// Kafka Streams with exactly_once_v2 and windows, which live in changelogs that are compacted and deleted by time. One side is far
+/// ahead of the other now and then, and the application dies in between: each pair goes out once.
+#[test]
+fn a_streams_application_joins_each_pair_once_through_kill_9() {
+    const EVENTS: i64 = 600;
+    let options = options();
+    let mut broker = Broker::start(Target::chosen(), &options);
+    for topic in [LEFT, RIGHT, OUTPUT] {
+        wire::create_topic(broker.kafka(), topic, 2, &[]);
+    }
+    let state = tempfile::tempdir().expect("a directory");
+    let expected = joined(EVENTS);
+
+    produce_events(&broker, LEFT, 0..EVENTS / 2);
+    produce_events(&broker, RIGHT, 0..EVENTS / 4);
+    let mut application = windowed_join(&broker, state.path());
+    await_records(&broker, OUTPUT, expected.len() / 8);
+    application.kill();
+    produce_events(&broker, RIGHT, EVENTS / 4..3 * EVENTS / 4);
+    let mut application = windowed_join(&broker, state.path());
+    await_records(&broker, OUTPUT, 3 * expected.len() / 8);
+    if broker.target() == Target::Iolite {
+        broker = Broker::start_on(broker.kill(), Target::Iolite, &options);
+    }
+    produce_events(&broker, LEFT, EVENTS / 2..EVENTS);
+    produce_events(&broker, RIGHT, 3 * EVENTS / 4..EVENTS);
+    await_records(&broker, OUTPUT, expected.len());
+    application.kill();
+
+    let mut found: BTreeMap<String, usize> = BTreeMap::new();
+    for pair in read_all(&broker, OUTPUT) {
+        *found.entry(pair).or_default() += 1;
+    }
+    assert_eq!(found, expected);
 }
 
 /// A worker of Kafka Connect in distributed mode, with its REST port.

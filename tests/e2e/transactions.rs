@@ -110,6 +110,50 @@ fn kafkas_copier_copies_each_record_once_through_kill_9() {
     assert_eq!(count(&broker, "read_committed"), once_each(0..COUNT));
 }
 
+fn franz_go(broker: &Broker, member: u16) -> Process {
+    let mut command = Command::new(cache().join("franz-go"));
+    command.args([&broker.kafka().to_string(), "sessions", &format!("session-{member}"), INPUT, OUTPUT]);
+    Process::start("franz-go", command)
+}
+
+/// Waits until so many records are committed in the output.
+fn await_committed(broker: &Broker, count: u32) {
+    let (count, isolation) = (count.to_string(), "isolation.level=read_committed");
+    kcat(broker, &["-C", "-q", "-t", OUTPUT, "-o", "beginning", "-c", &count, "-X", isolation], "");
+}
+
+/// Two members of a group copy, each in transactions of its own, some of which they abort. Now one of them dies, now both and the
+/// broker: what they have in common is the group, and the transactions that the dead leave open.
+#[test]
+fn franz_gos_sessions_copy_each_record_once_through_kill_9() {
+    const COUNT: u32 = 3_000;
+    const ROUNDS: u16 = 4;
+    if Target::chosen() == Target::Kafka {
+        return;
+    }
+    let mut broker = start(4);
+    write_numbers(&broker, 0..COUNT);
+    for round in 0..ROUNDS {
+        let mut members = [franz_go(&broker, 0), franz_go(&broker, 1)];
+        await_committed(&broker, u32::from(round + 1) * COUNT / 8);
+        let dies = usize::from(round % 2);
+        members[dies].kill();
+        if round == 0 {
+            // The other one takes its partitions over.
+            await_committed(&broker, COUNT / 4);
+        }
+        members[1 - dies].kill();
+        if round % 2 == 1 {
+            broker = Broker::start_on(broker.kill(), Target::Iolite, &options(round % 3 + 1));
+        }
+    }
+    let _members = [franz_go(&broker, 0), franz_go(&broker, 1)];
+    await_committed(&broker, COUNT);
+    assert_eq!(count(&broker, "read_committed"), once_each(0..COUNT));
+    let all: usize = count(&broker, "read_uncommitted").values().sum();
+    assert!(all > COUNT as usize, "{all} records with those that were aborted");
+}
+
 fn tool(broker: &Broker, arguments: &[&str]) -> Finished {
     const CLASS: &str = "org.apache.kafka.tools.TransactionsCommand";
     let mut command = java(CLASS);

@@ -1,4 +1,5 @@
-// Command franz-go is franz-go behind the driver protocol of tests/clients/README.md.
+// Command franz-go is franz-go behind the driver protocol of tests/clients/README.md. With four more arguments (group,
+// transactional id, input, output) it copies in transactions instead.
 package main
 
 import (
@@ -54,6 +55,11 @@ type answer map[string]any
 
 func main() {
 	bootstrap := os.Args[1]
+	if len(os.Args) == 6 {
+		err := copyForever(bootstrap, os.Args[2], os.Args[3], os.Args[4], os.Args[5])
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	in := bufio.NewReaderSize(os.Stdin, 1<<20)
 	out := json.NewEncoder(os.Stdout)
 	for {
