@@ -26,7 +26,7 @@ FENCED = 3
 # By default librdkafka (2.16) forgets all brokers when none is to be reached, and then waits for ever for the forgotten one when
 # a transaction's offsets are to be committed: `send_offsets_to_transaction` does not come back.
 COMMON = {"bootstrap.servers": BOOTSTRAP, "metadata.recovery.strategy": "none"}
-BATCH = 40
+BATCH = 100
 TIMEOUT_SECONDS = 60
 TRANSACTION_TIMEOUT_MS = 8_000
 

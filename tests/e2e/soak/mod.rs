@@ -23,7 +23,9 @@ use group::{Group, Sharing, Work};
 
 pub const INPUT: &str = "flow";
 pub const PARTITIONS: i32 = 6;
-const RECORDS_PER_SECOND: u32 = 400;
+const RECORDS_PER_SECOND: u32 = 250;
+/// Between two looks at all that was copied.
+const COUNT_PAUSE: Duration = Duration::from_secs(1);
 /// Between two looks at members that say nothing when they have settled.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
@@ -87,11 +89,11 @@ impl Soak {
         }
     }
 
-    /// Waits until each group is through with so many records, and checks what it did with them.
+    /// Waits until each group is through with so many records, as long as it gets on, and checks what it did with them.
     fn finish(&mut self, produced: u64) {
-        let end = Instant::now() + DEADLINE;
         for which in 0..self.groups.len() {
             let is_copying = self.groups[which].work == Work::Copy;
+            let (mut before, mut end) = (0, Instant::now() + DEADLINE);
             loop {
                 let values = if is_copying {
                     copied(self.broker(), &self.groups[which].output())
@@ -109,6 +111,9 @@ impl Soak {
                     println!("{:>20}: {count} records, {more} of them again; {:?}", group.name, group.counts);
                     break;
                 }
+                if count > before {
+                    (before, end) = (count, Instant::now() + DEADLINE);
+                }
                 assert!(
                     Instant::now() < end,
                     "{}: {count} of {produced}\n{}",
@@ -116,7 +121,7 @@ impl Soak {
                     group.last_lines()
                 );
                 group.staff();
-                thread::park_timeout(LOOK_PAUSE);
+                thread::park_timeout(COUNT_PAUSE);
             }
         }
     }
