@@ -137,7 +137,7 @@ impl Group {
         assert!(member.ends_within(DEADLINE), "nobody survives that");
         self.counts.killed += 1;
         let mut ownership = Ownership::read(&member.lines());
-        ownership.end_all(killed_ns);
+        ownership.end_all(killed_ns, false);
         self.past.push(ownership.into_spans());
     }
 

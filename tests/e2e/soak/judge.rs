@@ -2,7 +2,7 @@
 //!
 //! Members stamp what they say with the machine's monotonic clock: before they give a partition away, and after they got it.
 //! So two spans that overlap are two members that both believed to own a partition. A member that was out of the group for
-//! long before it knew says that it *lost* its partitions: what it believed until then counts for nothing.
+//! long before it knew says that it *lost* its partitions, or ends with an error: what it believed until then counts for nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,6 @@ pub struct Span {
 pub struct Ownership {
     open: BTreeMap<i32, u64>,
     spans: Vec<Span>,
-    has_ended: bool,
 }
 
 impl Ownership {
@@ -39,7 +38,8 @@ impl Ownership {
                 "assigned" => partitions().for_each(|partition| ownership.begin(partition, at_ns)),
                 "revoked" => partitions().for_each(|partition| ownership.end(partition, at_ns, false)),
                 "lost" => partitions().for_each(|partition| ownership.end(partition, at_ns, true)),
-                "ended" => ownership.end_all(at_ns),
+                // With a reason where it could not go on.
+                "ended" => ownership.end_all(at_ns, !list.is_empty()),
                 other => panic!("a member says {other:?}"),
             }
         }
@@ -58,11 +58,10 @@ impl Ownership {
         }
     }
 
-    /// It owned nothing from then on.
-    pub fn end_all(&mut self, until_ns: u64) {
-        self.has_ended = true;
+    /// It owned nothing from then on; or from before, without knowing.
+    pub fn end_all(&mut self, until_ns: u64, is_lost: bool) {
         while let Some((partition, _)) = self.open.first_key_value() {
-            self.end(*partition, until_ns, false);
+            self.end(*partition, until_ns, is_lost);
         }
     }
 
@@ -73,7 +72,7 @@ impl Ownership {
 
     /// All that it owned, up to now.
     pub fn into_spans(mut self) -> Vec<Span> {
-        self.end_all(u64::MAX);
+        self.end_all(u64::MAX, false);
         self.spans
     }
 }
@@ -122,6 +121,8 @@ fn members_that_overlap_are_found_and_others_are_not() {
     check(&["at 1 assigned 1", "at 11 revoked 1"], Some(1));
     check(&["at 1 assigned 1", "at 11 lost 1"], None);
     check(&["at 1 assigned 0,1", "at 9 ended", "at 30 revoked 0,1"], None);
+    check(&["at 1 assigned 0,1", "at 9 revoked 0", "at 30 ended"], Some(1));
+    check(&["at 1 assigned 0,1", "at 9 revoked 0", "at 30 ended KafkaError{FATAL}"], None);
     check(&["at 100 assigned 0"], Some(0));
     check(&["at 100 assigned 2"], None);
 }
