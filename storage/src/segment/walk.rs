@@ -19,7 +19,7 @@ pub(super) const PADDING: u8 = 0x7f;
 #[derive(Clone, Copy)]
 pub(super) struct SegmentView {
     pub(super) base: Offset,
-    /// No batch in it ends past this.
+    /// No batch in it ends past this, and one that ends here is the last.
     pub(super) end: Offset,
     pub(super) size_bytes: u64,
 }
@@ -78,7 +78,10 @@ impl<'a, F: DiskFile> Walk<'a, F> {
         let header = self.bytes(self.position, HEADER_BYTES).await?;
         let Some(place) = BatchPlace::parse(&header) else { return Ok(Step::Damage) };
         let in_order = place.base >= self.offset_min && place.next() <= self.offset_end;
-        if !in_order || place.size_bytes > self.end - self.position {
+        let left_bytes = self.end - self.position;
+        // What ends with the segment's last offset ends with its last byte.
+        let is_cut_short = place.next() == self.offset_end && place.size_bytes != left_bytes;
+        if !in_order || is_cut_short || place.size_bytes > left_bytes {
             return Ok(Step::Damage);
         }
         let position = self.position;

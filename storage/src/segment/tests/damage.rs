@@ -254,3 +254,14 @@ fn a_failing_disk_names_the_file() {
     let error = block_on(log.read(Offset(0), Offset(200), 1)).expect_err("the disk is gone");
     assert!(error.to_string().starts_with("topics/topic-3/00000000000000000000.log: "), "{error}");
 }
+
+/// The batch before the end of a segment, its length a little less than it is: what follows is not looked at to read it.
+#[test]
+fn a_last_batch_that_says_it_is_shorter_is_damage() {
+    const LAST_BATCH_LENGTH: u64 = 18_000 + 8 + 3;
+    let disk = closed_log();
+    let file = path(&format!("{CLOSED}.log"));
+    disk.rot(&file, LAST_BATCH_LENGTH, 64).expect("it is there");
+    let read = block_on(async { read_all(&open(&disk, 200, 0).await?, Offset(0), 2000).await });
+    assert!(matches!(read, Err(SegmentError::Corrupt { file: found, .. }) if found == file));
+}
