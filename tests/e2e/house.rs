@@ -135,7 +135,7 @@ fn protocol_and_logic_do_no_input_and_output_and_know_no_time_and_no_chance() {
 #[test]
 fn kafka_error_codes_stay_in_protocol_and_the_api_files() {
     // The metrics count errors under their names and decide nothing by them; a client is told of nothing else.
-    let rooms = ["protocol", "broker/src/api", "broker/src/metrics", "client"];
+    let rooms = ["protocol", "broker/src/api", "broker/src/metrics", "client", "bench/src/load"];
     only_in(&rooms, &["KafkaError", "ErrorCode"], |_| true);
 }
 
