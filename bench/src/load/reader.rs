@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use client::Connection;
 use client::connection::Answer;
@@ -38,6 +39,10 @@ const PARTITION_BYTES_MAX: i32 = 1 << 20;
 const BATCH_BYTES_MAX: usize = VALUE_BYTES_MAX + (64 << 20);
 /// Fetches without a record after which a reader without acknowledgements to go by takes it that all has come.
 const EMPTY_FETCHES_MAX: u32 = 4;
+/// Between two looks at where partitions end that are still to grow.
+const END_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How often they are looked at without having grown before that is all there is.
+const END_LOOKS_IN_VAIN_MAX: u32 = 30;
 
 /// Where a reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -457,7 +462,7 @@ pub async fn audit(
 ) -> Result<Audit, LoadError> {
     let all: Vec<usize> = (0..layout.places.len()).collect();
     let cluster = Cluster::connect(layout).await?;
-    let ends = cluster.offsets(layout, -1).await?;
+    let ends = settled_ends(&cluster, layout, sent).await?;
     let mut fetchers = fetchers(layout, &all, Start::Beginning, ANSWER_BYTES_MAX).await?;
     let mut begins = vec![0; ends.len()];
     for position in fetchers.iter().flat_map(|fetcher| &fetcher.positions) {
@@ -504,6 +509,25 @@ pub async fn audit(
     let deleted = u64::try_from(begins.iter().sum::<i64>()).unwrap_or_default();
     let left_out = u64::try_from(left_out).unwrap_or_default();
     Ok(Audit { records, deleted, left_out, faults: reading.finish(sent) })
+}
+
+/// Where the partitions end once what was sent is there. Without acks a broker may have taken records that it does not
+/// show yet, since they are still to be committed: it is waited for as long as the ends move.
+async fn settled_ends(
+    cluster: &Cluster,
+    layout: &Layout,
+    sent: &HashMap<Lane, u64>,
+) -> Result<Vec<i64>, LoadError> {
+    let wanted = i64::try_from(sent.values().sum::<u64>()).unwrap_or(i64::MAX);
+    let mut ends = cluster.offsets(layout, -1).await?;
+    let mut looks_in_vain = 0;
+    while ends.iter().sum::<i64>() < wanted && looks_in_vain < END_LOOKS_IN_VAIN_MAX {
+        glommio::timer::sleep(END_LOOK_INTERVAL).await;
+        let now = cluster.offsets(layout, -1).await?;
+        looks_in_vain = if now == ends { looks_in_vain + 1 } else { 0 };
+        ends = now;
+    }
+    Ok(ends)
 }
 
 /// Where to begin in each partition so that about `records_max` are read, of each partition the same share.
