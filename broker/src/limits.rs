@@ -1,5 +1,7 @@
 //! Every bound of the broker that is not a setting. Relations between bounds are asserted when it is compiled.
 
+use protocol::limits::NATIVE_BODY_BYTES_MAX;
+
 /// What a shard receives into before it knows whose bytes they are.
 pub const SCRATCH_BYTES: usize = 64 * 1024;
 /// How much of a frame is received with its head when a large one is expected: the rest is received in place.
@@ -94,10 +96,6 @@ pub const ACCEPT_PAUSE_MILLISECONDS: u64 = 100;
 pub const DEVICE_PROBE_MILLISECONDS: u64 = 10;
 /// How often a shard publishes the figures of its store, in milliseconds.
 pub const FIGURES_MILLISECONDS: u64 = 250;
-/// How often shards are nudged while one of them has work: no ready task is left lying for longer.
-pub const NUDGE_MICROSECONDS_MIN: u64 = 2_000;
-/// How often they are nudged while none has.
-pub const NUDGE_MICROSECONDS_MAX: u64 = 64_000;
 /// A disk with less room counts as full: batches of the default `message.max.bytes` are refused.
 pub const ROOM_BYTES_MIN: usize = 1_048_588;
 /// How long the space of deleted segments is given to show before more of them go for it, in milliseconds.
@@ -128,11 +126,14 @@ pub const COORDINATOR_RETRY_SECONDS: u64 = 1;
 pub const COORDINATOR_BYTES_MIN: u64 = 16 << 20;
 /// What a regular expression of a client may take once it is compiled.
 pub const PATTERN_BYTES_MAX: usize = 1024 * 1024;
+/// What a produced batch may decompress to where it must be looked into, on the shard's thread. A native one must always be
+/// open to being transcoded.
+pub const PRODUCED_BATCH_DECOMPRESSED_BYTES_MAX: usize = NATIVE_BODY_BYTES_MAX;
 /// What a stored batch may decompress to when it is looked into.
-pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// How much of a log is transcoded at a time: a few milliseconds of a thread.
 pub const TRANSCODED_PIECE_BYTES: usize = 1024 * 1024;
-/// How much is transcoded on the shard's own thread at a time: not worth a way to another one.
+/// How much of an answer is transcoded on the shard's own thread: not worth a way to another one.
 pub const TRANSCODED_IN_PASSING_BYTES_MAX: usize = 16 * 1024;
 /// What the bodies of the native batches of one answer take together, decompressed, while they are transcoded; one comes
 /// in any case.

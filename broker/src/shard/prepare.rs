@@ -7,13 +7,12 @@ use bytes::{Bytes, BytesMut};
 use logic::admission::{self, AdmissionError, Stamp};
 use logic::config::TopicConfig;
 use logic::producer::ProducerBatch;
-use protocol::batch::{Batch, BatchHeader, Encoding, HEADER_BYTES};
+use protocol::batch::{BatchHeader, HEADER_BYTES};
 use protocol::compression::DecompressError;
-use protocol::limits::NATIVE_BODY_BYTES_MAX;
 use protocol::records::recompress;
 use protocol::types::Timestamp;
 
-use crate::limits::DECOMPRESSED_BATCH_BYTES_MAX;
+use crate::limits::PRODUCED_BATCH_DECOMPRESSED_BYTES_MAX;
 
 /// A batch ready to be appended.
 pub struct Prepared {
@@ -55,11 +54,12 @@ pub fn prepare(
     let mut stamp = admitted.stamp;
     let mut records = payload.clone();
     if admitted.look_inside {
-        let body = batch.records(decompressed_bytes_max(batch))?;
+        let body = batch.records(PRODUCED_BATCH_DECOMPRESSED_BYTES_MAX)?;
         stamp = admission::check_inside(now, batch.header(), &body, topic)?;
     }
     if let Some(wanted) = admitted.recompression {
-        let again = recompress(batch, wanted.compression, wanted.level, decompressed_bytes_max(batch))?;
+        let again =
+            recompress(batch, wanted.compression, wanted.level, PRODUCED_BATCH_DECOMPRESSED_BYTES_MAX)?;
         admission::check_size(again.len(), topic)?;
         records = Bytes::from(again);
     }
@@ -73,14 +73,6 @@ pub fn prepare(
     };
     let (record_count, producer) = (admitted.record_count, admitted.producer);
     Ok(Prepared { records, record_count, timestamp_max, append_time, producer })
-}
-
-/// A native batch must always be open to being transcoded.
-fn decompressed_bytes_max(batch: Batch<'_>) -> usize {
-    match batch.header().encoding() {
-        Some(Encoding::Native) => NATIVE_BODY_BYTES_MAX,
-        _ => DECOMPRESSED_BATCH_BYTES_MAX,
-    }
 }
 
 /// The batch with another maximum in its header, and the checksum that goes with it.

@@ -26,13 +26,14 @@ pub fn is_needed(lines: &[Line]) -> bool {
 pub async fn transcode(lines: &mut [Line], bytes_max: usize) {
     let mut share = Share::new(bytes_max);
     let mut body_bytes_left = TRANSCODED_BODIES_BYTES_MAX;
+    let mut in_passing_bytes_left = TRANSCODED_IN_PASSING_BYTES_MAX;
     for line in lines {
         let (Ok(item), Some(outcome)) = (line.asked, line.outcome.take()) else { continue };
         let outcome = match outcome {
             Ok(done) if done.has_native => {
                 let bytes_left = share.limit(item.bytes_max);
                 let mut budget = Budget { bytes_left, body_bytes_left, is_first: bytes_left > 0 };
-                let transcoded = transcode_partition(done, &mut budget).await;
+                let transcoded = transcode_partition(done, &mut budget, &mut in_passing_bytes_left).await;
                 body_bytes_left = budget.body_bytes_left;
                 transcoded
             }
@@ -67,14 +68,19 @@ impl Budget {
     }
 }
 
-async fn transcode_partition(mut done: ReadDone, budget: &mut Budget) -> Result<ReadDone, PartitionError> {
+async fn transcode_partition(
+    mut done: ReadDone,
+    budget: &mut Budget,
+    in_passing_bytes_left: &mut usize,
+) -> Result<ReadDone, PartitionError> {
     let chunks = std::mem::take(&mut done.chunks);
     done.bytes = 0;
     for piece in chunks.iter().flat_map(pieces) {
         let given = *budget;
-        let made = match piece.effort {
-            Effort::None | Effort::Little => make(&piece, given),
-            Effort::Much => run_blocking(move || make(&piece, given)).await,
+        let made = if piece.is_done_in_passing(in_passing_bytes_left) {
+            make(&piece, given)
+        } else {
+            run_blocking(move || make(&piece, given)).await
         };
         *budget = made.budget;
         if !made.batches.is_empty() {
@@ -106,6 +112,20 @@ enum Effort {
 struct Piece {
     batches: Bytes,
     effort: Effort,
+}
+
+impl Piece {
+    /// Whether the shard does it itself: where it is little, as long as all that is little is not much.
+    fn is_done_in_passing(&self, bytes_left: &mut usize) -> bool {
+        let bytes = match self.effort {
+            Effort::None => 0,
+            Effort::Little => self.batches.len(),
+            Effort::Much => return false,
+        };
+        let left = bytes_left.checked_sub(bytes);
+        *bytes_left = left.unwrap_or(*bytes_left);
+        left.is_some()
+    }
 }
 
 /// Cuts a chunk.

@@ -98,6 +98,17 @@ fn what_is_kafkas_is_not_copied_and_what_is_much_is_not_done_in_passing() {
     assert_eq!(effort(&[packed, native_batch(1, 10)].concat()), Effort::Much);
 }
 
+/// The newest records lie in many small chunks, each a piece of its own.
+#[test]
+fn little_again_and_again_is_not_done_in_passing() {
+    let chunk = Bytes::from(native_batch(0, 10));
+    let mut left = TRANSCODED_IN_PASSING_BYTES_MAX;
+    let in_passing = (0..1000).filter(|_| pieces(&chunk)[0].is_done_in_passing(&mut left)).count();
+    assert_eq!(in_passing, TRANSCODED_IN_PASSING_BYTES_MAX / chunk.len());
+    let kafkas = Bytes::from(kafka_batch(0, 10));
+    assert!(pieces(&kafkas)[0].is_done_in_passing(&mut left), "what is Kafka's costs nothing");
+}
+
 #[test]
 fn pieces_are_bounded_and_hold_whole_batches() {
     let large = native_batch(0, TRANSCODED_PIECE_BYTES + 1);
