@@ -13,9 +13,8 @@ use crate::consumer::{Consumer, ConsumerOptions};
 use crate::error::ClientError;
 use crate::group::{Group, GroupConsumer, GroupOptions};
 use crate::links::Links;
-use crate::nudge;
 use crate::producer::{Producer, ProducerOptions};
-use crate::wait::sleep;
+use executor::sleep;
 
 /// A client of one cluster, on one executor. Clones share it.
 #[derive(Clone)]
@@ -31,7 +30,7 @@ impl Client {
     /// # Errors
     /// No address is given or one is malformed, or none answers.
     pub async fn connect(options: ClientOptions) -> Result<Self, ClientError> {
-        nudge::begin();
+        executor::keep_nudged();
         let cluster = Cluster::connect(options).await?;
         let links = Rc::new(Links::new(Rc::clone(&cluster)));
         Ok(Self { cluster, links })

@@ -19,7 +19,7 @@ use crate::connection::{Connection, ConnectionOptions, split_server};
 use crate::error::{ClientError, ConnectionError};
 use crate::limits::TOPICS_MAX;
 use crate::links;
-use crate::wait::{Signal, sleep};
+use executor::{Signal, sleep};
 
 /// How a client behaves.
 #[derive(Clone, Debug)]

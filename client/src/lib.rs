@@ -68,14 +68,11 @@ pub mod cluster;
 pub mod connection;
 pub mod consumer;
 pub mod error;
-pub mod executor;
 pub mod group;
 pub mod limits;
 mod links;
-mod nudge;
 pub mod partitioner;
 pub mod producer;
-mod wait;
 
 pub use admin::{Admin, At, Isolation, NewTopic, Partition};
 pub use client::Client;
@@ -83,6 +80,8 @@ pub use cluster::{ClientOptions, Topic};
 pub use connection::{Connection, ConnectionOptions};
 pub use consumer::{Consumer, ConsumerOptions, Fetched, Start};
 pub use error::{ClientError, ConnectionError, ProduceError};
+/// Executors for who has none, and what runs on one.
+pub use executor;
 pub use producer::{Producer, ProducerOptions};
 /// Types and codes of the protocol, as far as the client's own speak of them.
 pub use protocol;

@@ -18,10 +18,5 @@ pub const BATCH_CAPACITY_BYTES: usize = 4 * 1024;
 pub const RECORD_OVERHEAD_BYTES: usize = 5 * 5 + 10 + 1;
 /// Fetched pieces that wait to be taken, besides the bound on their bytes.
 pub const FETCHED_PIECES_MAX: usize = 4096;
-/// How often an executor with work is nudged (see `nudge`).
-pub const NUDGE_MICROSECONDS_MIN: u64 = 2_000;
-/// How often an executor without work is nudged.
-pub const NUDGE_MICROSECONDS_MAX: u64 = 64_000;
 
 const _: () = assert!(IDEMPOTENT_IN_FLIGHT_MAX < IN_FLIGHT_MAX);
-const _: () = assert!(NUDGE_MICROSECONDS_MIN < NUDGE_MICROSECONDS_MAX);

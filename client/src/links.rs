@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use crate::cluster::Cluster;
 use crate::connection::Connection;
 use crate::error::{ClientError, ConnectionError};
-use crate::wait::{Signal, sleep};
+use executor::{Signal, sleep};
 
 /// One connection to each broker.
 pub(crate) struct Links {

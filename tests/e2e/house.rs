@@ -37,7 +37,7 @@ impl Source {
 /// Every Rust file of ours, generated ones and those of the tests crate left away.
 fn sources() -> Vec<Source> {
     let mut found = Vec::new();
-    for room in ["protocol", "logic", "storage", "broker", "client", "bench", "tools", "sim"] {
+    for room in ["protocol", "logic", "storage", "executor", "broker", "client", "bench", "tools", "sim"] {
         collect(&project().join(room), &mut found);
     }
     assert!(found.len() > 20, "the source files are found");
@@ -106,7 +106,14 @@ fn only_in(rooms: &[&str], words: &[&str], files: impl Fn(&Source) -> bool) {
 #[test]
 fn glommio_stays_in_its_rooms() {
     only_in(
-        &["storage/src/disk", "broker/src/runtime", "broker/src/net", "client/src", "bench/src/load"],
+        &[
+            "storage/src/disk",
+            "broker/src/runtime",
+            "broker/src/net",
+            "executor/src",
+            "client/src",
+            "bench/src/load",
+        ],
         &["glommio"],
         |_| true,
     );
@@ -171,8 +178,9 @@ fn crates_depend_downwards_only() {
         ("protocol", &["protocol-derive"]),
         ("logic", &["protocol"]),
         ("storage", &["protocol"]),
-        ("iolite-broker", &["logic", "storage", "protocol"]),
-        ("iolite-client", &["protocol"]),
+        ("executor", &[]),
+        ("iolite-broker", &["logic", "storage", "protocol", "executor"]),
+        ("iolite-client", &["protocol", "executor"]),
         ("iolite-bench", &["iolite-client", "protocol"]),
         ("iolite-tools", &["iolite-client", "protocol"]),
         ("sim", &["logic", "storage", "iolite-broker", "protocol"]),

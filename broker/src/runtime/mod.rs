@@ -2,17 +2,19 @@
 //! `net` (and `storage::disk`) that knows glommio.
 
 mod mesh;
-mod nudge;
 mod queues;
 mod sched;
 mod wait;
 
-use std::future::Future;
-use std::time::Duration;
+#[cfg(test)]
+mod tests;
 
+use std::future::Future;
+
+pub use executor::{Signal, Wait, sleep};
 pub use mesh::{Mesh, MeshJoin, MeshReceiver};
 pub use queues::{Queue, Queues, run_in, spawn, spawn_into};
-pub use wait::{Signal, Tally, Wait, either, join_all};
+pub use wait::{Tally, either, join_all};
 
 use glommio::{LocalExecutorBuilder, Placement};
 
@@ -42,15 +44,10 @@ where
             .unwrap_or_else(|error| panic!("shard {index}: no executor: {error}"));
         executor.run(async move {
             Queues::install();
-            glommio::spawn_local(nudge::be_nudged()).detach();
+            executor::keep_nudged();
             main().await
         })
     })
-}
-
-/// Waits for a time.
-pub async fn sleep(duration: Duration) {
-    glommio::timer::sleep(duration).await;
 }
 
 /// Runs what takes long without waiting, on a thread beside the shard's.

@@ -31,7 +31,7 @@ use smallvec::SmallVec;
 
 use crate::error::{ClientError, ConnectionError, SendError};
 use crate::limits::{IN_FLIGHT_MAX, SLICES_PER_WRITE_MAX};
-use crate::wait::{Signal, sleep};
+use executor::{Signal, sleep};
 
 pub use exchange::{Answer, Reply};
 use exchange::{Exchange, ReplySlot};

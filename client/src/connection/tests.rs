@@ -85,7 +85,7 @@ fn against<T>(
     let address = listener.local_addr().expect("an address").to_string();
     let serving = thread::spawn(move || server(Server(listener.accept().expect("a client").0)));
     let main = || async { client(Connection::open(&address, &options).await).await };
-    let outcome = crate::executor::run(None, main).expect("an executor");
+    let outcome = executor::run(None, main).expect("an executor");
     serving.join().expect("the server's script runs through");
     outcome
 }

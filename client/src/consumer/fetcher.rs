@@ -26,7 +26,7 @@ use crate::connection::{Answer, Connection};
 use crate::error::ConnectionError;
 use crate::limits::FETCHED_PIECES_MAX;
 use crate::links::Links;
-use crate::wait::Signal;
+use executor::Signal;
 
 /// How long the task sleeps at most while a partition waits that nothing else may wake it for.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -464,7 +464,7 @@ impl Fetcher {
             // A failure is no news: what waits is tried again in any case.
             let _known = cluster.refresh(cluster.generation()).await;
             fetcher.work.raise();
-            crate::wait::sleep(cluster.backoff(1)).await;
+            executor::sleep(cluster.backoff(1)).await;
             fetcher.refreshing.set(false);
         };
         glommio::spawn_local(refreshing).detach();

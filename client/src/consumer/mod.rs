@@ -18,7 +18,7 @@ use protocol::types::{Offset, PartitionIndex, Timestamp};
 use crate::Client;
 use crate::admin::{At, Isolation, Partition};
 use crate::error::{ClientError, FetchedError};
-use crate::wait::Wait;
+use executor::Wait;
 
 pub use fetched::{BatchView, Batches, Fetched, ReadLimits, Records};
 use fetcher::Fetcher;

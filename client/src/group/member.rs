@@ -23,7 +23,7 @@ use crate::Client;
 use crate::admin::Partition;
 use crate::consumer::{ConsumeError, Consumer, ConsumerOptions, Fetched, Start};
 use crate::error::ClientError;
-use crate::wait::{Signal, sleep};
+use executor::{Signal, sleep};
 
 /// The epoch of who joins.
 const JOINING: i32 = 0;

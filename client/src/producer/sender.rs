@@ -25,7 +25,7 @@ use crate::Client;
 use crate::connection::{Answer, Connection};
 use crate::error::{ClientError, ConnectionError, ProduceError, SendError};
 use crate::links::Links;
-use crate::wait::Signal;
+use executor::Signal;
 
 /// How long the sender sleeps at most while something waits that nothing else may wake it for.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -377,7 +377,7 @@ impl Sender {
             // A failure is no news: what waits is tried again in any case.
             let _known = cluster.refresh(cluster.generation()).await;
             sender.work.raise();
-            crate::wait::sleep(cluster.backoff(1)).await;
+            executor::sleep(cluster.backoff(1)).await;
             sender.refreshing.set(false);
         };
         glommio::spawn_local(refreshing).detach();

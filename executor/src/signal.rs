@@ -1,16 +1,15 @@
-//! Waiting for events and moments on one executor, without locks.
+//! Waiting for events of the same core, without locks.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use glommio::timer::Timer;
+use crate::moment::before;
 
 /// An event that happens again and again.
 #[derive(Default)]
-pub(crate) struct Signal {
+pub struct Signal {
     count: Cell<u64>,
     places: RefCell<Places>,
 }
@@ -23,7 +22,7 @@ struct Places {
 }
 
 /// Waits for the next occurrence of a [`Signal`] after the moment it was made.
-pub(crate) struct Wait<'a> {
+pub struct Wait<'a> {
     signal: &'a Signal,
     seen: u64,
     place: Option<usize>,
@@ -31,22 +30,29 @@ pub(crate) struct Wait<'a> {
 
 impl Signal {
     /// It has happened: wakes all who wait.
-    pub(crate) fn raise(&self) {
+    pub fn raise(&self) {
         self.count.set(self.count.get() + 1);
         for waker in self.places.borrow_mut().wakers.iter_mut().filter_map(Option::take) {
             waker.wake();
         }
     }
 
+    /// Whether it has ever happened.
+    #[must_use]
+    pub fn is_raised(&self) -> bool {
+        self.count.get() > 0
+    }
+
     /// A wait for the next time.
-    pub(crate) fn next(&self) -> Wait<'_> {
+    #[must_use]
+    pub fn next(&self) -> Wait<'_> {
         Wait { signal: self, seen: self.count.get(), place: None }
     }
 }
 
 impl Wait<'_> {
     /// Ready once the signal was raised after this wait was made.
-    pub(crate) fn poll(&mut self, context: &Context<'_>) -> Poll<()> {
+    pub fn poll(&mut self, context: &Context<'_>) -> Poll<()> {
         if self.signal.count.get() > self.seen {
             return Poll::Ready(());
         }
@@ -60,12 +66,12 @@ impl Wait<'_> {
     }
 
     /// Waits.
-    pub(crate) async fn wait(mut self) {
+    pub async fn wait(mut self) {
         poll_fn(|context| self.poll(context)).await;
     }
 
     /// Waits, but not past `deadline`.
-    pub(crate) async fn wait_until(self, deadline: Option<Instant>) {
+    pub async fn wait_until(self, deadline: Option<Instant>) {
         match deadline {
             None => self.wait().await,
             Some(deadline) => {
@@ -93,24 +99,6 @@ impl Places {
             self.wakers.len() - 1
         })
     }
-}
-
-/// Runs `future`, but not past `deadline`; what is ready at the deadline counts.
-pub(crate) async fn before<T>(deadline: Instant, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    let mut timer = pin!(Timer::new(deadline.saturating_duration_since(Instant::now())));
-    poll_fn(|context| {
-        if let Poll::Ready(value) = future.as_mut().poll(context) {
-            return Poll::Ready(Some(value));
-        }
-        timer.as_mut().poll(context).map(|_| None)
-    })
-    .await
-}
-
-/// Waits for a time.
-pub(crate) async fn sleep(duration: Duration) {
-    glommio::timer::sleep(duration).await;
 }
 
 #[cfg(test)]

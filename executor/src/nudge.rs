@@ -1,9 +1,10 @@
 //! Executors are nudged from outside, so that nothing they have to do is left lying.
 //!
 //! glommio 0.12 arms its preemption timer before it runs tasks. A thread that loses its core just then finds the timer
-//! fired before the first task ran, takes that for "nothing to run", and goes to sleep with tasks that are ready. So one
-//! thread of the process wakes a task of each executor that has a client: often while any of them works, ever less while
-//! none does. The broker's shards are nudged in the same way, and for the same reason.
+//! fired before the first task ran, takes that for "nothing to run", and since a timer wakes no task it goes to sleep
+//! with tasks that are ready, until something else wakes it. Where requests keep coming that is a hiccup; at a start,
+//! or with one client in flight, it was for ever. A timer of the executor's own is no cure: its task can be left lying too.
+//! So one thread of the process wakes a task of each executor, often while any has work, and ever less while none has.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -14,7 +15,11 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use crate::limits::{NUDGE_MICROSECONDS_MAX, NUDGE_MICROSECONDS_MIN};
+/// How often executors are nudged while one of them has work: no ready task is left lying for longer.
+const MICROSECONDS_MIN: u64 = 2_000;
+/// How often they are nudged while none has.
+const MICROSECONDS_MAX: u64 = 64_000;
+const _: () = assert!(MICROSECONDS_MIN < MICROSECONDS_MAX);
 
 /// What an executor runs between two nudges for nobody but the nudge.
 const TASKS_OF_A_NUDGE: u64 = 2;
@@ -26,7 +31,7 @@ struct Nudged {
 }
 
 /// Has this thread's executor nudged for as long as it lives; asked again, does nothing.
-pub(crate) fn begin() {
+pub fn keep_nudged() {
     thread_local! {
         static NUDGED: Cell<Option<usize>> = const { Cell::new(None) };
     }
@@ -55,14 +60,14 @@ async fn be_nudged() {
 
 fn start() -> mpsc::Sender<Nudged> {
     let (sender, executors) = mpsc::channel();
-    let name = "client-nudger".to_owned();
+    let name = "nudger".to_owned();
     thread::Builder::new().name(name).spawn(move || nudge(&executors)).expect("a thread can be made");
     sender
 }
 
 fn nudge(arriving: &mpsc::Receiver<Nudged>) {
-    let fastest = Duration::from_micros(NUDGE_MICROSECONDS_MIN);
-    let slowest = Duration::from_micros(NUDGE_MICROSECONDS_MAX);
+    let fastest = Duration::from_micros(MICROSECONDS_MIN);
+    let slowest = Duration::from_micros(MICROSECONDS_MAX);
     let (mut executors, mut pause) = (Vec::<Nudged>::new(), fastest);
     loop {
         match arriving.recv_timeout(pause) {

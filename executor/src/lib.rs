@@ -1,0 +1,13 @@
+//! What every glommio executor of ours needs, a shard's or a client's: events of one core ([`Signal`]), moments ([`sleep`],
+//! [`before`]), and the nudge without which an executor may sleep on tasks that are ready ([`keep_nudged`]); and an executor
+//! for a thread that has none ([`run`]).
+
+mod moment;
+mod nudge;
+mod run;
+mod signal;
+
+pub use moment::{before, sleep};
+pub use nudge::keep_nudged;
+pub use run::run;
+pub use signal::{Signal, Wait};
