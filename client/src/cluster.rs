@@ -1,11 +1,12 @@
 //! What a client knows of its cluster: brokers, topics, leaders; asked for once, and again when it proves wrong.
 //!
 //! Everybody looks at the newest snapshot. Who finds it wrong (a broker is not the leader, a topic's id is not known)
-//! asks for one newer than that; all who ask at a time share one request. Snapshots also expire by age, and are then
-//! renewed in the background. A topic's epochs never go back: an answer from a broker that lags is not taken for it.
+//! asks for one newer than that; all who ask at a time share one request. A task renews a snapshot that has grown old
+//! although nothing seems wrong with it: that is how new partitions are found. A topic's epochs never go back: an answer
+//! from a broker that lags is not taken for it.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use protocol::error::KafkaError;
@@ -28,7 +29,8 @@ pub struct ClientOptions {
     pub bootstrap: Vec<String>,
     /// How its connections behave.
     pub connection: ConnectionOptions,
-    /// After how long metadata is renewed although nothing seems wrong with it.
+    /// After how long metadata is renewed although nothing seems wrong with it: new partitions of a topic, and brokers,
+    /// are noticed by then.
     pub metadata_age_max: Duration,
     /// The pause after a first failure; each further one doubles it.
     pub retry_backoff: Duration,
@@ -180,6 +182,7 @@ impl Cluster {
             connection: RefCell::default(),
         });
         cluster.refresh(0).await?;
+        glommio::spawn_local(stay_young(Rc::downgrade(&cluster))).detach();
         Ok(cluster)
     }
 
@@ -226,10 +229,14 @@ impl Cluster {
         }
     }
 
+    /// Has a topic asked for from now on that somebody still reads or writes, should it be forgotten.
+    pub(crate) fn want(&self, name: &Rc<str>) {
+        self.topics.borrow_mut().entry(Rc::clone(name)).or_default();
+    }
+
     /// A topic: as it is known, or asked for.
-    pub(crate) async fn topic(self: &Rc<Self>, name: &str) -> Result<Rc<Topic>, ClientError> {
+    pub(crate) async fn topic(&self, name: &str) -> Result<Rc<Topic>, ClientError> {
         if let Some(topic) = self.known(name) {
-            self.renew_if_old();
             return Ok(topic);
         }
         let is_new = !self.topics.borrow().contains_key(name);
@@ -280,16 +287,9 @@ impl Cluster {
         self.topics.borrow_mut().remove(name);
     }
 
-    fn renew_if_old(self: &Rc<Self>) {
-        if self.learned_at.get().elapsed() > self.options.metadata_age_max && !self.refreshing.get() {
-            let cluster = Rc::clone(self);
-            let seen = self.generation();
-            let renewing = async move {
-                // Old metadata stays good for as long as nobody finds it wrong; whoever does asks again.
-                let _old_stays = cluster.refresh(seen).await;
-            };
-            glommio::spawn_local(renewing).detach();
-        }
+    /// How long what is known is still young.
+    fn youth_left(&self) -> Duration {
+        self.options.metadata_age_max.saturating_sub(self.learned_at.get().elapsed())
     }
 
     async fn learn(&self) -> Result<(), ClientError> {
@@ -363,5 +363,23 @@ impl Cluster {
             }
         }
         Err(ClientError::NoBroker(last))
+    }
+}
+
+/// Renews what has grown old, for as long as there is a cluster.
+async fn stay_young(cluster: Weak<Cluster>) {
+    let mut failures = 0;
+    loop {
+        let Some(known) = cluster.upgrade() else { return };
+        let pause = match failures {
+            0 => known.youth_left().max(known.options.retry_backoff),
+            // What can't be renewed stays good for as long as nobody finds it wrong.
+            failures => known.backoff(failures),
+        };
+        drop(known);
+        sleep(pause).await;
+        let Some(known) = cluster.upgrade() else { return };
+        let is_renewed = !known.youth_left().is_zero() || known.refresh(known.generation()).await.is_ok();
+        failures = if is_renewed { 0 } else { failures + 1 };
     }
 }

@@ -245,6 +245,9 @@ pub enum ProduceError {
     /// The batch can't be written in the version that the broker knows.
     #[error("the batch can't be sent: {0}")]
     Unsendable(EncodeError),
+    /// An attempt was not answered, the next was refused as out of order, and the broker can't say which batches it has.
+    #[error("the broker can't say whether it has the batch; it may or may not have been appended")]
+    Unclear,
     /// The partition's epochs are used up, after 32,766 breaks of its chain: a new producer is needed.
     #[error("the producer's epochs are used up; make a new producer")]
     EpochsUsedUp,

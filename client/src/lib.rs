@@ -71,6 +71,8 @@ pub mod error;
 pub mod group;
 pub mod limits;
 mod links;
+#[cfg(test)]
+mod mock;
 pub mod partitioner;
 pub mod producer;
 

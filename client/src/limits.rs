@@ -14,6 +14,8 @@ pub const IDEMPOTENT_IN_FLIGHT_MAX: usize = 5;
 pub const IN_FLIGHT_MAX: usize = 1024;
 /// A new batch's buffer; it grows as records come.
 pub const BATCH_CAPACITY_BYTES: usize = 4 * 1024;
+/// What a batch's records may be decompressed to that was built here; no batch is larger.
+pub const BUILT_BYTES_MAX: usize = 0x7fff_ffff;
 /// What a record takes besides its key, value and headers, at most: three lengths, two deltas, attributes, a count.
 pub const RECORD_OVERHEAD_BYTES: usize = 5 * 5 + 10 + 1;
 /// Fetched pieces that wait to be taken, besides the bound on their bytes.

@@ -238,6 +238,18 @@ impl Connection {
         version.ok_or(ConnectionError::Unsupported { address: self.shared().address, api })
     }
 
+    /// The level of a feature (KIP-584) that the cluster goes by, as the broker said; 0 where it goes by none.
+    #[must_use]
+    pub fn feature_level(&self, name: &str) -> i16 {
+        self.shared().versions.borrow().feature_level(name)
+    }
+
+    /// Whether the broker said that it takes native batches of the version that this client writes. Apache Kafka doesn't.
+    #[must_use]
+    pub fn takes_native(&self) -> bool {
+        self.shared().versions.borrow().native() >= protocol::native::VERSION
+    }
+
     /// Sends a request and waits for its answer.
     ///
     /// # Errors

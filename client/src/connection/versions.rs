@@ -1,4 +1,5 @@
-//! Which version of each API a connection speaks: the highest that both sides know (KIP-35, KIP-511).
+//! What the broker at the other end offers: of each API the highest version that both sides know (KIP-35, KIP-511), the
+//! levels of the cluster's features (KIP-584), and which native batches it takes.
 
 use protocol::api::ApiKey;
 use protocol::error::{ErrorCode, KafkaError};
@@ -8,14 +9,30 @@ use rustc_hash::FxHashMap;
 use super::{Answer, Connection};
 use crate::error::{ConnectionError, SendError};
 
-/// The highest common version of each API.
+/// What the broker offers.
 #[derive(Debug, Default)]
-pub(super) struct Versions(FxHashMap<ApiKey, i16>);
+pub(super) struct Versions {
+    /// The highest common version of each API.
+    apis: FxHashMap<ApiKey, i16>,
+    /// The level in force of each feature of the cluster.
+    features: FxHashMap<String, i16>,
+    native: i8,
+}
 
 impl Versions {
     /// The version to use, if the broker offers one that this client knows.
     pub(super) fn highest(&self, api: ApiKey) -> Option<i16> {
-        self.0.get(&api).copied()
+        self.apis.get(&api).copied()
+    }
+
+    /// The level of a feature that the cluster goes by; 0 where it goes by none.
+    pub(super) fn feature_level(&self, name: &str) -> i16 {
+        self.features.get(name).copied().unwrap_or_default()
+    }
+
+    /// The highest version of native batches that the broker takes; 0 for none.
+    pub(super) fn native(&self) -> i8 {
+        self.native
     }
 
     fn of(answer: &ApiVersionsResponse<'_>) -> Self {
@@ -25,7 +42,12 @@ impl Versions {
             let version = last.min(offered.max_version);
             (version >= first.max(offered.min_version)).then_some((api, version))
         });
-        Self(common.collect())
+        let in_force = answer.finalized_features.iter();
+        Self {
+            apis: common.collect(),
+            features: in_force.map(|one| (one.name.to_owned(), one.max_version_level)).collect(),
+            native: answer.native_version,
+        }
     }
 }
 

@@ -8,12 +8,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use protocol::records::{BatchBuilder, BatchOptions, ProducerStamp, restamp};
+use protocol::batch::{self as wire, BatchIter, Encoding};
+use protocol::native::to_kafka;
+use protocol::records::{self, BatchBuilder, BatchOptions, ProducerStamp, RecordIter, restamp};
 use protocol::types::{Offset, PartitionIndex, Sequence, Timestamp};
+use smallvec::SmallVec;
 
-use super::Record;
+use super::{Header, Record};
 use crate::error::ProduceError;
-use crate::limits::{BATCH_CAPACITY_BYTES, RECORD_OVERHEAD_BYTES};
+use crate::limits::{BATCH_CAPACITY_BYTES, BUILT_BYTES_MAX, RECORD_OVERHEAD_BYTES};
 
 /// Where a record was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,22 +35,60 @@ pub(super) type Outcome = Result<Acked, ProduceError>;
 /// What the records of a batch share: whoever asks for one record's fate looks here.
 #[derive(Default)]
 pub(super) struct Fate {
-    outcome: RefCell<Option<Outcome>>,
+    course: RefCell<Course>,
     /// Who waits; each has its place until it gives up.
     wakers: RefCell<Vec<Option<Waker>>>,
 }
 
+/// How far the batch has come.
+#[derive(Default)]
+enum Course {
+    #[default]
+    Open,
+    Decided(Outcome),
+    /// It was too large and goes on in two parts, of which the front has so many records.
+    Parted {
+        at: u32,
+        front: Rc<Fate>,
+        back: Rc<Fate>,
+    },
+}
+
 impl Fate {
     pub(super) fn decide(&self, outcome: Outcome) {
-        let before = self.outcome.replace(Some(outcome));
-        assert!(before.is_none(), "a batch is decided once");
+        self.come_to(Course::Decided(outcome));
+    }
+
+    /// The fates of a batch's two parts.
+    fn part(&self, at: u32) -> (Rc<Self>, Rc<Self>) {
+        let (front, back) = (Rc::<Self>::default(), Rc::<Self>::default());
+        self.come_to(Course::Parted { at, front: Rc::clone(&front), back: Rc::clone(&back) });
+        (front, back)
+    }
+
+    fn come_to(&self, course: Course) {
+        let before = self.course.replace(course);
+        assert!(matches!(before, Course::Open), "a batch is decided once");
+        // Who waits for a record of a parted batch finds the part and goes on waiting there.
         self.wakers.take().into_iter().flatten().for_each(Waker::wake);
     }
 
+    /// The part that a record is in now, and its index there; none where there are no parts.
+    fn part_of(&self, index: u32) -> Option<(Rc<Self>, u32)> {
+        match &*self.course.borrow() {
+            Course::Parted { at, front, .. } if index < *at => Some((Rc::clone(front), index)),
+            Course::Parted { at, back, .. } => Some((Rc::clone(back), index - at)),
+            Course::Open | Course::Decided(_) => None,
+        }
+    }
+
     fn of_record(&self, index: u32) -> Option<Outcome> {
-        let outcome = self.outcome.borrow().clone()?;
+        if let Some((part, index)) = self.part_of(index) {
+            return part.of_record(index);
+        }
+        let Course::Decided(outcome) = &*self.course.borrow() else { return None };
         Some(
-            outcome.map(|acked| Acked {
+            outcome.clone().map(|acked| Acked {
                 offset: acked.offset.map(|first| first.plus(i64::from(index))),
                 ..acked
             }),
@@ -80,10 +121,14 @@ impl Future for Delivery {
     type Output = Result<Acked, ProduceError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(outcome) = self.now() {
+        let this = &mut *self;
+        while let Some((part, index)) = this.fate.part_of(this.index) {
+            // The place went with the waker when the batch was parted.
+            (this.fate, this.index, this.place) = (part, index, None);
+        }
+        if let Some(outcome) = this.now() {
             return Poll::Ready(outcome);
         }
-        let this = &mut *self;
         let mut wakers = this.fate.wakers.borrow_mut();
         let place = *this.place.get_or_insert_with(|| {
             wakers.push(None);
@@ -108,9 +153,13 @@ impl Drop for Delivery {
 pub(super) struct Batch {
     /// Counts the batches of the producer in the order of their first records.
     pub number: u64,
+    /// Where its first record was in the batch of that number before that was parted.
+    first: u32,
     pub opened_at: Instant,
     /// How often it was sent.
     pub attempts: u32,
+    /// An attempt may have appended it, and nobody has said so.
+    pub is_unclear: bool,
     pub record_count: u32,
     /// What it counts for in the producer's memory.
     pub charged_bytes: usize,
@@ -131,8 +180,10 @@ impl Batch {
         let capacity = bytes_max.min(BATCH_CAPACITY_BYTES);
         Self {
             number,
+            first: 0,
             opened_at: now,
             attempts: 0,
+            is_unclear: false,
             record_count: 0,
             charged_bytes: 0,
             tokens: Vec::new(),
@@ -180,11 +231,81 @@ impl Batch {
         restamp(&mut own, stamp);
         *bytes = own.freeze();
         self.stamp = stamp;
+        // What was sent under the identity before is not appended, or this one would not be needed.
+        self.is_unclear = false;
+    }
+
+    /// Makes a natively built batch one of Kafka's: its broker takes no native ones.
+    pub(super) fn make_kafkas(&mut self) {
+        let Content::Built(bytes) = &mut self.content else { panic!("an open batch is not sent") };
+        if only_batch(bytes).header().encoding() == Some(Encoding::Kafka) {
+            return;
+        }
+        *bytes = to_kafka(only_batch(bytes), BUILT_BYTES_MAX).expect("it was built here").into();
+    }
+
+    /// Parts a batch that was refused as too large, about equally by bytes. The parts keep its identity, and their records
+    /// their sequences.
+    pub(super) fn part(mut self, options: BatchOptions) -> (Self, Self) {
+        assert!(self.record_count > 1, "a record can't be parted");
+        let bytes = self.bytes().clone();
+        let batch = only_batch(&bytes);
+        let encoding = batch.header().encoding().expect("it was built here");
+        let options = BatchOptions { encoding, transactional: batch.header().is_transactional(), ..options };
+        let body = batch.records(BUILT_BYTES_MAX).expect("it was built here");
+        let records = || RecordIter::new(&body, batch.header()).map(|record| record.expect("built here"));
+        let sizes: Vec<usize> = records().map(|record| as_sent(&record, record_bytes)).collect();
+        let at = middle(&sizes);
+        let mut builders = [BatchBuilder::new(options), BatchBuilder::new(options)];
+        for (index, record) in records().enumerate() {
+            let builder = &mut builders[usize::from(index >= at)];
+            as_sent(&record, |copied| {
+                builder.append(record.timestamp, copied.key, copied.value, copied.headers);
+            });
+        }
+        let front_bytes: usize = sizes[..at].iter().sum();
+        let count = u32::try_from(at).expect("a batch has fewer than 2^31 records");
+        let (front_fate, back_fate) = self.fate.part(count);
+        let back_tokens = self.tokens.split_off(at.min(self.tokens.len()));
+        let back_stamp = match self.stamp {
+            ProducerStamp::NONE => ProducerStamp::NONE,
+            stamp => ProducerStamp { base_sequence: sequence_after(stamp.base_sequence, count), ..stamp },
+        };
+        let [front, back] = builders;
+        let back = Self {
+            first: self.first + count,
+            record_count: self.record_count - count,
+            charged_bytes: self.charged_bytes - front_bytes,
+            tokens: back_tokens,
+            fate: back_fate,
+            stamp: back_stamp,
+            content: Content::Built(back.build_for(back_stamp).into()),
+            ..self
+        };
+        let front = Self {
+            record_count: count,
+            charged_bytes: front_bytes,
+            tokens: std::mem::take(&mut self.tokens),
+            fate: front_fate,
+            content: Content::Built(front.build_for(self.stamp).into()),
+            ..self
+        };
+        (front, back)
+    }
+
+    /// Its place among the batches of its partition.
+    pub(super) fn place(&self) -> (u64, u32) {
+        (self.number, self.first)
     }
 
     pub(super) fn bytes(&self) -> &Bytes {
         let Content::Built(bytes) = &self.content else { panic!("an open batch has no bytes yet") };
         bytes
+    }
+
+    /// The sequence of its last record.
+    pub(super) fn last_sequence(&self) -> Sequence {
+        sequence_after(self.stamp.base_sequence, self.record_count - 1)
     }
 
     /// The sequence after its last record.
@@ -196,6 +317,29 @@ impl Batch {
 /// The sequence so many records later; they wrap to 0.
 pub(super) fn sequence_after(sequence: Sequence, records: u32) -> Sequence {
     Sequence(sequence.0.wrapping_add_unsigned(records) & i32::MAX)
+}
+
+/// The batch that these bytes are.
+fn only_batch(bytes: &[u8]) -> wire::Batch<'_> {
+    BatchIter::new(bytes).next().expect("there is one").expect("it was built here")
+}
+
+/// Shows a record that was read back from a batch as one to be sent.
+fn as_sent<T>(record: &records::Record<'_>, show: impl FnOnce(&Record<'_>) -> T) -> T {
+    let headers: SmallVec<[Header<'_>; 8]> =
+        record.headers.iter().map(|header| header.expect("it was built here")).collect();
+    show(&Record { key: record.key, value: record.value, headers: &headers, ..Record::default() })
+}
+
+/// How many of these sizes make about half of their sum: at least one, and not all.
+fn middle(sizes: &[usize]) -> usize {
+    let total: usize = sizes.iter().sum();
+    let mut sum = 0;
+    let is_in_front = |size: &&usize| {
+        sum += **size;
+        sum * 2 <= total
+    };
+    sizes.iter().take_while(is_in_front).count().clamp(1, sizes.len() - 1)
 }
 
 /// What a record takes in a batch at most.

@@ -64,7 +64,8 @@ pub struct ProducerOptions {
     pub compression: Compression,
     /// At which level, on the compression's own scale; its default if none.
     pub compression_level: Option<i32>,
-    /// How records are written into batches. Only Iolite takes native ones.
+    /// How records are written into batches. Brokers that don't say that they take native ones (only Iolite does) get
+    /// Kafka's, whatever is chosen here.
     pub encoding: Encoding,
     /// Bytes of records, before compression, at which a batch is full. A larger record makes a batch of its own.
     pub batch_bytes_max: usize,

@@ -5,8 +5,14 @@
 //! broker keeps order and knows a batch again; as long as a batch's fate is unknown it is sent with the same ones.
 //! Nothing is sent behind the first batch of all, or of an epoch, until that one is acknowledged. Without sequences a batch
 //! that fails may be overtaken by those that were under way with it. Where the chain is broken for good (a batch was
-//! refused, or the broker forgot the producer), the partition starts a new epoch with sequence 0 (KIP-360), once nothing
-//! is in flight, and what waits is stamped anew.
+//! refused, or the broker lost what it had acknowledged), the partition starts a new epoch with sequence 0 (KIP-360), once
+//! nothing is in flight, and what waits is stamped anew.
+//!
+//! "Out of order" alone breaks no chain. A broker knows batches again for as long as it remembers them, and one that was
+//! killed may remember the last alone: a batch whose earlier attempt was never answered can be refused for being there
+//! already. Such a batch is unclear until the leader has said how far it has come with this producer.
+//!
+//! A batch that is too large for the broker comes back in two parts, which have its place and its sequences.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -72,8 +78,8 @@ pub(super) enum Take {
     Later(Instant),
     /// Nothing until something is appended, or comes back.
     Nothing,
-    /// The epochs of the producer's id are used up.
-    Exhausted,
+    /// The chain is broken, and the epochs of the producer's id are used up.
+    Broken,
 }
 
 /// What an answer means for a batch.
@@ -85,6 +91,21 @@ pub(super) enum Verdict {
     Again,
     /// It failed for good.
     Failed,
+    /// It is too large as a whole, and goes on in two parts.
+    TooLarge,
+    /// It may be appended, and the leader must be asked; until [`Queue::clear_up`] it counts as under way.
+    Unclear,
+}
+
+/// What is known of a producer in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// The last sequence of the epoch that the leader has; none where it has nothing of the epoch.
+    Last(Option<Sequence>),
+    /// No leader says anything at the moment.
+    Nothing,
+    /// Brokers of this age can't be asked.
+    Never,
 }
 
 impl Queue {
@@ -138,7 +159,7 @@ impl Queue {
             return Take::Later(front.opened_at + self.limits.linger);
         }
         if is_broken && !self.begin_epoch() {
-            return Take::Exhausted;
+            return Take::Broken;
         }
         let mut batch = self.batches.pop_front().expect("an empty queue is not due");
         if batch.attempts == 0 {
@@ -174,41 +195,31 @@ impl Queue {
     }
 
     /// What an answer to `batch`, which was under way, means.
-    pub(super) fn judge(&mut self, batch: &Batch, error: Option<KafkaError>) -> Verdict {
+    pub(super) fn judge(&mut self, batch: &mut Batch, error: Option<KafkaError>) -> Verdict {
         assert!(self.in_flight > 0, "an answer is to something in flight");
         self.in_flight -= 1;
-        let sequence = batch.stamp.base_sequence;
-        let Some(identity) = &mut self.identity else {
-            self.is_known |= error.is_none();
-            return match error {
-                None => Verdict::Appended,
-                Some(error) if error.retriable() => Verdict::Again,
-                Some(_) => Verdict::Failed,
-            };
-        };
         // A batch of an epoch that is over has nothing to say about this one.
-        let is_current = batch.stamp.epoch == identity.epoch;
+        let is_current = self.identity.is_none_or(|identity| batch.stamp.epoch == identity.epoch);
         match error {
             None | Some(KafkaError::DuplicateSequenceNumber) => {
                 if is_current {
-                    identity.acked = batch.next_sequence();
-                    self.is_known = true;
+                    self.is_acked(batch);
                 }
                 Verdict::Appended
             }
-            // Behind a batch that is on its way again, this is no more than a matter of order. Where it is this one's turn, the
-            // broker has lost what it acknowledged, and only a new epoch helps.
-            Some(KafkaError::OutOfOrderSequenceNumber) => {
-                let is_alone = self.in_flight == 0
-                    && self.batches.front().is_none_or(|front| front.number > batch.number);
-                identity.is_broken |= is_current && (is_alone || sequence == identity.acked);
+            Some(KafkaError::OutOfOrderSequenceNumber | KafkaError::UnknownProducerId)
+                if self.identity.is_some() =>
+            {
+                self.judge_disorder(batch, is_current)
+            }
+            Some(KafkaError::MessageTooLarge | KafkaError::RecordListTooLarge) if batch.record_count > 1 => {
+                Verdict::TooLarge
+            }
+            Some(error) if error.retriable() => {
+                // Leaders that step down or wait for replicas in vain say so of what they have appended as well.
+                batch.is_unclear = true;
                 Verdict::Again
             }
-            Some(KafkaError::UnknownProducerId) => {
-                identity.is_broken |= is_current;
-                Verdict::Again
-            }
-            Some(error) if error.retriable() => Verdict::Again,
             Some(_) => {
                 self.break_chain();
                 Verdict::Failed
@@ -216,9 +227,55 @@ impl Queue {
         }
     }
 
+    /// A batch is out of order. Behind one that is on its way again, that is no more than a matter of time; where it is
+    /// this one's turn, either the leader has it already, or it has lost what it acknowledged.
+    fn judge_disorder(&mut self, batch: &Batch, is_current: bool) -> Verdict {
+        let identity = self.identity.as_ref().expect("sequences come with an identity");
+        let is_next = batch.stamp.base_sequence == identity.acked;
+        let is_alone =
+            self.in_flight == 0 && self.batches.front().is_none_or(|front| front.place() > batch.place());
+        if !is_current || !(is_next || is_alone) {
+            return Verdict::Again;
+        }
+        if batch.is_unclear {
+            self.in_flight += 1;
+            return Verdict::Unclear;
+        }
+        self.break_chain();
+        Verdict::Again
+    }
+
+    /// What the leader's word means for an unclear batch.
+    pub(super) fn clear_up(&mut self, batch: &Batch, told: Told) -> Verdict {
+        assert!(self.in_flight > 0, "an unclear batch counts as under way");
+        self.in_flight -= 1;
+        match told {
+            Told::Last(Some(last)) if is_at_or_past(last, batch.last_sequence()) => {
+                self.is_acked(batch);
+                Verdict::Appended
+            }
+            Told::Last(_) => {
+                self.break_chain();
+                Verdict::Again
+            }
+            Told::Nothing => Verdict::Again,
+            Told::Never => {
+                self.break_chain();
+                Verdict::Failed
+            }
+        }
+    }
+
+    fn is_acked(&mut self, batch: &Batch) {
+        self.is_known = true;
+        if let Some(identity) = &mut self.identity {
+            identity.acked = batch.next_sequence();
+        }
+    }
+
     /// Puts a batch back to its place, to be sent again.
     pub(super) fn put_back(&mut self, batch: Batch, not_before: Instant) {
-        let place = self.batches.iter().take_while(|earlier| earlier.number < batch.number).count();
+        let place = self.batches.iter().take_while(|earlier| earlier.place() < batch.place()).count();
         self.batches.insert(place, batch);
         self.not_before = Some(not_before);
     }
@@ -259,6 +316,12 @@ impl Queue {
         }
         true
     }
+}
+
+/// Whether a sequence is another one or comes after it. They wrap, and what is compared is never far apart.
+fn is_at_or_past(sequence: Sequence, other: Sequence) -> bool {
+    let distance = sequence.0.wrapping_sub(other.0) & i32::MAX;
+    distance < 1 << 30
 }
 
 #[cfg(test)]

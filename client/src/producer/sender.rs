@@ -4,16 +4,18 @@
 //! gives at most one batch to the request of its leader; what can't go now stays on the list, what has nothing leaves it
 //! and comes back when a record or an answer does. Requests to one broker leave in the order in which they were made.
 
+mod answers;
+
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use protocol::batch::Encoding;
 use protocol::error::KafkaError;
-use protocol::messages::produce::{
-    PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
-};
-use protocol::types::{BrokerId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicId};
+use protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use protocol::records::BatchOptions;
+use protocol::types::{BrokerId, ProducerEpoch, ProducerId};
 use protocol::wire::Payload;
 use rustc_hash::FxHashMap;
 
@@ -22,8 +24,8 @@ use super::queue::{QueueLimits, Take, Verdict};
 use super::topic::{PartitionState, ProducerTopic, TopicState};
 use super::{Acks, DeliveredBatch, ProducerOptions, Record, TrySendError, batch_options, now, now_timestamp};
 use crate::Client;
-use crate::connection::{Answer, Connection};
-use crate::error::{ClientError, ConnectionError, ProduceError, SendError};
+use crate::connection::{Connection, Reply};
+use crate::error::{ClientError, ProduceError, SendError};
 use crate::links::Links;
 use executor::Signal;
 
@@ -37,13 +39,15 @@ pub(super) struct Sender {
     options: ProducerOptions,
     limits: QueueLimits,
     identity: Option<(ProducerId, ProducerEpoch)>,
+    /// What new batches are written in: as the options say, or as the brokers take them.
+    encoding: Cell<Encoding>,
     topics: RefCell<FxHashMap<Rc<str>, Rc<TopicState>>>,
     ready: RefCell<VecDeque<Rc<PartitionState>>>,
     /// Queues whose open batch lingers, by the moment at which it is due.
     lingering: RefCell<VecDeque<(Instant, Rc<PartitionState>)>>,
     lanes: RefCell<FxHashMap<BrokerId, Rc<Lane>>>,
-    /// Batches not decided yet, by their numbers.
-    undecided: RefCell<BTreeSet<u64>>,
+    /// Batches not decided yet, by their numbers, and how many parts of each there are.
+    undecided: RefCell<BTreeMap<u64, u32>>,
     next_number: Cell<u64>,
     held_bytes: Cell<usize>,
     /// How many wait for memory or a flush: nothing lingers while any does.
@@ -83,6 +87,7 @@ impl Sender {
         let sender = Rc::new(Self {
             client: client.clone(),
             links: client.links(),
+            encoding: Cell::new(options.encoding),
             options,
             limits,
             identity,
@@ -139,6 +144,7 @@ impl Sender {
         if held > 0 && held + bytes > self.options.memory_bytes_max {
             return Err(TrySendError::Full);
         }
+        topic.state.follow(self.client.cluster());
         let partition = topic.state.partition_for(record, bytes)?;
         let timestamp = record.timestamp.unwrap_or_else(now_timestamp);
         self.held_bytes.set(held + bytes);
@@ -166,8 +172,9 @@ impl Sender {
     fn open_batch(&self) -> Batch {
         let number = self.next_number.get();
         self.next_number.set(number + 1);
-        self.undecided.borrow_mut().insert(number);
-        Batch::open(number, now(), batch_options(&self.options), self.limits.batch_bytes_max)
+        self.undecided.borrow_mut().insert(number, 1);
+        let options = BatchOptions { encoding: self.encoding.get(), ..batch_options(&self.options) };
+        Batch::open(number, now(), options, self.limits.batch_bytes_max)
     }
 
     fn is_hurried(&self) -> bool {
@@ -201,7 +208,7 @@ impl Sender {
 
     pub(super) async fn flush(&self) {
         let end = self.next_number.get();
-        let is_done = || self.undecided.borrow().first().is_none_or(|first| *first >= end);
+        let is_done = || self.undecided.borrow().first_key_value().is_none_or(|(first, _)| *first >= end);
         loop {
             let freed = self.freed.next();
             if is_done() || self.has_ended.get() {
@@ -284,7 +291,8 @@ impl Sender {
             };
             let taken = partition.queue.borrow_mut().take(now, self.is_hurried());
             match taken {
-                Take::Batch(batch) => {
+                Take::Batch(mut batch) => {
+                    self.mind_encoding(&group.connection, &mut batch);
                     group.bytes += batch.bytes().len();
                     group.batches.push((Rc::clone(&partition), Some(batch)));
                     self.ready.borrow_mut().push_back(partition);
@@ -294,7 +302,7 @@ impl Sender {
                     self.ready.borrow_mut().push_back(partition);
                 }
                 Take::Nothing => partition.queue.borrow_mut().is_listed = false,
-                Take::Exhausted => {
+                Take::Broken => {
                     partition.queue.borrow_mut().is_listed = false;
                     self.fail_all(&partition);
                 }
@@ -302,6 +310,18 @@ impl Sender {
         }
         groups.retain(|group| !group.batches.is_empty());
         (groups, alarm)
+    }
+
+    /// A broker that takes no native batches gets Kafka's: this one is made one of those, later ones are from the start.
+    fn mind_encoding(&self, connection: &Connection, batch: &mut Batch) {
+        if self.options.encoding == Encoding::Kafka {
+            return;
+        }
+        let takes_native = connection.takes_native();
+        self.encoding.set(if takes_native { Encoding::Native } else { Encoding::Kafka });
+        if !takes_native {
+            batch.make_kafkas();
+        }
     }
 
     /// The request that the partition's batch would go into; none where its leader can't be written to now.
@@ -398,8 +418,8 @@ impl Sender {
             }
             Ok(None) => {
                 for (partition, batch) in group.batches {
-                    let batch = batch.expect("nothing was settled yet");
-                    let verdict = partition.queue.borrow_mut().judge(&batch, None);
+                    let mut batch = batch.expect("nothing was settled yet");
+                    let verdict = partition.queue.borrow_mut().judge(&mut batch, None);
                     assert_eq!(verdict, Verdict::Appended);
                     let acked = Acked { partition: partition.index, offset: None, append_time: None };
                     self.decide(&partition, batch, Ok(acked));
@@ -410,7 +430,7 @@ impl Sender {
         }
     }
 
-    fn send(&self, group: &mut Group) -> Result<Option<crate::connection::Reply>, SendError> {
+    fn send(&self, group: &mut Group) -> Result<Option<Reply>, SendError> {
         // One entry for each topic, however its partitions were listed.
         group.batches.sort_by(|(one, _), (other, _)| {
             one.topic.name.cmp(&other.topic.name).then(one.index.cmp(&other.index))
@@ -445,11 +465,11 @@ impl Sender {
     fn take_back(self: &Rc<Self>, group: Group, error: &SendError) {
         let not_before = now() + self.client.cluster().backoff(1);
         for (partition, batch) in group.batches {
-            let batch = batch.expect("nothing was settled yet");
+            let mut batch = batch.expect("nothing was settled yet");
             match error {
                 SendError::Encode(reason) => {
                     let refused =
-                        partition.queue.borrow_mut().judge(&batch, Some(KafkaError::InvalidRequest));
+                        partition.queue.borrow_mut().judge(&mut batch, Some(KafkaError::InvalidRequest));
                     assert_eq!(refused, Verdict::Failed);
                     self.decide(&partition, batch, Err(ProduceError::Unsendable(*reason)));
                 }
@@ -459,84 +479,6 @@ impl Sender {
             }
             self.list(&partition);
         }
-    }
-
-    /// A request was answered, or will never be.
-    fn settle(self: &Rc<Self>, mut group: Group, outcome: Result<Answer, ConnectionError>) {
-        if let Ok(answer) = &outcome {
-            match answer.decode::<ProduceResponse<'_>>() {
-                Ok(response) => self.settle_answered(&mut group, &response),
-                // Who answers so is not to be trusted with the next request.
-                Err(_) => group.connection.close(),
-            }
-        }
-        let mut any_unknown = false;
-        for (partition, batch) in group.batches {
-            if let Some(batch) = batch {
-                any_unknown = true;
-                let verdict = partition.queue.borrow_mut().judge(&batch, Some(KafkaError::NetworkException));
-                assert_eq!(verdict, Verdict::Again);
-                self.again(&partition, batch);
-            }
-            self.list(&partition);
-        }
-        if any_unknown {
-            self.refresh_metadata();
-        }
-        self.work.raise();
-    }
-
-    fn settle_answered(self: &Rc<Self>, group: &mut Group, response: &ProduceResponse<'_>) {
-        let mut cursor = 0;
-        for topic in &response.responses {
-            for answer in &topic.partition_responses {
-                let Some(place) = find(&group.batches, cursor, (topic.name, topic.topic_id), answer.index)
-                else {
-                    continue;
-                };
-                cursor = place + 1;
-                let (partition, batch) = &mut group.batches[place];
-                if let Some(batch) = batch.take() {
-                    let partition = Rc::clone(partition);
-                    self.settle_batch(&partition, batch, answer);
-                }
-            }
-        }
-    }
-
-    fn settle_batch(
-        self: &Rc<Self>,
-        partition: &Rc<PartitionState>,
-        batch: Batch,
-        answer: &PartitionProduceResponse<'_>,
-    ) {
-        let error = answer.error_code.into_result().err();
-        let verdict = partition.queue.borrow_mut().judge(&batch, error);
-        match verdict {
-            Verdict::Appended => {
-                let offset =
-                    Some(answer.base_offset).filter(|offset| error.is_none() && *offset >= Offset(0));
-                let append_time = Some(answer.log_append_time_ms).filter(|time| time.0 >= 0);
-                self.decide(partition, batch, Ok(Acked { partition: partition.index, offset, append_time }));
-            }
-            Verdict::Again => {
-                self.again(partition, batch);
-                self.refresh_metadata();
-            }
-            Verdict::Failed => {
-                let error = error.expect("a batch fails by an error");
-                let message = answer.error_message.map(Into::into);
-                self.decide(partition, batch, Err(ProduceError::Refused { error, message }));
-            }
-        }
-    }
-
-    fn again(&self, partition: &PartitionState, batch: Batch) {
-        if self.has_ended.get() {
-            return self.decide(partition, batch, Err(ProduceError::Closed));
-        }
-        let not_before = now() + self.client.cluster().backoff(batch.attempts);
-        partition.queue.borrow_mut().put_back(batch, not_before);
     }
 
     fn expire(&self, partition: &PartitionState, now: Instant) {
@@ -557,7 +499,7 @@ impl Sender {
 
     fn decide(&self, partition: &PartitionState, batch: Batch, outcome: Outcome) {
         self.held_bytes.update(|held| held - batch.charged_bytes);
-        self.undecided.borrow_mut().remove(&batch.number);
+        self.one_less_of(batch.number);
         if let Some(listener) = &self.options.listener {
             listener.delivered(&DeliveredBatch {
                 topic: &partition.topic.name,
@@ -567,6 +509,15 @@ impl Sender {
         }
         batch.fate.decide(outcome);
         self.freed.raise();
+    }
+
+    fn one_less_of(&self, number: u64) {
+        let mut undecided = self.undecided.borrow_mut();
+        let parts = undecided.get_mut(&number).expect("a batch is decided once");
+        *parts -= 1;
+        if *parts == 0 {
+            undecided.remove(&number);
+        }
     }
 }
 
@@ -587,25 +538,12 @@ impl Drop for Hurry<'_> {
     }
 }
 
-/// Where a partition's batch is, looked for from `cursor` on: answers come in the order of the request as a rule.
-fn find(
-    batches: &[(Rc<PartitionState>, Option<Batch>)],
-    cursor: usize,
-    (name, id): (&str, TopicId),
-    index: PartitionIndex,
-) -> Option<usize> {
-    let is_it = |place: &usize| {
-        let partition = &batches[*place].0;
-        // An answer names the topic in old versions and gives its id in new ones.
-        partition.index == index
-            && (if name.is_empty() { partition.topic.id() == id } else { *partition.topic.name == *name })
-    };
-    (cursor..batches.len()).chain(0..cursor.min(batches.len())).find(is_it)
-}
-
 fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ impl ProducerTopic {
     /// How many partitions it has, as far as the client knows.
     #[must_use]
     pub fn partition_count(&self) -> usize {
-        self.state.partitions.borrow().len()
+        self.state.count.get()
     }
 }
 
@@ -35,6 +35,8 @@ impl ProducerTopic {
 pub(super) struct TopicState {
     pub name: Rc<str>,
     partitions: RefCell<Vec<Rc<PartitionState>>>,
+    /// How many partitions there are now.
+    count: Cell<usize>,
     /// Partitions with a leader, or all where none has one.
     candidates: RefCell<Vec<PartitionIndex>>,
     sticky: RefCell<Sticky>,
@@ -63,6 +65,7 @@ impl TopicState {
         let state = Rc::new(Self {
             name: Rc::clone(&topic.name),
             partitions: RefCell::default(),
+            count: Cell::default(),
             candidates: RefCell::default(),
             sticky: RefCell::new(Sticky::new()),
             id: Cell::new(topic.id),
@@ -75,11 +78,13 @@ impl TopicState {
     }
 
     /// Looks whether the cluster has changed.
-    fn follow(self: &Rc<Self>, cluster: &Cluster) {
-        if self.generation.replace(cluster.generation()) != cluster.generation()
-            && let Some(topic) = cluster.known(&self.name)
-        {
-            self.take(&topic);
+    pub(super) fn follow(self: &Rc<Self>, cluster: &Cluster) {
+        if self.generation.replace(cluster.generation()) == cluster.generation() {
+            return;
+        }
+        match cluster.known(&self.name) {
+            Some(topic) => self.take(&topic),
+            None => cluster.want(&self.name),
         }
     }
 
@@ -94,9 +99,11 @@ impl TopicState {
                 leader: Cell::new(None),
             }));
         }
-        for (partition, described) in partitions.iter().zip(&topic.partitions) {
-            partition.leader.set(described.leader);
+        // A topic that was made anew may have fewer: nobody leads those that are gone.
+        for (place, partition) in partitions.iter().enumerate() {
+            partition.leader.set(topic.partitions.get(place).and_then(|described| described.leader));
         }
+        self.count.set(topic.partitions.len());
         let led = topic.partitions.iter().filter(|partition| partition.leader.is_some());
         let mut candidates: Vec<PartitionIndex> = led.map(|partition| partition.index).collect();
         if candidates.is_empty() {
@@ -120,17 +127,18 @@ impl TopicState {
         record: &Record<'_>,
         bytes: usize,
     ) -> Result<Rc<PartitionState>, ProduceError> {
-        let partitions = self.partitions.borrow();
+        let (partitions, count) = (self.partitions.borrow(), self.count.get());
         let index = match (record.partition, record.key) {
             (Some(index), _) => index,
-            (None, _) if partitions.is_empty() => PartitionIndex(0),
-            (None, Some(key)) => partition_of_key(key, partitions.len()),
+            (None, _) if count == 0 => PartitionIndex(0),
+            (None, Some(key)) => partition_of_key(key, count),
             (None, None) => {
                 let mut sticky = self.sticky.borrow_mut();
                 sticky.next(&self.candidates.borrow(), bytes, self.limits.batch_bytes_max)
             }
         };
-        let found = usize::try_from(index.0).ok().and_then(|place| partitions.get(place));
+        let place = usize::try_from(index.0).ok().filter(|place| *place < count);
+        let found = place.and_then(|place| partitions.get(place));
         found.cloned().ok_or(ProduceError::UnknownPartition(index))
     }
 }

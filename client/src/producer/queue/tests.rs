@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::producer::Record;
+use crate::producer::batch::record_bytes;
 use protocol::batch::BatchHeader;
 use protocol::records::BatchOptions;
 use protocol::types::Timestamp;
@@ -40,10 +41,20 @@ impl Script {
 
     fn append(mut self, count: u64) -> Self {
         for _ in 0..count {
-            let batch = Batch::open(self.appended, self.now, BatchOptions::default(), 1);
-            self.queue.push(batch).push(&Record::of_value(b"v"), Timestamp(0), 1);
-            self.appended += 1;
+            self = self.append_one_of(1);
         }
+        self
+    }
+
+    /// Appends a batch of so many records.
+    fn append_one_of(mut self, records: u32) -> Self {
+        let batch = Batch::open(self.appended, self.now, BatchOptions::default(), 1);
+        let batch = self.queue.push(batch);
+        let record = Record::of_value(b"v");
+        for _ in 0..records {
+            batch.push(&record, Timestamp(0), record_bytes(&record));
+        }
+        self.appended += 1;
         self
     }
 
@@ -63,11 +74,31 @@ impl Script {
     /// The broker answers a batch under way; this is what it must mean.
     fn answered(mut self, number: u64, error: Option<KafkaError>, expected: Verdict) -> Self {
         let place = self.under_way.iter().position(|batch| batch.number == number).expect("under way");
-        let batch = self.under_way.remove(place);
-        let verdict = self.queue.judge(&batch, error);
+        let mut batch = self.under_way.remove(place);
+        let verdict = self.queue.judge(&mut batch, error);
         assert_eq!(verdict, expected, "batch {number}");
-        if verdict == Verdict::Again {
-            self.queue.put_back(batch, self.now);
+        self.goes_on(batch, verdict)
+    }
+
+    /// The leader says what it has of the producer; this is what it must mean for an unclear batch.
+    fn told(mut self, number: u64, told: Told, expected: Verdict) -> Self {
+        let place = self.under_way.iter().position(|batch| batch.number == number).expect("it is unclear");
+        let batch = self.under_way.remove(place);
+        let verdict = self.queue.clear_up(&batch, told);
+        assert_eq!(verdict, expected, "batch {number}");
+        self.goes_on(batch, verdict)
+    }
+
+    fn goes_on(mut self, batch: Batch, verdict: Verdict) -> Self {
+        match verdict {
+            Again => self.queue.put_back(batch, self.now),
+            Unclear => self.under_way.push(batch),
+            TooLarge => {
+                let (front, back) = batch.part(BatchOptions::default());
+                self.queue.put_back(back, self.now);
+                self.queue.put_back(front, self.now);
+            }
+            Appended | Failed => {}
         }
         self
     }
@@ -88,7 +119,7 @@ use KafkaError::{
     DuplicateSequenceNumber, MessageTooLarge, NetworkException, NotLeaderOrFollower,
     OutOfOrderSequenceNumber, UnknownProducerId,
 };
-use Verdict::{Again, Appended, Failed};
+use Verdict::{Again, Appended, Failed, TooLarge, Unclear};
 
 #[test]
 fn batches_leave_in_order_and_five_at_a_time() {
@@ -161,8 +192,65 @@ fn out_of_order_with_nothing_before_it_begins_an_epoch() {
         .answered(0, Some(NotLeaderOrFollower), Again)
         .answered(1, None, Appended)
         .leaves(&[(0, 0, 0)])
-        .answered(0, Some(OutOfOrderSequenceNumber), Again)
+        .answered(0, Some(OutOfOrderSequenceNumber), Unclear)
+        .leaves(&[])
+        .told(0, Told::Last(None), Again)
         .leaves(&[(0, 1, 0)]);
+}
+
+#[test]
+fn what_the_leader_has_already_is_appended_and_the_next_goes_on() {
+    Script::idempotent()
+        .append(3)
+        .leaves(&[(0, 0, 0), (1, 0, 1), (2, 0, 2)])
+        .answered(0, Some(NetworkException), Again)
+        .answered(1, Some(NetworkException), Again)
+        .answered(2, Some(NetworkException), Again)
+        .leaves(&[(0, 0, 0)])
+        .answered(0, Some(OutOfOrderSequenceNumber), Unclear)
+        .told(0, Told::Last(Some(Sequence(1))), Appended)
+        .leaves(&[(1, 0, 1)])
+        .answered(1, Some(DuplicateSequenceNumber), Appended)
+        .leaves(&[(2, 0, 2)])
+        .answered(2, None, Appended);
+}
+
+#[test]
+fn while_no_leader_says_anything_an_unclear_batch_keeps_its_sequence() {
+    Script::idempotent()
+        .append(1)
+        .leaves(&[(0, 0, 0)])
+        .answered(0, Some(NetworkException), Again)
+        .leaves(&[(0, 0, 0)])
+        .answered(0, Some(OutOfOrderSequenceNumber), Unclear)
+        .told(0, Told::Nothing, Again)
+        .leaves(&[(0, 0, 0)])
+        .answered(0, Some(OutOfOrderSequenceNumber), Unclear)
+        .told(0, Told::Never, Failed)
+        .append(1)
+        .leaves(&[(1, 1, 0)]);
+}
+
+#[test]
+fn a_batch_that_is_too_large_goes_in_parts_before_what_is_behind_it() {
+    Script::idempotent()
+        .append_one_of(5)
+        .append(1)
+        .leaves(&[(0, 0, 0), (1, 0, 5)])
+        .answered(0, Some(MessageTooLarge), TooLarge)
+        .leaves(&[])
+        .answered(1, Some(OutOfOrderSequenceNumber), Again)
+        .leaves(&[(0, 0, 0)])
+        .answered(0, None, Appended)
+        .leaves(&[(0, 0, 2)])
+        .answered(0, Some(MessageTooLarge), TooLarge)
+        .leaves(&[(0, 0, 2)])
+        .answered(0, Some(NetworkException), Again)
+        .leaves(&[(0, 0, 2)])
+        .answered(0, None, Appended)
+        .leaves(&[(0, 0, 3)])
+        .answered(0, None, Appended)
+        .leaves(&[(1, 0, 5)]);
 }
 
 #[test]
