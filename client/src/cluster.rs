@@ -229,6 +229,14 @@ impl Cluster {
         }
     }
 
+    /// What the cluster said of a topic instead of describing it, when it was last asked.
+    pub(crate) fn refusal(&self, name: &str) -> Option<KafkaError> {
+        match self.topics.borrow().get(name) {
+            Some(Some(Known::Refused(error))) => Some(*error),
+            _ => None,
+        }
+    }
+
     /// Has a topic asked for from now on that somebody still reads or writes, should it be forgotten.
     pub(crate) fn want(&self, name: &Rc<str>) {
         self.topics.borrow_mut().entry(Rc::clone(name)).or_default();

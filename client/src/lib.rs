@@ -67,6 +67,7 @@ mod client;
 pub mod cluster;
 pub mod connection;
 pub mod consumer;
+mod coordinator;
 pub mod error;
 pub mod group;
 pub mod limits;

@@ -3,6 +3,12 @@
 //! A partition takes part in a fetch when it is neither in one already nor paused nor stopped, and when less of it is
 //! buffered than a fetch may bring. What a fetch may bring is reserved before it leaves, so that buffered bytes stay
 //! within their bound whatever brokers answer (a single batch larger than the bound excepted, which comes whole).
+//!
+//! A fetch from which a partition was left out because enough of it is buffered must not keep that one waiting: the broker
+//! answers it at once, with or without records, and when it had none it is asked again after the next piece was taken.
+//!
+//! What can't be mended by asking again stops the partition, and the application is told. Where it is the answer as a whole
+//! that can't be taken, the partitions are fetched one by one first, so that only the one at fault stops.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -17,17 +23,21 @@ use protocol::native;
 use protocol::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId};
 use protocol::wire::Payload;
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use super::{ConsumeError, ConsumeProblem, ConsumerOptions, Fetched, OffsetReset};
 use crate::Client;
 use crate::admin::{At, Isolation, Partition};
 use crate::client::is_misdirected;
 use crate::connection::{Answer, Connection};
-use crate::error::ConnectionError;
+use crate::error::{ConnectionError, SendError};
 use crate::limits::FETCHED_PIECES_MAX;
 use crate::links::Links;
 use executor::Signal;
 
+/// How many answers in a row must say that a partition is not there before it is taken for gone: brokers lag behind each
+/// other.
+const ABSENCES_MAX: u32 = 3;
 /// How long the task sleeps at most while a partition waits that nothing else may wake it for.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -41,6 +51,8 @@ pub(super) struct Fetcher {
     /// Bytes of pieces that wait, and what fetches under way may bring.
     buffered_bytes: Cell<usize>,
     lanes: RefCell<FxHashMap<BrokerId, Rc<Lane>>>,
+    /// Counts the pieces that were taken.
+    takes: Cell<u64>,
     /// Where the next round begins, so that no partition always comes last.
     turn: Cell<usize>,
     /// Raised when there may be something to fetch.
@@ -64,6 +76,11 @@ struct Assigned {
     is_busy: Cell<bool>,
     is_paused: Cell<bool>,
     has_stopped: Cell<bool>,
+    /// An answer that it had a part in could not be taken: it is fetched alone, to see whether it is the one at fault.
+    is_suspect: Cell<bool>,
+    /// How many answers of the cluster in a row had no such partition, and the last of them.
+    absences: Cell<u32>,
+    absent_in: Cell<Option<u64>>,
     /// It was sought or taken away: what is under way or waits is not wanted any more.
     is_stale: Cell<bool>,
     not_before: Cell<Option<Instant>>,
@@ -79,6 +96,8 @@ struct Piece {
 struct Lane {
     is_fetching: Cell<bool>,
     connecting: Cell<bool>,
+    /// After how many pieces taken the broker had nothing, asked in a hurry.
+    drained_at: Cell<Option<u64>>,
 }
 
 /// A fetch to be sent.
@@ -86,7 +105,20 @@ struct Plan {
     broker: BrokerId,
     lane: Rc<Lane>,
     connection: Connection,
+    /// Whether the broker may wait for records.
+    is_patient: bool,
     partitions: Vec<(Rc<Assigned>, TopicId, LeaderEpoch)>,
+}
+
+/// Where a partition is fetched from.
+enum Whereabouts {
+    Led(TopicId, BrokerId, LeaderEpoch),
+    /// Nobody leads it now, or the cluster was not asked yet.
+    Unknown,
+    /// The cluster says that there is no such partition.
+    Absent,
+    /// The cluster does not tell, and never will.
+    Refused(KafkaError),
 }
 
 impl Assigned {
@@ -100,13 +132,43 @@ impl Assigned {
             is_busy: Cell::new(false),
             is_paused: Cell::new(false),
             has_stopped: Cell::new(false),
+            is_suspect: Cell::new(false),
+            absences: Cell::new(0),
+            absent_in: Cell::new(None),
             is_stale: Cell::new(false),
             not_before: Cell::new(None),
         })
     }
 
+    /// Whether it would be fetched if there were room for it.
+    fn is_running(&self) -> bool {
+        !self.is_paused.get() && !self.has_stopped.get()
+    }
+
+    /// The cluster says that it is not there; whether it has said so often enough.
+    fn is_absent_in(&self, generation: u64) -> bool {
+        if self.absent_in.replace(Some(generation)) != Some(generation) {
+            self.absences.update(|count| count + 1);
+        }
+        self.absences.get() >= ABSENCES_MAX
+    }
+
+    fn is_there(&self) {
+        self.absent_in.set(None);
+        self.absences.set(0);
+    }
+
     fn partition(&self) -> Partition {
         Partition { topic: self.topic.to_string(), index: self.index }
+    }
+}
+
+impl Plan {
+    /// Takes another partition along, unless that or the one that is there is to be fetched alone.
+    fn take_along(&mut self, state: &Rc<Assigned>, id: TopicId, epoch: LeaderEpoch) {
+        if !state.is_suspect.get() && !self.partitions[0].0.is_suspect.get() {
+            self.partitions.push((Rc::clone(state), id, epoch));
+        }
     }
 }
 
@@ -120,6 +182,7 @@ impl Fetcher {
             pieces: RefCell::default(),
             buffered_bytes: Cell::new(0),
             lanes: RefCell::default(),
+            takes: Cell::new(0),
             turn: Cell::new(0),
             work: Signal::default(),
             arrived: Signal::default(),
@@ -219,6 +282,7 @@ impl Fetcher {
             self.release(fetched.size_bytes());
             of.buffered_bytes.update(|held| held - fetched.size_bytes());
             of.position.set(fetched.next_offset());
+            self.takes.update(|count| count + 1);
             self.work.raise();
         }
         Some(outcome)
@@ -244,48 +308,94 @@ impl Fetcher {
     /// What to fetch from whom; whether some partition waits for what may raise no signal.
     fn plan(self: &Rc<Self>, now: Instant) -> (Vec<Plan>, bool) {
         let assigned = self.assigned.borrow();
+        let crowded = self.crowded(&assigned);
         let mut plans: Vec<Plan> = Vec::new();
         let mut is_blocked = false;
         let turn = self.turn.get().checked_rem(assigned.len()).unwrap_or(0);
         self.turn.set(turn + 1);
         for state in assigned.values().skip(turn).chain(assigned.values().take(turn)) {
-            if state.is_busy.get()
-                || state.is_paused.get()
-                || state.has_stopped.get()
-                || state.buffered_bytes.get() >= self.options.partition_bytes_max
-            {
+            if state.is_busy.get() || !state.is_running() || self.is_full(state) {
                 continue;
             }
             if state.not_before.get().is_some_and(|moment| moment > now) {
                 is_blocked = true;
                 continue;
             }
-            let topic = self.client.cluster().known(&state.topic);
-            let described =
-                topic.as_ref().and_then(|topic| Some((topic.id, topic.partition(state.index).ok()?)));
-            let leader =
-                described.and_then(|(id, described)| Some((id, described.leader?, described.leader_epoch)));
-            let Some((id, broker, epoch)) = leader else {
-                is_blocked = true;
-                self.refresh_metadata();
+            let Some((id, broker, epoch)) = self.leader_of(state) else {
+                is_blocked |= state.is_running();
                 continue;
             };
             match plans.iter_mut().find(|plan| plan.broker == broker) {
-                Some(plan) => plan.partitions.push((Rc::clone(state), id, epoch)),
+                Some(plan) => plan.take_along(state, id, epoch),
                 None => {
-                    let Some((lane, connection)) = self.way_to(broker) else { continue };
+                    let is_crowded = crowded.contains(&broker);
+                    let Some((lane, connection)) = self.way_to(broker, is_crowded) else { continue };
                     let partitions = vec![(Rc::clone(state), id, epoch)];
-                    plans.push(Plan { broker, lane, connection, partitions });
+                    let is_patient = !is_crowded && !state.is_suspect.get();
+                    plans.push(Plan { broker, lane, connection, is_patient, partitions });
                 }
             }
         }
         (plans, is_blocked)
     }
 
-    /// The connection to a broker that has no fetch under way.
-    fn way_to(self: &Rc<Self>, broker: BrokerId) -> Option<(Rc<Lane>, Connection)> {
+    fn is_full(&self, state: &Assigned) -> bool {
+        state.buffered_bytes.get() >= self.options.partition_bytes_max
+    }
+
+    /// The brokers that lead a partition of which enough is buffered: it is left out, and must not wait for the others.
+    fn crowded(&self, assigned: &BTreeMap<Partition, Rc<Assigned>>) -> SmallVec<[BrokerId; 8]> {
+        let full = assigned.values().filter(|state| state.is_running() && self.is_full(state));
+        let leaders = full.filter_map(|state| match self.look_for(state) {
+            Whereabouts::Led(_, broker, _) => Some(broker),
+            Whereabouts::Unknown | Whereabouts::Absent | Whereabouts::Refused(_) => None,
+        });
+        leaders.collect()
+    }
+
+    /// Where a partition is, as far as the cluster says.
+    fn look_for(&self, state: &Assigned) -> Whereabouts {
+        let cluster = self.client.cluster();
+        let Some(topic) = cluster.known(&state.topic) else {
+            return match cluster.refusal(&state.topic) {
+                Some(KafkaError::UnknownTopicOrPartition | KafkaError::UnknownTopicId) => Whereabouts::Absent,
+                Some(error) if !error.retriable() => Whereabouts::Refused(error),
+                Some(_) => Whereabouts::Unknown,
+                None => {
+                    cluster.want(&state.topic);
+                    Whereabouts::Unknown
+                }
+            };
+        };
+        let Ok(described) = topic.partition(state.index) else { return Whereabouts::Absent };
+        match described.leader {
+            Some(leader) => Whereabouts::Led(topic.id, leader, described.leader_epoch),
+            None => Whereabouts::Unknown,
+        }
+    }
+
+    /// Who leads a partition. Where nobody does, the cluster is asked again; where there is none to be led, it stops.
+    fn leader_of(self: &Rc<Self>, state: &Rc<Assigned>) -> Option<(TopicId, BrokerId, LeaderEpoch)> {
+        match self.look_for(state) {
+            Whereabouts::Led(id, broker, epoch) => {
+                state.is_there();
+                return Some((id, broker, epoch));
+            }
+            Whereabouts::Refused(error) => self.stop(state, ConsumeProblem::Refused(error)),
+            Whereabouts::Absent if state.is_absent_in(self.client.cluster().generation()) => {
+                self.stop(state, ConsumeProblem::Gone);
+            }
+            Whereabouts::Absent | Whereabouts::Unknown => self.refresh_metadata(),
+        }
+        None
+    }
+
+    /// The connection to a broker that has no fetch under way. One that leads a partition of which enough is buffered, and
+    /// that had nothing of the others, is not asked again before the application has taken something.
+    fn way_to(self: &Rc<Self>, broker: BrokerId, is_crowded: bool) -> Option<(Rc<Lane>, Connection)> {
         let lane = Rc::clone(self.lanes.borrow_mut().entry(broker).or_default());
-        if lane.is_fetching.get() || lane.connecting.get() {
+        let is_drained = is_crowded && lane.drained_at.get() == Some(self.takes.get());
+        if lane.is_fetching.get() || lane.connecting.get() || is_drained {
             return None;
         }
         if let Some(connection) = self.links.open(broker) {
@@ -316,49 +426,83 @@ impl Fetcher {
         }
         let reply = match plan.connection.try_send(&request(&plan, options, reserved)) {
             Ok(reply) => reply,
-            Err(_) => {
-                // The next round connects anew, or leaves it to the broker to offer the API.
-                plan.connection.close();
-                let later = Instant::now() + self.client.cluster().backoff(1);
-                plan.partitions.iter().for_each(|(state, ..)| state.not_before.set(Some(later)));
-                return self.work.raise();
-            }
+            Err(error) => return self.settle_unsent(&plan, error),
         };
         self.buffered_bytes.update(|held| held + reserved);
         plan.lane.is_fetching.set(true);
         plan.partitions.iter().for_each(|(state, ..)| state.is_busy.set(true));
-        let fetcher = Rc::clone(self);
+        let (fetcher, takes) = (Rc::clone(self), self.takes.get());
         let waiting = async move {
             let outcome = reply.await;
             fetcher.release(reserved);
             plan.lane.is_fetching.set(false);
             plan.partitions.iter().for_each(|(state, ..)| state.is_busy.set(false));
+            let before = fetcher.buffered_bytes();
             fetcher.settle(&plan, outcome);
+            let has_brought = fetcher.buffered_bytes() > before;
+            plan.lane.drained_at.set((!plan.is_patient && !has_brought).then_some(takes));
             fetcher.work.raise();
         };
         glommio::spawn_local(waiting).detach();
+    }
+
+    /// A fetch was not sent.
+    fn settle_unsent(self: &Rc<Self>, plan: &Plan, error: SendError) {
+        match error {
+            SendError::Encode(reason) => self.stop_all(plan, &ConsumeProblem::Unsendable(reason)),
+            SendError::Connection(error @ ConnectionError::Unsupported { .. }) => {
+                self.stop_all(plan, &ConsumeProblem::Unanswerable(error));
+            }
+            SendError::Full | SendError::Connection(_) => {
+                // The next round connects anew.
+                plan.connection.close();
+                self.put_off(plan);
+                self.work.raise();
+            }
+        }
+    }
+
+    fn put_off(&self, plan: &Plan) {
+        let later = Instant::now() + self.client.cluster().backoff(1);
+        plan.partitions.iter().for_each(|(state, ..)| state.not_before.set(Some(later)));
+    }
+
+    fn stop_all(&self, plan: &Plan, problem: &ConsumeProblem) {
+        let wanted = plan.partitions.iter().filter(|(state, ..)| !state.is_stale.get());
+        wanted.for_each(|(state, ..)| self.stop(state, problem.clone()));
     }
 
     /// A fetch was answered, or will never be.
     fn settle(self: &Rc<Self>, plan: &Plan, outcome: Result<Answer, ConnectionError>) {
         let settled = outcome.and_then(|answer| {
             let response: FetchResponse<'_> = answer.decode()?;
-            Ok(match response.error_code.into_result() {
-                Ok(()) => {
-                    self.settle_partitions(plan, &answer, &response);
-                    true
-                }
-                Err(_) => false,
-            })
+            let refused = response.error_code.into_result().err();
+            if refused.is_none() {
+                plan.partitions.iter().for_each(|(state, ..)| state.is_suspect.set(false));
+                self.settle_partitions(plan, &answer, &response);
+            }
+            Ok(refused)
         });
-        if !matches!(settled, Ok(true)) {
-            let later = Instant::now() + self.client.cluster().backoff(1);
-            plan.partitions.iter().for_each(|(state, ..)| state.not_before.set(Some(later)));
-            self.refresh_metadata();
+        match settled {
+            Ok(None) => {}
+            Ok(Some(error)) if !error.retriable() => self.stop_all(plan, &ConsumeProblem::Refused(error)),
+            Err(error @ (ConnectionError::Malformed { .. } | ConnectionError::AnswerSize { .. })) => {
+                plan.connection.close();
+                self.suspect(plan, error);
+            }
+            Ok(Some(_)) | Err(_) => {
+                self.put_off(plan);
+                self.refresh_metadata();
+            }
         }
-        if matches!(settled, Err(ConnectionError::Malformed { .. })) {
-            plan.connection.close();
+    }
+
+    /// An answer can't be taken, and the next one would be no better: whoever is at fault stops.
+    fn suspect(&self, plan: &Plan, error: ConnectionError) {
+        if plan.partitions.len() == 1 {
+            return self.stop_all(plan, &ConsumeProblem::Unanswerable(error));
         }
+        plan.partitions.iter().for_each(|(state, ..)| state.is_suspect.set(true));
     }
 
     fn settle_partitions(self: &Rc<Self>, plan: &Plan, answer: &Answer, response: &FetchResponse<'_>) {
@@ -389,6 +533,10 @@ impl Fetcher {
         match data.error_code.into_result() {
             Ok(()) => {}
             Err(KafkaError::OffsetOutOfRange) => return self.reset(state, at),
+            // A producer's word: send it again. What is in the log stays as it is.
+            Err(error @ KafkaError::CorruptMessage) => {
+                return self.stop(state, ConsumeProblem::Refused(error));
+            }
             Err(error) if is_misdirected(error) || error.retriable() => {
                 state.not_before.set(Some(Instant::now() + self.client.cluster().backoff(1)));
                 return self.refresh_metadata();
@@ -426,7 +574,8 @@ impl Fetcher {
 
     fn stop(&self, state: &Rc<Assigned>, reason: ConsumeProblem) {
         state.has_stopped.set(true);
-        let error = ConsumeError { topic: Rc::clone(&state.topic), partition: state.index, reason };
+        let (topic, offset) = (Rc::clone(&state.topic), state.fetch_at.get());
+        let error = ConsumeError { topic, partition: state.index, offset, reason };
         self.put(state, Err(error));
     }
 
@@ -491,11 +640,12 @@ fn request<'a>(plan: &'a Plan, options: &ConsumerOptions, bytes_max: usize) -> F
             }
         }
     }
+    let wait_max = i32::try_from(options.wait_max.as_millis()).unwrap_or(i32::MAX);
     FetchRequest {
         cluster_id: None,
         replica_id: BrokerId(-1),
         replica_state: ReplicaState { replica_id: BrokerId(-1), replica_epoch: -1 },
-        max_wait_ms: i32::try_from(options.wait_max.as_millis()).unwrap_or(i32::MAX),
+        max_wait_ms: if plan.is_patient { wait_max } else { 0 },
         min_bytes: options.wait_bytes_min,
         max_bytes: to_i32(bytes_max),
         isolation_level: options.isolation.wire(),
@@ -522,3 +672,6 @@ fn find(plan: &Plan, cursor: usize, (name, id): (&str, TopicId), index: Partitio
 fn to_i32(bytes: usize) -> i32 {
     i32::try_from(bytes).unwrap_or(i32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,9 @@
 //! Reads assigned partitions, ahead of the application and within bounded memory.
 //!
 //! Each broker has at most one fetch under way, for all partitions that it leads and of which little is buffered. The
-//! answer is cut by partition, waits to be taken by [`Consumer::next`], and the next fetch leaves at once. Fetches are
+//! answer is cut by partition, waits to be taken by [`Consumer::next`], and the next fetch leaves at once. A broker waits
+//! for records only where no partition was left out of the fetch for having enough buffered: that one is not to wait for
+//! idle ones when there is room for it again. Fetches are
 //! sessionless: a session (KIP-227) saves bytes of requests where the partitions asked for stay the same, but here they
 //! change with every piece that the application takes, and a plain fetch asks for exactly what there is room for.
 
@@ -14,10 +16,11 @@ use std::time::{Duration, Instant};
 
 use protocol::error::KafkaError;
 use protocol::types::{Offset, PartitionIndex, Timestamp};
+use protocol::wire::EncodeError;
 
 use crate::Client;
 use crate::admin::{At, Isolation, Partition};
-use crate::error::{ClientError, FetchedError};
+use crate::error::{ClientError, ConnectionError, FetchedError};
 use executor::Wait;
 
 pub use fetched::{BatchView, Batches, Fetched, ReadLimits, Records};
@@ -85,14 +88,29 @@ pub enum Start {
     Offset(Offset),
 }
 
-/// What stops a partition. It is not fetched again until it is sought or assigned.
+impl Start {
+    /// What must be looked for; none where the place is known.
+    const fn to_find(self) -> Option<At> {
+        match self {
+            Self::Earliest => Some(At::Earliest),
+            Self::Latest => Some(At::Latest),
+            Self::Time(time) => Some(At::Time(time)),
+            Self::Offset(_) => None,
+        }
+    }
+}
+
+/// What stops a partition, when everything before was handed out. It is not fetched again until it is sought or assigned;
+/// the other partitions go on.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{topic}-{partition}: {reason}")]
+#[error("{topic}-{partition} at offset {offset}: {reason}")]
 pub struct ConsumeError {
     /// The topic.
     pub topic: Rc<str>,
     /// The partition.
     pub partition: PartitionIndex,
+    /// Where it stops: what would have been read next.
+    pub offset: Offset,
     /// Why.
     pub reason: ConsumeProblem,
 }
@@ -103,9 +121,18 @@ pub enum ConsumeProblem {
     /// The position is not there, and nothing is said about where to go on instead.
     #[error("there is no offset {0}")]
     OutOfRange(Offset),
-    /// The broker refused.
+    /// There is no such topic or partition any more.
+    #[error("it is not there any more")]
+    Gone,
+    /// The broker refused, and would refuse again.
     #[error("the broker refused: {0}")]
     Refused(KafkaError),
+    /// The fetch can't be written in a version that the broker knows.
+    #[error("the fetch can't be sent: {0}")]
+    Unsendable(EncodeError),
+    /// The broker offers no fetch that this client knows, or answers with what can't be taken.
+    #[error(transparent)]
+    Unanswerable(ConnectionError),
     /// What came can't be read.
     #[error(transparent)]
     Unreadable(#[from] FetchedError),
@@ -141,11 +168,9 @@ impl Consumer {
         Ok(())
     }
 
-    /// Reads these partitions as well. One that is read already begins anew.
-    pub(crate) async fn add(&self, partitions: &[(Partition, Start)]) -> Result<(), ClientError> {
-        let resolved = self.resolve(partitions).await?;
-        self.fetcher.add(&resolved);
-        Ok(())
+    /// Reads these partitions as well, from these offsets on. One that is read already begins anew.
+    pub(crate) fn add(&self, partitions: &[(Partition, Offset)]) {
+        self.fetcher.add(partitions);
     }
 
     /// Reads these partitions no more; what was fetched of them and not taken is thrown away.
@@ -228,29 +253,30 @@ impl Consumer {
         self.fetcher.buffered_bytes()
     }
 
-    /// The offsets that these places are at.
-    async fn resolve(
+    /// The offsets that these places are at. Where one is given, the partition must be there, and nobody is asked.
+    pub(crate) async fn resolve(
         &self,
         partitions: &[(Partition, Start)],
     ) -> Result<Vec<(Partition, Offset)>, ClientError> {
-        let at = |start| match start {
-            Start::Offset(_) | Start::Latest => At::Latest,
-            Start::Earliest => At::Earliest,
-            Start::Time(time) => At::Time(time),
-        };
         let isolation = self.fetcher.isolation();
-        let asked: Vec<(Partition, At)> =
-            partitions.iter().map(|(partition, start)| (partition.clone(), at(*start))).collect();
+        let to_find = |(partition, start): &(Partition, Start)| Some((partition.clone(), start.to_find()?));
+        let asked: Vec<(Partition, At)> = partitions.iter().filter_map(to_find).collect();
         let admin = self.client.admin();
-        let found = admin.offsets(&asked, isolation).await?;
-        let mut resolved = Vec::with_capacity(found.len());
-        for ((partition, start), found) in partitions.iter().zip(found) {
-            let offset = match (*start, found) {
-                (Start::Offset(offset), _) | (_, Some(offset)) => offset,
-                (_, None) => {
-                    let end = admin.offsets(&[(partition.clone(), At::Latest)], isolation).await?;
-                    end.first().copied().flatten().unwrap_or(Offset(0))
+        let mut found = admin.offsets(&asked, isolation).await?.into_iter();
+        let mut resolved = Vec::with_capacity(partitions.len());
+        for (partition, start) in partitions {
+            let offset = match *start {
+                Start::Offset(offset) => {
+                    self.client.topic(&partition.topic).await?.partition(partition.index)?;
+                    offset
                 }
+                Start::Earliest | Start::Latest | Start::Time(_) => match found.next().flatten() {
+                    Some(offset) => offset,
+                    None => {
+                        let end = admin.offsets(&[(partition.clone(), At::Latest)], isolation).await?;
+                        end.first().copied().flatten().unwrap_or(Offset(0))
+                    }
+                },
             };
             resolved.push((partition.clone(), offset));
         }

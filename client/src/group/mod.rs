@@ -1,17 +1,13 @@
 //! Groups: offsets kept under a name, and membership by KIP-848.
 //!
 //! [`Group`] commits and reads offsets for who assigns its partitions itself. [`GroupConsumer`] is a member: the broker
-//! assigns, by heartbeats, and the member follows. A group has one coordinator, a broker, which is asked for by the
-//! group's name and asked for again when it proves to be another.
+//! assigns, by heartbeats, and the member follows. Both ask the group's coordinator, a broker.
 
 mod member;
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use protocol::api::ApiKey;
-use protocol::error::KafkaError;
-use protocol::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
 };
@@ -19,23 +15,19 @@ use protocol::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
     OffsetFetchResponse,
 };
-use protocol::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId};
+use protocol::types::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 
 use crate::Client;
 use crate::admin::Partition;
-use crate::connection::Connection;
+use crate::coordinator::Coordinator;
 use crate::error::ClientError;
 
 pub use member::{GroupConsumer, GroupOptions};
 
-/// What a key is for FindCoordinator: a group.
-const KEY_GROUP: i8 = 0;
-
 /// Offsets kept under a group's name.
 pub struct Group {
     client: Client,
-    name: String,
-    coordinator: Cell<Option<BrokerId>>,
+    coordinator: Coordinator,
 }
 
 /// Who commits and reads: a member in its epoch, or nobody in particular.
@@ -52,13 +44,13 @@ impl Membership<'_> {
 
 impl Group {
     pub(crate) fn new(client: &Client, name: &str) -> Self {
-        Self { client: client.clone(), name: name.to_owned(), coordinator: Cell::new(None) }
+        Self { client: client.clone(), coordinator: Coordinator::new(client, name) }
     }
 
     /// The group's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        self.coordinator.name()
     }
 
     /// Commits offsets: of each partition the next to be read.
@@ -96,7 +88,7 @@ impl Group {
             });
         }
         let request = OffsetCommitRequest {
-            group_id: &self.name,
+            group_id: self.name(),
             generation_id_or_member_epoch: member.epoch,
             member_id: member.member_id,
             group_instance_id: None,
@@ -106,16 +98,17 @@ impl Group {
                 .map(|(name, partitions)| OffsetCommitRequestTopic { name, topic_id: ids[name], partitions })
                 .collect(),
         };
-        let doing = format!("commit offsets of group {}", self.name);
-        self.until_done(&doing, async |connection| {
-            let answer = connection.call(&request).await?;
-            let response: OffsetCommitResponse<'_> = answer.decode()?;
-            let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
-            partitions
-                .map(|partition| partition.error_code)
-                .try_for_each(|code| self.client.check(&doing, code, None))
-        })
-        .await
+        let doing = format!("commit offsets of group {}", self.name());
+        self.coordinator
+            .until_done(&doing, async |connection| {
+                let answer = connection.call(&request).await?;
+                let response: OffsetCommitResponse<'_> = answer.decode()?;
+                let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+                partitions
+                    .map(|partition| partition.error_code)
+                    .try_for_each(|code| self.client.check(&doing, code, None))
+            })
+            .await
     }
 
     pub(crate) async fn committed_as(
@@ -131,8 +124,9 @@ impl Group {
         for partition in partitions {
             topics.entry(&partition.topic).or_default().push(partition.index);
         }
-        let doing = format!("read offsets of group {}", self.name);
+        let doing = format!("read offsets of group {}", self.name());
         let found = self
+            .coordinator
             .until_done(&doing, async |connection| {
                 let version = connection.version(ApiKey::OffsetFetch)?;
                 let request = self.offsets_request(version, member, &topics, &ids);
@@ -158,7 +152,7 @@ impl Group {
             });
             let topics = Some(topics.collect());
             return OffsetFetchRequest {
-                group_id: &self.name,
+                group_id: self.name(),
                 topics,
                 groups: Vec::new(),
                 require_stable: version >= 7,
@@ -170,7 +164,7 @@ impl Group {
             partition_indexes: partitions.clone(),
         });
         let group = OffsetFetchRequestGroup {
-            group_id: &self.name,
+            group_id: self.name(),
             member_id: Some(member.member_id).filter(|id| !id.is_empty()),
             member_epoch: member.epoch,
             topics: Some(topics.collect()),
@@ -225,59 +219,8 @@ impl Group {
         Ok(ids)
     }
 
-    /// Asks the coordinator, whichever broker that is, until it is done or takes too long.
-    pub(crate) async fn until_done<T>(
-        &self,
-        doing: &str,
-        attempt: impl AsyncFn(Connection) -> Result<T, ClientError>,
-    ) -> Result<T, ClientError> {
-        self.client
-            .until_done(doing, async || {
-                let outcome = attempt(self.coordinator().await?).await;
-                if outcome.is_err() {
-                    // Whatever went wrong, the coordinator may be another one now; asking costs little.
-                    self.coordinator.set(None);
-                }
-                outcome
-            })
-            .await
-    }
-
-    /// The connection to the group's coordinator.
-    pub(crate) async fn coordinator(&self) -> Result<Connection, ClientError> {
-        let broker = match self.coordinator.get() {
-            Some(broker) => broker,
-            None => self.find_coordinator().await?,
-        };
-        self.coordinator.set(Some(broker));
-        self.client.connection(broker).await
-    }
-
-    pub(crate) fn forget_coordinator(&self) {
-        self.coordinator.set(None);
-    }
-
-    async fn find_coordinator(&self) -> Result<BrokerId, ClientError> {
-        let doing = format!("find the coordinator of group {}", self.name);
-        let connection = self.client.any_connection().await?;
-        let takes_lists = connection.version(ApiKey::FindCoordinator)? >= 4;
-        let request = FindCoordinatorRequest {
-            key: if takes_lists { "" } else { &self.name },
-            key_type: KEY_GROUP,
-            coordinator_keys: if takes_lists { vec![&self.name] } else { Vec::new() },
-        };
-        let answer = connection.call(&request).await?;
-        let response: FindCoordinatorResponse<'_> = answer.decode()?;
-        self.client.check(&doing, response.error_code, response.error_message)?;
-        if !takes_lists {
-            return Ok(response.node_id);
-        }
-        let coordinator = response.coordinators.first().ok_or_else(|| ClientError::Kafka {
-            doing: doing.clone(),
-            error: KafkaError::CoordinatorNotAvailable,
-            message: None,
-        })?;
-        self.client.check(&doing, coordinator.error_code, coordinator.error_message)?;
-        Ok(coordinator.node_id)
+    /// Who coordinates the group.
+    pub(crate) fn coordinator(&self) -> &Coordinator {
+        &self.coordinator
     }
 }

@@ -1,0 +1,242 @@
+//! Fetching from a broker made up for it: who must not wait for whom, and what stops a partition.
+
+use protocol::error::ErrorCode;
+use protocol::messages::fetch::{EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, SnapshotId};
+use protocol::records::{BatchBuilder, BatchOptions};
+use protocol::types::Timestamp;
+
+use super::*;
+use crate::Client;
+use crate::consumer::{Consumer, Start};
+use crate::mock::{Answered, Asked, Mock, TOPIC_ID, patience};
+
+/// What a script says of a partition.
+enum Says {
+    Error(KafkaError),
+    /// One batch at the offset asked for, with a value of so many bytes.
+    Value(usize),
+    Nothing,
+}
+
+/// A fetch as scripts see it.
+struct Fetch {
+    max_wait_ms: i32,
+    partitions: Vec<(i32, Offset)>,
+}
+
+fn fetch(asked: &Asked) -> Fetch {
+    let request: FetchRequest<'_> = asked.read();
+    let partitions = request.topics.iter().flat_map(|topic| &topic.partitions);
+    Fetch {
+        max_wait_ms: request.max_wait_ms,
+        partitions: partitions.map(|one| (one.partition.get(), one.fetch_offset)).collect(),
+    }
+}
+
+fn answer(asked: &Asked, says: impl Fn(i32, Offset) -> Says) -> Answered {
+    let partition = |(index, offset): (i32, Offset)| {
+        let said = says(index, offset);
+        let records = match said {
+            Says::Value(bytes) => {
+                let options = BatchOptions { base_offset: offset, ..BatchOptions::default() };
+                let mut builder = BatchBuilder::new(options);
+                builder.append(Timestamp(1), None, Some(&vec![0; bytes]), &[]);
+                builder.build()
+            }
+            Says::Error(_) | Says::Nothing => Vec::new(),
+        };
+        PartitionData {
+            partition_index: PartitionIndex(index),
+            error_code: match said {
+                Says::Error(error) => error.code(),
+                Says::Value(_) | Says::Nothing => ErrorCode::NONE,
+            },
+            high_watermark: Offset(1_000),
+            last_stable_offset: Offset(1_000),
+            log_start_offset: Offset(0),
+            diverging_epoch: EpochEndOffset { epoch: LeaderEpoch::UNKNOWN, end_offset: Offset(-1) },
+            current_leader: LeaderIdAndEpoch { leader_id: BrokerId(-1), leader_epoch: LeaderEpoch::UNKNOWN },
+            snapshot_id: SnapshotId { end_offset: Offset(-1), epoch: LeaderEpoch::UNKNOWN },
+            aborted_transactions: None,
+            preferred_read_replica: BrokerId(-1),
+            records: Some(Payload::Shared(records.into())),
+        }
+    };
+    asked.answer(&FetchResponse {
+        throttle_time_ms: 0,
+        error_code: ErrorCode::NONE,
+        session_id: 0,
+        responses: vec![FetchableTopicResponse {
+            topic: "",
+            topic_id: TOPIC_ID,
+            partitions: fetch(asked).partitions.into_iter().map(partition).collect(),
+        }],
+        node_endpoints: Vec::new(),
+    })
+}
+
+async fn read_all(client: &Client, partition_count: i32, options: ConsumerOptions) -> Consumer {
+    let consumer = client.consumer(options);
+    let at = |index| (Partition::new("t", index), Start::Offset(Offset(0)));
+    consumer.assign(&(0..partition_count).map(at).collect::<Vec<_>>()).await.expect("they are there");
+    consumer
+}
+
+async fn next(consumer: &Consumer) -> Result<(i32, Offset), ConsumeError> {
+    let outcome = consumer.next_before(patience()).await.expect("something comes");
+    outcome.map(|fetched| (fetched.partition().get(), fetched.next_offset()))
+}
+
+/// The broker waits as long as it is told to for partition 1, which stays empty. Of partition 0 there is always more, and
+/// one piece of it is as much as may be buffered.
+#[test]
+fn an_idle_partition_delays_no_other() {
+    const PIECES: i64 = 20;
+    let in_vain = Rc::new(Cell::new(0));
+    let counted = Rc::clone(&in_vain);
+    let script = async move |_: &Mock, asked: &Asked| {
+        let wanted = fetch(asked);
+        if wanted.partitions.iter().all(|(index, _)| *index == 1) {
+            if wanted.max_wait_ms > 0 {
+                std::future::pending::<()>().await;
+            }
+            counted.set(counted.get() + 1);
+        }
+        answer(asked, |index, _| if index == 0 { Says::Value(1_000) } else { Says::Nothing })
+    };
+    Mock::with_topic("t", 2).run(
+        |_| {},
+        script,
+        async |_, client| {
+            let options = ConsumerOptions { partition_bytes_max: 1_000, ..ConsumerOptions::default() };
+            let consumer = read_all(&client, 2, options).await;
+            for number in 1..=PIECES {
+                assert_eq!(next(&consumer).await.expect("records"), (0, Offset(number)));
+            }
+            assert!(in_vain.get() <= PIECES + 1, "{} fetches in vain", in_vain.get());
+        },
+    );
+}
+
+#[test]
+fn what_would_be_refused_again_stops_its_partition_alone() {
+    let script = async |_: &Mock, asked: &Asked| {
+        answer(asked, |index, _| match index {
+            0 => Says::Error(KafkaError::TopicAuthorizationFailed),
+            1 => Says::Error(KafkaError::CorruptMessage),
+            2 => Says::Error(KafkaError::OffsetOutOfRange),
+            _ => Says::Value(10),
+        })
+    };
+    Mock::with_topic("t", 4).run(
+        |_| {},
+        script,
+        async |_, client| {
+            let consumer = read_all(&client, 4, ConsumerOptions::default()).await;
+            let (mut stopped, mut pieces) = (BTreeMap::new(), 0);
+            while stopped.len() < 3 || pieces < 5 {
+                match next(&consumer).await {
+                    Ok(piece) => {
+                        pieces += 1;
+                        assert_eq!(piece, (3, Offset(pieces)));
+                    }
+                    Err(error) => {
+                        assert_eq!(error.offset, Offset(0));
+                        let before = stopped.insert(error.partition.get(), error.reason);
+                        assert!(before.is_none(), "a partition stops once");
+                    }
+                }
+            }
+            assert!(matches!(stopped[&0], ConsumeProblem::Refused(KafkaError::TopicAuthorizationFailed)));
+            assert!(matches!(stopped[&1], ConsumeProblem::Refused(KafkaError::CorruptMessage)));
+            assert!(matches!(stopped[&2], ConsumeProblem::OutOfRange(Offset(0))));
+        },
+    );
+}
+
+#[test]
+fn a_topic_that_is_gone_stops() {
+    let script = async |mock: &Mock, asked: &Asked| {
+        mock.topics.borrow_mut().clear();
+        answer(asked, |_, _| Says::Error(KafkaError::UnknownTopicId))
+    };
+    Mock::with_topic("t", 1).run(
+        |_| {},
+        script,
+        async |_, client| {
+            let consumer = read_all(&client, 1, ConsumerOptions::default()).await;
+            let error = next(&consumer).await.expect_err("there is nothing to read");
+            assert!(matches!(error.reason, ConsumeProblem::Gone), "{error}");
+        },
+    );
+}
+
+#[test]
+fn a_topic_that_may_not_be_described_any_more_stops() {
+    let script = async |mock: &Mock, asked: &Asked| {
+        let hidden = Err(KafkaError::TopicAuthorizationFailed);
+        mock.topics.borrow_mut().insert("t".to_owned(), hidden);
+        answer(asked, |_, _| Says::Error(KafkaError::NotLeaderOrFollower))
+    };
+    Mock::with_topic("t", 1).run(
+        |_| {},
+        script,
+        async |_, client| {
+            let consumer = read_all(&client, 1, ConsumerOptions::default()).await;
+            let error = next(&consumer).await.expect_err("there is nothing to read");
+            let reason = KafkaError::TopicAuthorizationFailed;
+            assert!(matches!(error.reason, ConsumeProblem::Refused(refused) if refused == reason), "{error}");
+        },
+    );
+}
+
+#[test]
+fn of_an_answer_that_is_too_large_only_the_partition_at_fault_stops() {
+    let script = async |_: &Mock, asked: &Asked| {
+        answer(asked, |index, _| Says::Value(if index == 1 { 100_000 } else { 10 }))
+    };
+    Mock::with_topic("t", 3).run(
+        |options| options.connection.answer_bytes_max = 50_000,
+        script,
+        async |_, client| {
+            let consumer = read_all(&client, 3, ConsumerOptions::default()).await;
+            let (mut stopped, mut read) = (0, BTreeSet::new());
+            while stopped < 1 || read.len() < 2 {
+                match next(&consumer).await {
+                    Ok((partition, _)) => {
+                        read.insert(partition);
+                    }
+                    Err(error) => {
+                        assert_eq!(error.partition.get(), 1);
+                        let reason = &error.reason;
+                        assert!(
+                            matches!(
+                                reason,
+                                ConsumeProblem::Unanswerable(ConnectionError::AnswerSize { .. })
+                            ),
+                            "{error}"
+                        );
+                        stopped += 1;
+                    }
+                }
+            }
+            assert!(read.iter().eq(&[0, 2]));
+        },
+    );
+}
+
+#[test]
+fn a_broker_without_fetches_is_no_broker_to_read_from() {
+    let mock = Mock { lacks: vec![protocol::api::ApiKey::Fetch], ..Mock::with_topic("t", 1) };
+    mock.run(
+        |_| {},
+        async |_: &Mock, _: &Asked| None,
+        async |_, client| {
+            let consumer = read_all(&client, 1, ConsumerOptions::default()).await;
+            let error = next(&consumer).await.expect_err("there is nothing to read");
+            let is_it =
+                matches!(error.reason, ConsumeProblem::Unanswerable(ConnectionError::Unsupported { .. }));
+            assert!(is_it, "{error}");
+        },
+    );
+}
