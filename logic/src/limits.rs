@@ -21,6 +21,9 @@ pub const REPLICAS_PER_PARTITION_MAX: usize = 64;
 /// Resources (topics, configs) that one command names.
 pub const RESOURCES_PER_COMMAND_MAX: usize = 100_000;
 
+/// Groups with configs of their own: anybody may set some, for groups that never were.
+pub const GROUPS_WITH_SETTINGS_MAX: usize = 100_000;
+
 /// Producer ids handed out at a time; a broker asks again when its block is used up.
 pub const PRODUCER_ID_BLOCK_COUNT: i64 = 1_000;
 

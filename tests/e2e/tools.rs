@@ -116,6 +116,32 @@ fn configs_are_altered_and_shown() {
 }
 
 #[test]
+fn configs_of_groups_are_altered_and_shown() {
+    const CONFIGS: &str = "kafka.admin.ConfigCommand";
+    let group = unique("tools-group");
+    let entity = ["--entity-type", "groups", "--entity-name", &group];
+    let setting = "consumer.session.timeout.ms=50000";
+    tool(CONFIGS, &[&entity[..], &["--alter", "--add-config", setting]].concat(), "");
+    let of_one = tool(CONFIGS, &[&entity[..], &["--describe"]].concat(), "");
+    let of_all = tool(CONFIGS, &["--entity-type", "groups", "--describe"], "");
+    let everything = tool(CONFIGS, &[&entity[..], &["--describe", "--all"]].concat(), "");
+    let line = format!("  {setting} sensitive=false synonyms={{DYNAMIC_GROUP_CONFIG:{setting}}}");
+    for shown in [&of_one, &of_all, &everything] {
+        assert!(shown.stdout.contains(&line), "{shown}");
+    }
+    assert!(of_all.stdout.contains(&format!("Dynamic configs for group {group} are:")), "{of_all}");
+    let default = "consumer.heartbeat.interval.ms=5000";
+    assert!(everything.stdout.iter().any(|line| line.trim_start().starts_with(default)), "{everything}");
+    tool(
+        CONFIGS,
+        &[&entity[..], &["--alter", "--delete-config", "consumer.session.timeout.ms"]].concat(),
+        "",
+    );
+    let shown = tool(CONFIGS, &[&entity[..], &["--describe", "--all"]].concat(), "");
+    assert!(!shown.stdout.join("\n").contains("DYNAMIC_GROUP_CONFIG"), "{shown}");
+}
+
+#[test]
 fn records_are_deleted_and_log_directories_described() {
     let topic = topic("delete", 1);
     tool("org.apache.kafka.tools.ConsoleProducer", &["--topic", &topic], "1\n2\n3\n");

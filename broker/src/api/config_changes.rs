@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use logic::config::{ConfigError, Operation};
+use logic::config::{ConfigError, GroupTerms, Operation};
 use logic::metadata::{Alteration, Command, ConfigChange, MetadataError, Resource, Response};
 use protocol::error::KafkaError;
 use protocol::types::BrokerId;
@@ -39,7 +39,8 @@ pub struct Change<'a> {
 
 /// Alters, or tries to; an outcome for each resource, in their order.
 pub async fn alter(shard: &Rc<Shard>, asked: &[Asked<'_>], validate_only: bool) -> Vec<Result<(), Refused>> {
-    let (planned, alterations) = plan(asked, shard.broker_id);
+    let here = Here { broker: shard.broker_id, group_terms: shard.config.groups.consumer_terms };
+    let (planned, alterations) = plan(asked, here);
     // Neither request says how long its client waits.
     let wish = Wish::of(validate_only, i32::MAX);
     let outcomes = match alterations.len() {
@@ -49,8 +50,15 @@ pub async fn alter(shard: &Rc<Shard>, asked: &[Asked<'_>], validate_only: bool) 
     gather(asked, planned, outcomes)
 }
 
+/// What the broker that is asked is, and allows.
+#[derive(Clone, Copy)]
+struct Here {
+    broker: BrokerId,
+    group_terms: GroupTerms,
+}
+
 /// What is to be asked of the metadata, for the resources that are not refused already.
-fn plan(asked: &[Asked<'_>], broker: BrokerId) -> (Vec<Result<(), Refused>>, Vec<Alteration>) {
+fn plan(asked: &[Asked<'_>], here: Here) -> (Vec<Result<(), Refused>>, Vec<Alteration>) {
     let repeated = repeated(asked.iter().map(|asked| (asked.resource_type, asked.name)));
     let mut alterations = Vec::new();
     let planned = asked
@@ -59,7 +67,7 @@ fn plan(asked: &[Asked<'_>], broker: BrokerId) -> (Vec<Result<(), Refused>>, Vec
             if repeated.is_repeated((asked.resource_type, asked.name)) {
                 return Err(invalid("Each resource must appear at most once."));
             }
-            alterations.push(alteration(asked, broker)?);
+            alterations.push(alteration(asked, here)?);
             Ok(())
         })
         .collect();
@@ -70,7 +78,7 @@ fn invalid(reason: impl Into<String>) -> Refused {
     Refused::new(KafkaError::InvalidRequest, reason)
 }
 
-fn alteration(asked: &Asked<'_>, broker: BrokerId) -> Result<Alteration, Refused> {
+fn alteration(asked: &Asked<'_>, here: Here) -> Result<Alteration, Refused> {
     let mut names = FxHashSet::default();
     if !asked.changes.iter().all(|change| names.insert(change.name)) {
         return Err(invalid("Error due to duplicate config keys"));
@@ -81,7 +89,7 @@ fn alteration(asked: &Asked<'_>, broker: BrokerId) -> Result<Alteration, Refused
     if !lacking.is_empty() {
         return Err(invalid(format!("Null value not supported for : {}", lacking.join(", "))));
     }
-    let resource = resource(asked, broker)?;
+    let resource = resource(asked, here)?;
     let changes = asked.changes.iter().map(|change| {
         let operation =
             change.operation.map_err(|code| invalid(format!("Unknown operations type {code}")))?;
@@ -91,8 +99,8 @@ fn alteration(asked: &Asked<'_>, broker: BrokerId) -> Result<Alteration, Refused
     Ok(Alteration { resource, replace: asked.replace, changes: changes.collect::<Result<_, Refused>>()? })
 }
 
-fn resource(asked: &Asked<'_>, broker: BrokerId) -> Result<Resource, Refused> {
-    let name = asked.name;
+fn resource(asked: &Asked<'_>, here: Here) -> Result<Resource, Refused> {
+    let (name, broker) = (asked.name, here.broker);
     match ResourceKind::from_code(asked.resource_type) {
         Some(ResourceKind::Topic) => Ok(Resource::Topic(name.to_owned())),
         Some(ResourceKind::Broker) if name.is_empty() => Ok(Resource::Cluster),
@@ -103,10 +111,13 @@ fn resource(asked: &Asked<'_>, broker: BrokerId) -> Result<Resource, Refused> {
             }
             Ok(_) => Ok(Resource::Broker(broker)),
         },
+        Some(ResourceKind::Group) => Ok(Resource::Group { name: name.to_owned(), terms: here.group_terms }),
         Some(ResourceKind::BrokerLogger) => {
             Err(invalid("Loggers are set by logging.level when the broker starts."))
         }
-        Some(other) => Err(invalid(format!("Unsupported resource type: {}", other.name()))),
+        Some(ResourceKind::ClientMetrics) => {
+            Err(invalid(format!("Unsupported resource type: {}", ResourceKind::ClientMetrics.name())))
+        }
         None => Err(invalid(format!("Unknown resource type {}", asked.resource_type))),
     }
 }

@@ -58,6 +58,7 @@ pub fn source(source: Source) -> i8 {
         Source::DynamicDefault => 3,
         Source::File => 4,
         Source::Default => 5,
+        Source::DynamicGroup => 8,
     }
 }
 

@@ -1,10 +1,11 @@
-//! DescribeConfigs (key 32): the configs of topics, of this broker, and of all brokers together, with where each value
+//! DescribeConfigs (key 32): the configs of topics, of groups, of this broker, and of all brokers together, with where each value
 //! comes from and what would hold without it.
 
 use std::rc::Rc;
 
 use logic::config::{
-    BrokerLayers, Described, SynonymValue, describe_broker, describe_cluster_default, describe_topic,
+    BrokerLayers, Described, GroupTerms, SynonymValue, describe_broker, describe_cluster_default,
+    describe_group, describe_topic,
 };
 use logic::metadata::{Image, validate_topic_name};
 use protocol::api::ApiKey;
@@ -29,6 +30,8 @@ struct Known<'a> {
     /// The broker's configs that Kafka has no part in.
     local: &'a [Described],
     broker: BrokerId,
+    /// What it lets groups be configured to.
+    group_terms: GroupTerms,
 }
 
 /// What the client wants to know of each config.
@@ -53,6 +56,7 @@ pub fn handle(shard: &Rc<Shard>, request: &DescribeConfigsRequest<'_>, reply: Re
         layers: shard.layers(&image),
         local: &shard.local_configs,
         broker: shard.broker_id,
+        group_terms: shard.config.groups.consumer_terms,
     };
     let resources = each_once(&request.resources, |resource| identity(resource));
     let lines: Vec<Line<'_>> = resources.into_iter().map(|resource| known.line(resource)).collect();
@@ -96,10 +100,18 @@ impl Known<'_> {
                 )),
                 Ok(_) => Ok(self.describe_this_broker()),
             },
+            Some(ResourceKind::Group) if name.is_empty() => {
+                invalid("Group name must not be empty".to_owned())
+            }
+            Some(ResourceKind::Group) => {
+                Ok(describe_group(self.image.group_settings(name), &self.group_terms))
+            }
             Some(ResourceKind::BrokerLogger) => {
                 invalid("Loggers are set by logging.level when the broker starts.".to_owned())
             }
-            Some(other) => invalid(format!("Unsupported resource type: {}", other.name())),
+            Some(ResourceKind::ClientMetrics) => {
+                invalid(format!("Unsupported resource type: {}", ResourceKind::ClientMetrics.name()))
+            }
             None => invalid(format!("Unknown resource type {} for resource {name}", resource.resource_type)),
         }
     }

@@ -1,5 +1,5 @@
-//! ListConfigResources (key 74): what has configs. There are no subscriptions to clients' metrics and no groups with
-//! configs of their own, so that those lists are empty.
+//! ListConfigResources (key 74): what has configs; of groups those that have some of their own. There are no subscriptions
+//! to clients' metrics, so that their list is empty.
 
 use std::rc::Rc;
 
@@ -39,6 +39,9 @@ fn find(
         kinds.extend(ResourceKind::ALL);
     }
     let mut found = Vec::new();
+    if kinds.contains(&ResourceKind::Group) {
+        found.extend(image.groups_with_settings().map(|(name, _)| (name.to_string(), ResourceKind::Group)));
+    }
     if kinds.contains(&ResourceKind::Broker) {
         found.extend(image.brokers().map(|broker| (broker.id.to_string(), ResourceKind::Broker)));
     }

@@ -122,6 +122,14 @@ impl BrokerConfig {
             self.group_consumer_heartbeat_interval_ms,
             self.group_consumer_max_heartbeat_interval_ms,
         );
+        let (interval, timeout) =
+            (self.group_consumer_heartbeat_interval_ms, self.group_consumer_session_timeout_ms);
+        if interval >= timeout {
+            let key = "group.consumer.heartbeat.interval.ms".to_owned();
+            let place = self.entry(&key).expect("a key of the table").place.clone();
+            let reason = format!("must be less than group.consumer.session.timeout.ms ({timeout})");
+            errors.push(ConfigError { place, key: Some(key), reason });
+        }
     }
 
     /// How many files the journal of a shard may have.

@@ -57,6 +57,12 @@ fn what_members_are_told_is_within_what_it_may_be() {
         "broker.toml:1: group.consumer.session.timeout.ms: 44999 is not within group.consumer.min.session.timeout.ms (45000) \
          and group.consumer.max.session.timeout.ms (60000)",
     );
+    check_refused(
+        "group.consumer.max.heartbeat.interval.ms = 45000",
+        &[],
+        &["--set", "group.consumer.heartbeat.interval.ms=45000"],
+        "flag --set: group.consumer.heartbeat.interval.ms: must be less than group.consumer.session.timeout.ms (45000)",
+    );
     check(
         "",
         &[],

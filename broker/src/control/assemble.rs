@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use logic::config::{GroupTerms, TermMs};
 use logic::group::{GroupSettings, MigrationPolicy};
 use logic::metadata::{
     Command, Image, Incarnation, Listener as AdvertisedListener, RegisterBroker, Response,
@@ -322,8 +323,7 @@ fn group_settings(config: &BrokerConfig, shard_count: u16, budget: &MemoryBudget
         session_timeout_ms_max: config.group_max_session_timeout_ms,
         initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
         members_max: count(config.group_max_size),
-        consumer_session_timeout_ms: config.group_consumer_session_timeout_ms,
-        consumer_heartbeat_interval_ms: config.group_consumer_heartbeat_interval_ms,
+        consumer_terms: group_terms(config),
         consumer_assignors: config.group_consumer_assignors.0.clone(),
         consumer_migration: match config.group_consumer_migration_policy {
             MigrationChoice::Disabled => MigrationPolicy::Disabled,
@@ -337,6 +337,22 @@ fn group_settings(config: &BrokerConfig, shard_count: u16, budget: &MemoryBudget
         offsets_retention_check_interval_ms: config.offsets_retention_check_interval_ms,
         memory_bytes_max: usize::try_from(memory_bytes).unwrap_or(usize::MAX),
         ..GroupSettings::default()
+    }
+}
+
+/// What members of consumer groups are told, and what single groups may be configured to.
+fn group_terms(config: &BrokerConfig) -> GroupTerms {
+    GroupTerms {
+        heartbeat_interval: TermMs {
+            least: config.group_consumer_min_heartbeat_interval_ms,
+            default: config.group_consumer_heartbeat_interval_ms,
+            most: config.group_consumer_max_heartbeat_interval_ms,
+        },
+        session_timeout: TermMs {
+            least: config.group_consumer_min_session_timeout_ms,
+            default: config.group_consumer_session_timeout_ms,
+            most: config.group_consumer_max_session_timeout_ms,
+        },
     }
 }
 

@@ -116,7 +116,7 @@ pub enum ConfigError {
     /// No config has this name.
     #[error("Unknown {of} config name: {name}{}", nearest_hint(*nearest))]
     Unknown {
-        /// `topic` or `broker`.
+        /// `topic`, `broker` or `group`.
         of: &'static str,
         /// The name as it came.
         name: String,
@@ -166,6 +166,16 @@ pub enum ConfigError {
         operation: Operation,
         /// The config.
         name: String,
+    },
+    /// What would hold then is not what the broker, or another config, allows.
+    #[error("{name} must be {relation} {bound}")]
+    OutOfBounds {
+        /// The config.
+        name: &'static str,
+        /// Which relation doesn't hold.
+        relation: &'static str,
+        /// To which config.
+        bound: &'static str,
     },
     /// The value is longer than what is kept.
     #[error(

@@ -1,6 +1,7 @@
 //! What DescribeConfigs tells: every config with its value, where that comes from, and what lies below it.
 
 use super::definition::{Definition, Kind, Update};
+use super::group::{self, GroupTerms};
 use super::{BrokerLayers, ConfigMap, broker, topic};
 
 /// Where a value comes from, the strongest first.
@@ -8,6 +9,8 @@ use super::{BrokerLayers, ConfigMap, broker, topic};
 pub enum Source {
     /// The topic's own override.
     DynamicTopic,
+    /// The group's own override.
+    DynamicGroup,
     /// Set dynamically for this broker.
     DynamicBroker,
     /// Set dynamically for every broker.
@@ -108,6 +111,24 @@ pub fn describe_cluster_default(dynamic_default: &ConfigMap) -> Vec<Described> {
             Some(described(definition, false, vec![(definition.name, value.clone(), Source::DynamicDefault)]))
         })
         .collect()
+}
+
+/// Every config of a group, which need not exist. As in Kafka, what the broker gives its groups is a default.
+#[must_use]
+pub fn describe_group(overrides: Option<&ConfigMap>, terms: &GroupTerms) -> Vec<Described> {
+    let default = |name: &str| match name {
+        group::HEARTBEAT_INTERVAL => terms.heartbeat_interval.default,
+        group::SESSION_TIMEOUT => terms.session_timeout.default,
+        other => panic!("{other} has no term"),
+    };
+    let describe = |definition: &Definition| {
+        let value = match overrides.and_then(|overrides| overrides.get(definition.name)) {
+            Some(value) => (definition.name, value.clone(), Source::DynamicGroup),
+            None => (definition.name, default(definition.name).to_string(), Source::Default),
+        };
+        described(definition, false, vec![value])
+    };
+    group::DEFINITIONS.iter().map(describe).collect()
 }
 
 pub(super) fn described(

@@ -1,16 +1,17 @@
 //! What can be configured, by Kafka's names: definitions, validation, defaults and where a value comes from.
 //!
-//! Tables only and functions over them: [`topic::DEFINITIONS`] and [`broker::DEFINITIONS`] say what is honoured,
-//! [`topic::REFUSED`] which of Kafka's names are not and why. A name that is in no table is an error that names
+//! Tables only and functions over them: [`topic::DEFINITIONS`], [`broker::DEFINITIONS`] and [`group::DEFINITIONS`] say
+//! what is honoured, [`topic::REFUSED`] and [`group::REFUSED`] which of Kafka's names are not and why. A name that is in no table is an error that names
 //! the nearest right one; nothing is ever ignored. Text comes in and goes out as Kafka's clients send it; shards
 //! use the typed [`TopicConfig`]. This module must not know files, flags, requests or error codes.
 //!
-//! Where a value comes from, first hit wins: the topic's override, the broker's dynamic config, the cluster's
+//! Where a topic's value comes from, first hit wins: the topic's override, the broker's dynamic config, the cluster's
 //! dynamic default, the broker's file and flags, the built-in default.
 
 pub mod broker;
 mod definition;
 mod describe;
+pub mod group;
 pub mod topic;
 
 #[cfg(test)]
@@ -19,8 +20,10 @@ mod tests;
 pub(crate) use definition::list_elements;
 pub use definition::{ConfigError, Definition, Kind, Operation, Update, Valid};
 pub use describe::{
-    Described, Source, SynonymValue, describe_broker, describe_cluster_default, describe_topic,
+    Described, Source, SynonymValue, describe_broker, describe_cluster_default, describe_group,
+    describe_topic,
 };
+pub use group::{GroupConfig, GroupTerms, TermMs};
 pub use topic::{CompactionChoice, CompressionChoice, TimestampType, TopicConfig};
 
 use std::collections::BTreeMap;

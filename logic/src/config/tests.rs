@@ -127,11 +127,14 @@ fn tables_are_sorted_unique_and_their_defaults_pass_their_own_checks() {
     let topics: Vec<&str> = topic::DEFINITIONS.iter().map(|found| found.definition.name).collect();
     let refused: Vec<&str> = topic::REFUSED.iter().map(|found| found.name).collect();
     let brokers: Vec<&str> = broker::DEFINITIONS.iter().map(|found| found.name).collect();
-    for names in [&topics, &refused, &brokers] {
+    let groups: Vec<&str> = group::DEFINITIONS.iter().map(|found| found.name).collect();
+    let refused_groups: Vec<&str> = group::REFUSED.iter().map(|found| found.name).collect();
+    for names in [&topics, &refused, &brokers, &groups, &refused_groups] {
         assert!(names.is_sorted_by(|left, right| left < right), "{names:?}");
     }
     assert!(topics.iter().all(|name| !refused.contains(name)));
     let all = topic::DEFINITIONS.iter().map(|found| &found.definition).chain(broker::DEFINITIONS);
+    let all = all.chain(group::DEFINITIONS);
     for definition in all {
         if let Some(default) = definition.default {
             definition.check(default).unwrap();
@@ -215,6 +218,71 @@ fn dynamic_layers_are_ordered_and_described() {
     );
     assert!(described.iter().find(|entry| entry.name == "node.id").unwrap().read_only);
     assert_eq!(describe_cluster_default(&cluster).len(), 1);
+}
+
+const TERMS: GroupTerms = GroupTerms {
+    heartbeat_interval: TermMs { least: 1_000, default: 5_000, most: 20_000 },
+    session_timeout: TermMs { least: 10_000, default: 15_000, most: 60_000 },
+};
+
+#[test]
+fn a_groups_configs_are_within_what_the_broker_says() {
+    let check = |entries: &[(&str, &str)], expected: &str| {
+        let got = group::check_terms(&map(entries), &TERMS);
+        assert_eq!(got.map_or_else(|error| error.to_string(), |()| "ok".to_owned()), expected);
+    };
+    let (heartbeat, session) = (group::HEARTBEAT_INTERVAL, group::SESSION_TIMEOUT);
+    check(&[], "ok");
+    check(&[(heartbeat, "1000"), (session, "60000")], "ok");
+    let least = "must be greater than or equal to";
+    let most = "must be less than or equal to";
+    check(&[(heartbeat, "999")], &format!("{heartbeat} {least} group.consumer.min.heartbeat.interval.ms"));
+    check(&[(heartbeat, "20001")], &format!("{heartbeat} {most} group.consumer.max.heartbeat.interval.ms"));
+    check(&[(session, "9999")], &format!("{session} {least} group.consumer.min.session.timeout.ms"));
+    check(&[(session, "60001")], &format!("{session} {most} group.consumer.max.session.timeout.ms"));
+    check(&[(heartbeat, "15000")], &format!("{session} must be greater than {heartbeat}"));
+    check(&[(heartbeat, "15000"), (session, "15001")], "ok");
+}
+
+#[test]
+fn a_groups_configs_win_over_the_brokers_and_stay_within_its_terms() {
+    let resolve = |entries: &[(&str, &str)]| {
+        let config = GroupConfig::resolve(Some(&map(entries)), &TERMS);
+        (config.heartbeat_interval_ms, config.session_timeout_ms)
+    };
+    assert_eq!(GroupConfig::resolve(None, &TERMS).session_timeout_ms, 15_000);
+    assert_eq!(resolve(&[(group::HEARTBEAT_INTERVAL, " 7000 ")]), (7_000, 15_000));
+    // Set when the broker allowed it.
+    assert_eq!(
+        resolve(&[(group::HEARTBEAT_INTERVAL, "500"), (group::SESSION_TIMEOUT, "70000")]),
+        (1_000, 60_000)
+    );
+
+    let described = describe_group(Some(&map(&[(group::SESSION_TIMEOUT, "20000")])), &TERMS);
+    let shown: Vec<_> = described
+        .iter()
+        .map(|entry| (entry.name, entry.value.as_deref(), entry.source, entry.synonyms.len()))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            (group::HEARTBEAT_INTERVAL, Some("5000"), Source::Default, 1),
+            (group::SESSION_TIMEOUT, Some("20000"), Source::DynamicGroup, 1),
+        ]
+    );
+}
+
+#[test]
+fn group_configs_that_are_not_there_say_why() {
+    let refused = |name: &str| group::definition(name).unwrap_err().to_string();
+    assert_eq!(
+        refused("share.session.timeout.ms"),
+        "Config share.session.timeout.ms is not supported by this broker: there are no share groups"
+    );
+    assert_eq!(
+        refused("consumer.session.timeout"),
+        "Unknown group config name: consumer.session.timeout; did you mean consumer.session.timeout.ms?"
+    );
 }
 
 #[test]

@@ -248,7 +248,7 @@ pub const DEFINITIONS: &[TopicDefinition] = &[
     ),
 ];
 
-/// A config of Kafka's topics that is refused, and why.
+/// A config of Kafka's topics or groups that is refused, and why.
 #[derive(Clone, Copy, Debug)]
 pub struct Refused {
     /// Kafka's name.

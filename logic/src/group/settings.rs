@@ -1,6 +1,7 @@
 //! What the operator decides about groups.
 
 use super::Assignor;
+use crate::config::GroupTerms;
 
 /// Which groups change their kind while they have members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +41,8 @@ pub struct GroupSettings {
     pub initial_rebalance_delay_ms: i32,
     /// `group.max.size`.
     pub members_max: usize,
-    /// `group.consumer.session.timeout.ms`.
-    pub consumer_session_timeout_ms: i32,
-    /// `group.consumer.heartbeat.interval.ms`.
-    pub consumer_heartbeat_interval_ms: i32,
+    /// What members of consumer groups are told, and what single groups may be configured to.
+    pub consumer_terms: GroupTerms,
     /// `group.consumer.assignors`: the first one is used where members ask for none. Never empty.
     pub consumer_assignors: Vec<Assignor>,
     /// `group.consumer.migration.policy`: which groups change their kind while they have members.
@@ -70,8 +69,7 @@ impl Default for GroupSettings {
             session_timeout_ms_max: 1_800_000,
             initial_rebalance_delay_ms: 3_000,
             members_max: i32::MAX.unsigned_abs() as usize,
-            consumer_session_timeout_ms: 45_000,
-            consumer_heartbeat_interval_ms: 5_000,
+            consumer_terms: GroupTerms::default(),
             consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
             consumer_migration: MigrationPolicy::Bidirectional,
             consumer_members_max: i32::MAX.unsigned_abs() as usize,

@@ -4,6 +4,7 @@ use super::reply::{Effects, Record, Reply};
 use super::request::Ticket;
 use super::settings::GroupSettings;
 use super::timers::Timers;
+use crate::config::GroupConfig;
 use crate::metadata::Image;
 use protocol::types::Timestamp;
 
@@ -20,6 +21,11 @@ impl Turn<'_> {
     /// The time so many milliseconds from now.
     pub(super) fn after(&self, delay_ms: i32) -> Timestamp {
         Timestamp(self.now.get().saturating_add(i64::from(delay_ms.max(0))))
+    }
+
+    /// What holds for the members of a consumer group, as it is configured now.
+    pub(super) fn consumer_config(&self, group: &str) -> GroupConfig {
+        GroupConfig::resolve(self.image.group_settings(group), &self.settings.consumer_terms)
     }
 
     pub(super) fn answer(&mut self, ticket: Ticket, reply: Reply) {

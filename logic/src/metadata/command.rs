@@ -5,7 +5,7 @@ use std::sync::Arc;
 use protocol::types::{BrokerId, PartitionIndex, ProducerId, TopicId};
 
 use super::image::{BrokerEpoch, Incarnation, Listener, Topic};
-use crate::config::{ConfigError, Operation};
+use crate::config::{ConfigError, GroupTerms, Operation};
 
 /// One entry of the metadata log. A command names many resources where Kafka's request does: each gets an answer
 /// of its own, and all of them cost one sync.
@@ -17,7 +17,7 @@ pub enum Command {
     DeleteTopics(Vec<TopicReference>),
     /// Adds partitions to topics.
     CreatePartitions(Vec<MorePartitions>),
-    /// Changes the configs of topics, brokers and the cluster.
+    /// Changes the configs of topics, groups, brokers and the cluster.
     AlterConfigs(Vec<Alteration>),
     /// Hands a block of producer ids to a broker, never to be handed out again.
     AllocateProducerIds {
@@ -95,6 +95,13 @@ pub enum Resource {
     Broker(BrokerId),
     /// Every broker.
     Cluster,
+    /// A group, by name: one that exists or not.
+    Group {
+        /// Its name.
+        name: String,
+        /// What the broker that asks lets groups be configured to: its own file says so, so the command must.
+        terms: GroupTerms,
+    },
 }
 
 /// Changes of one resource's configs: all of them or none.

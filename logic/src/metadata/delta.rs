@@ -63,6 +63,8 @@ pub struct Delta {
     /// Whether dynamic broker configs changed, of one broker or of the cluster: every topic's effective config may
     /// have changed with them.
     pub broker_settings_changed: bool,
+    /// Whether configs of groups changed. Their coordinators look at them with each heartbeat.
+    pub group_settings_changed: bool,
 }
 
 impl Delta {
@@ -80,12 +82,16 @@ impl Delta {
             brokers_changed: before.brokers != after.brokers,
             broker_settings_changed: before.cluster_settings != after.cluster_settings
                 || before.broker_settings != after.broker_settings,
+            group_settings_changed: before.group_settings != after.group_settings,
         }
     }
 
     /// Whether nothing changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.topics.is_empty() && !self.brokers_changed && !self.broker_settings_changed
+        self.topics.is_empty()
+            && !self.brokers_changed
+            && !self.broker_settings_changed
+            && !self.group_settings_changed
     }
 }

@@ -111,6 +111,7 @@ pub struct Image {
     pub(super) brokers: Arc<BTreeMap<BrokerId, Broker>>,
     pub(super) cluster_settings: Arc<ConfigMap>,
     pub(super) broker_settings: Arc<BTreeMap<BrokerId, ConfigMap>>,
+    pub(super) group_settings: RedBlackTreeMapSync<Arc<str>, Arc<ConfigMap>>,
     by_name: RedBlackTreeMapSync<Arc<str>, Arc<Topic>>,
     by_id: TopicsById,
     /// Names with `.` or `_`, by their form in which those are alike: no two topics may share one.
@@ -128,6 +129,7 @@ impl Default for Image {
             brokers: Arc::default(),
             cluster_settings: Arc::default(),
             broker_settings: Arc::default(),
+            group_settings: RedBlackTreeMapSync::new_sync(),
             by_name: RedBlackTreeMapSync::new_sync(),
             by_id: TopicsById::new_with_hasher_and_ptr_kind(FxBuildHasher),
             by_unified: NamesByUnified::new_with_hasher_and_ptr_kind(FxBuildHasher),
@@ -158,6 +160,7 @@ impl PartialEq for Image {
             && self.brokers == other.brokers
             && self.cluster_settings == other.cluster_settings
             && self.broker_settings == other.broker_settings
+            && self.group_settings == other.group_settings
             && self.topics().eq(other.topics())
     }
 }
@@ -235,6 +238,17 @@ impl Image {
     /// The brokers that have dynamic configs of their own.
     pub fn brokers_with_settings(&self) -> impl Iterator<Item = (BrokerId, &ConfigMap)> {
         self.broker_settings.iter().map(|(id, settings)| (*id, settings))
+    }
+
+    /// The configs of one group; `None` where it has none of its own.
+    #[must_use]
+    pub fn group_settings(&self, group: &str) -> Option<&ConfigMap> {
+        self.group_settings.get(group).map(AsRef::as_ref)
+    }
+
+    /// The groups that have configs of their own, in the order of their names.
+    pub fn groups_with_settings(&self) -> impl Iterator<Item = (&Arc<str>, &ConfigMap)> {
+        self.group_settings.iter().map(|(name, settings)| (name, settings.as_ref()))
     }
 
     /// The topic whose name differs from this one in `.` and `_` only.

@@ -21,14 +21,14 @@ pub mod iolite {
             since = "2.0.0",
             note = "Use associated constants instead. This will no longer be generated in 2021."
         )]
-        pub const ENUM_MAX_RESOURCE_KIND: u8 = 2;
+        pub const ENUM_MAX_RESOURCE_KIND: u8 = 3;
         #[deprecated(
             since = "2.0.0",
             note = "Use associated constants instead. This will no longer be generated in 2021."
         )]
         #[allow(non_camel_case_types)]
-        pub const ENUM_VALUES_RESOURCE_KIND: [ResourceKind; 3] =
-            [ResourceKind::Topic, ResourceKind::Broker, ResourceKind::Cluster];
+        pub const ENUM_VALUES_RESOURCE_KIND: [ResourceKind; 4] =
+            [ResourceKind::Topic, ResourceKind::Broker, ResourceKind::Cluster, ResourceKind::Group];
 
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
         #[repr(transparent)]
@@ -38,16 +38,18 @@ pub mod iolite {
             pub const Topic: Self = Self(0);
             pub const Broker: Self = Self(1);
             pub const Cluster: Self = Self(2);
+            pub const Group: Self = Self(3);
 
             pub const ENUM_MIN: u8 = 0;
-            pub const ENUM_MAX: u8 = 2;
-            pub const ENUM_VALUES: &'static [Self] = &[Self::Topic, Self::Broker, Self::Cluster];
+            pub const ENUM_MAX: u8 = 3;
+            pub const ENUM_VALUES: &'static [Self] = &[Self::Topic, Self::Broker, Self::Cluster, Self::Group];
             /// Returns the variant's name or "" if unknown.
             pub fn variant_name(self) -> Option<&'static str> {
                 match self {
                     Self::Topic => Some("Topic"),
                     Self::Broker => Some("Broker"),
                     Self::Cluster => Some("Cluster"),
+                    Self::Group => Some("Group"),
                     _ => None,
                 }
             }
@@ -1628,6 +1630,275 @@ pub mod iolite {
                 ds.finish()
             }
         }
+        pub enum TermMsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct TermMs<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for TermMs<'a> {
+            type Inner = TermMs<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> TermMs<'a> {
+            pub const VT_LEAST: ::flatbuffers::VOffsetT = 4;
+            pub const VT_DEFAULT: ::flatbuffers::VOffsetT = 6;
+            pub const VT_MOST: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                TermMs { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args TermMsArgs,
+            ) -> ::flatbuffers::WIPOffset<TermMs<'bldr>> {
+                let mut builder = TermMsBuilder::new(_fbb);
+                builder.add_most(args.most);
+                builder.add_default(args.default);
+                builder.add_least(args.least);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn least(&self) -> i32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i32>(TermMs::VT_LEAST, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn default(&self) -> i32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i32>(TermMs::VT_DEFAULT, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn most(&self) -> i32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i32>(TermMs::VT_MOST, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for TermMs<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<i32>("least", Self::VT_LEAST, false)?
+                    .visit_field::<i32>("default", Self::VT_DEFAULT, false)?
+                    .visit_field::<i32>("most", Self::VT_MOST, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct TermMsArgs {
+            pub least: i32,
+            pub default: i32,
+            pub most: i32,
+        }
+        impl<'a> Default for TermMsArgs {
+            #[inline]
+            fn default() -> Self {
+                TermMsArgs { least: 0, default: 0, most: 0 }
+            }
+        }
+
+        pub struct TermMsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TermMsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_least(&mut self, least: i32) {
+                self.fbb_.push_slot::<i32>(TermMs::VT_LEAST, least, 0);
+            }
+            #[inline]
+            pub fn add_default(&mut self, default: i32) {
+                self.fbb_.push_slot::<i32>(TermMs::VT_DEFAULT, default, 0);
+            }
+            #[inline]
+            pub fn add_most(&mut self, most: i32) {
+                self.fbb_.push_slot::<i32>(TermMs::VT_MOST, most, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TermMsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                TermMsBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<TermMs<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for TermMs<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("TermMs");
+                ds.field("least", &self.least());
+                ds.field("default", &self.default());
+                ds.field("most", &self.most());
+                ds.finish()
+            }
+        }
+        pub enum GroupTermsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct GroupTerms<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for GroupTerms<'a> {
+            type Inner = GroupTerms<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> GroupTerms<'a> {
+            pub const VT_HEARTBEAT_INTERVAL: ::flatbuffers::VOffsetT = 4;
+            pub const VT_SESSION_TIMEOUT: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                GroupTerms { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args GroupTermsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<GroupTerms<'bldr>> {
+                let mut builder = GroupTermsBuilder::new(_fbb);
+                if let Some(x) = args.session_timeout {
+                    builder.add_session_timeout(x);
+                }
+                if let Some(x) = args.heartbeat_interval {
+                    builder.add_heartbeat_interval(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn heartbeat_interval(&self) -> TermMs<'a> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<TermMs>>(
+                            GroupTerms::VT_HEARTBEAT_INTERVAL,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn session_timeout(&self) -> TermMs<'a> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<TermMs>>(GroupTerms::VT_SESSION_TIMEOUT, None)
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for GroupTerms<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<TermMs>>(
+                        "heartbeat_interval",
+                        Self::VT_HEARTBEAT_INTERVAL,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<TermMs>>(
+                        "session_timeout",
+                        Self::VT_SESSION_TIMEOUT,
+                        true,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct GroupTermsArgs<'a> {
+            pub heartbeat_interval: Option<::flatbuffers::WIPOffset<TermMs<'a>>>,
+            pub session_timeout: Option<::flatbuffers::WIPOffset<TermMs<'a>>>,
+        }
+        impl<'a> Default for GroupTermsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                GroupTermsArgs {
+                    heartbeat_interval: None, // required field
+                    session_timeout: None,    // required field
+                }
+            }
+        }
+
+        pub struct GroupTermsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GroupTermsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_heartbeat_interval(
+                &mut self,
+                heartbeat_interval: ::flatbuffers::WIPOffset<TermMs<'b>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<TermMs>>(
+                    GroupTerms::VT_HEARTBEAT_INTERVAL,
+                    heartbeat_interval,
+                );
+            }
+            #[inline]
+            pub fn add_session_timeout(&mut self, session_timeout: ::flatbuffers::WIPOffset<TermMs<'b>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<TermMs>>(
+                    GroupTerms::VT_SESSION_TIMEOUT,
+                    session_timeout,
+                );
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> GroupTermsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                GroupTermsBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<GroupTerms<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, GroupTerms::VT_HEARTBEAT_INTERVAL, "heartbeat_interval");
+                self.fbb_.required(o, GroupTerms::VT_SESSION_TIMEOUT, "session_timeout");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for GroupTerms<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("GroupTerms");
+                ds.field("heartbeat_interval", &self.heartbeat_interval());
+                ds.field("session_timeout", &self.session_timeout());
+                ds.finish()
+            }
+        }
         pub enum AlterationOffset {}
         #[derive(Copy, Clone, PartialEq)]
 
@@ -1649,6 +1920,8 @@ pub mod iolite {
             pub const VT_BROKER: ::flatbuffers::VOffsetT = 8;
             pub const VT_REPLACE: ::flatbuffers::VOffsetT = 10;
             pub const VT_CHANGES: ::flatbuffers::VOffsetT = 12;
+            pub const VT_GROUP: ::flatbuffers::VOffsetT = 14;
+            pub const VT_TERMS: ::flatbuffers::VOffsetT = 16;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1660,6 +1933,12 @@ pub mod iolite {
                 args: &'args AlterationArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<Alteration<'bldr>> {
                 let mut builder = AlterationBuilder::new(_fbb);
+                if let Some(x) = args.terms {
+                    builder.add_terms(x);
+                }
+                if let Some(x) = args.group {
+                    builder.add_group(x);
+                }
                 if let Some(x) = args.changes {
                     builder.add_changes(x);
                 }
@@ -1717,6 +1996,22 @@ pub mod iolite {
                         .unwrap()
                 }
             }
+            #[inline]
+            pub fn group(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Alteration::VT_GROUP, None) }
+            }
+            #[inline]
+            pub fn terms(&self) -> Option<GroupTerms<'a>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<GroupTerms>>(Alteration::VT_TERMS, None)
+                }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Alteration<'_> {
@@ -1733,6 +2028,12 @@ pub mod iolite {
                     .visit_field::<::flatbuffers::ForwardsUOffset<
                         ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<ConfigChange>>,
                     >>("changes", Self::VT_CHANGES, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("group", Self::VT_GROUP, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<GroupTerms>>(
+                        "terms",
+                        Self::VT_TERMS,
+                        false,
+                    )?
                     .finish();
                 Ok(())
             }
@@ -1747,6 +2048,8 @@ pub mod iolite {
                     ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ConfigChange<'a>>>,
                 >,
             >,
+            pub group: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub terms: Option<::flatbuffers::WIPOffset<GroupTerms<'a>>>,
         }
         impl<'a> Default for AlterationArgs<'a> {
             #[inline]
@@ -1757,6 +2060,8 @@ pub mod iolite {
                     broker: 0,
                     replace: false,
                     changes: None, // required field
+                    group: None,
+                    terms: None,
                 }
             }
         }
@@ -1792,6 +2097,15 @@ pub mod iolite {
                 self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Alteration::VT_CHANGES, changes);
             }
             #[inline]
+            pub fn add_group(&mut self, group: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Alteration::VT_GROUP, group);
+            }
+            #[inline]
+            pub fn add_terms(&mut self, terms: ::flatbuffers::WIPOffset<GroupTerms<'b>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<GroupTerms>>(Alteration::VT_TERMS, terms);
+            }
+            #[inline]
             pub fn new(
                 _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
             ) -> AlterationBuilder<'a, 'b, A> {
@@ -1814,6 +2128,8 @@ pub mod iolite {
                 ds.field("broker", &self.broker());
                 ds.field("replace", &self.replace());
                 ds.field("changes", &self.changes());
+                ds.field("group", &self.group());
+                ds.field("terms", &self.terms());
                 ds.finish()
             }
         }
@@ -2999,6 +3315,146 @@ pub mod iolite {
                 ds.finish()
             }
         }
+        pub enum GroupSettingsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct GroupSettings<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for GroupSettings<'a> {
+            type Inner = GroupSettings<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> GroupSettings<'a> {
+            pub const VT_GROUP: ::flatbuffers::VOffsetT = 4;
+            pub const VT_SETTINGS: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                GroupSettings { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args GroupSettingsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<GroupSettings<'bldr>> {
+                let mut builder = GroupSettingsBuilder::new(_fbb);
+                if let Some(x) = args.settings {
+                    builder.add_settings(x);
+                }
+                if let Some(x) = args.group {
+                    builder.add_group(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn group(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(GroupSettings::VT_GROUP, None)
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn settings(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Setting<'a>>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<
+                            ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Setting>>,
+                        >>(GroupSettings::VT_SETTINGS, None)
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for GroupSettings<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("group", Self::VT_GROUP, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Setting>>,
+                    >>("settings", Self::VT_SETTINGS, true)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct GroupSettingsArgs<'a> {
+            pub group: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub settings: Option<
+                ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Setting<'a>>>,
+                >,
+            >,
+        }
+        impl<'a> Default for GroupSettingsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                GroupSettingsArgs {
+                    group: None,    // required field
+                    settings: None, // required field
+                }
+            }
+        }
+
+        pub struct GroupSettingsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GroupSettingsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_group(&mut self, group: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(GroupSettings::VT_GROUP, group);
+            }
+            #[inline]
+            pub fn add_settings(
+                &mut self,
+                settings: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<Setting<'b>>>,
+                >,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(GroupSettings::VT_SETTINGS, settings);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> GroupSettingsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                GroupSettingsBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<GroupSettings<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, GroupSettings::VT_GROUP, "group");
+                self.fbb_.required(o, GroupSettings::VT_SETTINGS, "settings");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for GroupSettings<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("GroupSettings");
+                ds.field("group", &self.group());
+                ds.field("settings", &self.settings());
+                ds.finish()
+            }
+        }
         pub enum TopicOffset {}
         #[derive(Copy, Clone, PartialEq)]
 
@@ -3420,6 +3876,7 @@ pub mod iolite {
             pub const VT_CLUSTER_SETTINGS: ::flatbuffers::VOffsetT = 14;
             pub const VT_BROKER_SETTINGS: ::flatbuffers::VOffsetT = 16;
             pub const VT_TOPICS: ::flatbuffers::VOffsetT = 18;
+            pub const VT_GROUP_SETTINGS: ::flatbuffers::VOffsetT = 20;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -3434,6 +3891,9 @@ pub mod iolite {
                 builder.add_next_producer_id(args.next_producer_id);
                 builder.add_next_broker_epoch(args.next_broker_epoch);
                 builder.add_sequence(args.sequence);
+                if let Some(x) = args.group_settings {
+                    builder.add_group_settings(x);
+                }
                 if let Some(x) = args.topics {
                     builder.add_topics(x);
                 }
@@ -3540,6 +4000,20 @@ pub mod iolite {
                         .unwrap()
                 }
             }
+            #[inline]
+            pub fn group_settings(
+                &self,
+            ) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<GroupSettings<'a>>>>
+            {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<GroupSettings>>,
+                    >>(Snapshot::VT_GROUP_SETTINGS, None)
+                }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Snapshot<'_> {
@@ -3569,6 +4043,9 @@ pub mod iolite {
                     .visit_field::<::flatbuffers::ForwardsUOffset<
                         ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Topic>>,
                     >>("topics", Self::VT_TOPICS, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<GroupSettings>>,
+                    >>("group_settings", Self::VT_GROUP_SETTINGS, false)?
                     .finish();
                 Ok(())
             }
@@ -3598,6 +4075,11 @@ pub mod iolite {
                     ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Topic<'a>>>,
                 >,
             >,
+            pub group_settings: Option<
+                ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<GroupSettings<'a>>>,
+                >,
+            >,
         }
         impl<'a> Default for SnapshotArgs<'a> {
             #[inline]
@@ -3611,6 +4093,7 @@ pub mod iolite {
                     cluster_settings: None, // required field
                     broker_settings: None,  // required field
                     topics: None,           // required field
+                    group_settings: None,
                 }
             }
         }
@@ -3680,6 +4163,18 @@ pub mod iolite {
                 self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Snapshot::VT_TOPICS, topics);
             }
             #[inline]
+            pub fn add_group_settings(
+                &mut self,
+                group_settings: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<GroupSettings<'b>>>,
+                >,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    Snapshot::VT_GROUP_SETTINGS,
+                    group_settings,
+                );
+            }
+            #[inline]
             pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SnapshotBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 SnapshotBuilder { fbb_: _fbb, start_: start }
@@ -3707,6 +4202,7 @@ pub mod iolite {
                 ds.field("cluster_settings", &self.cluster_settings());
                 ds.field("broker_settings", &self.broker_settings());
                 ds.field("topics", &self.topics());
+                ds.field("group_settings", &self.group_settings());
                 ds.finish()
             }
         }

@@ -172,7 +172,7 @@ const CHANGE: &[Case] = &[
     }),
 ];
 
-fn describe(side: &mut Side, kind: i8, name: &str, keys: Option<&[&str]>) -> String {
+pub fn describe(side: &mut Side, kind: i8, name: &str, keys: Option<&[&str]>) -> String {
     let keys = keys.map(|keys| keys.iter().map(|key| text(key)).collect());
     let resource = DescribeConfigsResource::default()
         .with_resource_type(kind)
@@ -202,7 +202,7 @@ fn keys_are_few(count: usize) -> bool {
     count <= 3
 }
 
-fn set(side: &mut Side, kind: i8, name: &str, changes: &[(&str, i8, Option<&str>)]) -> String {
+pub fn set(side: &mut Side, kind: i8, name: &str, changes: &[(&str, i8, Option<&str>)]) -> String {
     let change = |(key, operation, value): &(&str, i8, Option<&str>)| {
         AlterableConfig::default()
             .with_name(text(key))
@@ -218,10 +218,10 @@ fn set(side: &mut Side, kind: i8, name: &str, changes: &[(&str, i8, Option<&str>
     format!("error {}", answer.responses[0].error_code)
 }
 
-fn set_old(side: &mut Side, name: &str, key: &str, value: Option<&str>) -> String {
+pub fn set_old(side: &mut Side, kind: i8, name: &str, key: &str, value: Option<&str>) -> String {
     let config = OldConfig::default().with_name(text(key)).with_value(value.map(text));
     let resource = AlterConfigsResource::default()
-        .with_resource_type(TOPIC)
+        .with_resource_type(kind)
         .with_resource_name(text(name))
         .with_configs(vec![config]);
     let request = AlterConfigsRequest::default().with_resources(vec![resource]);
@@ -234,9 +234,9 @@ fn set_topic(side: &mut Side, changes: &[(&str, i8, Option<&str>)]) -> String {
     set(side, TOPIC, &topic, changes)
 }
 
-const SET: i8 = 0;
-const DELETE: i8 = 1;
-const APPEND: i8 = 2;
+pub const SET: i8 = 0;
+pub const DELETE: i8 = 1;
+pub const APPEND: i8 = 2;
 const SUBTRACT: i8 = 3;
 
 const CONFIGS: &[Case] = &[
@@ -286,18 +286,18 @@ const CONFIGS: &[Case] = &[
     ("set on an unknown broker", |side| set(side, BROKER, "99", &[("log.retention.ms", SET, Some("5"))])),
     ("set the old way", |side| {
         let topic = side.topic.clone();
-        set_old(side, &topic, "retention.ms", Some("5"))
+        set_old(side, TOPIC, &topic, "retention.ms", Some("5"))
     }),
     ("set null the old way", |side| {
         let topic = side.topic.clone();
-        set_old(side, &topic, "retention.ms", None)
+        set_old(side, TOPIC, &topic, "retention.ms", None)
     }),
     ("set an unknown key the old way", |side| {
         let topic = side.topic.clone();
-        set_old(side, &topic, "no.such.config", Some("5"))
+        set_old(side, TOPIC, &topic, "no.such.config", Some("5"))
     }),
     ("set on an unknown topic the old way", |side| {
-        set_old(side, "nobody-made-this", "retention.ms", Some("5"))
+        set_old(side, TOPIC, "nobody-made-this", "retention.ms", Some("5"))
     }),
     ("list resources", |side| {
         let request = ListConfigResourcesRequest::default().with_resource_types(vec![TOPIC]);

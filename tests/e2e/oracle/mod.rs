@@ -8,6 +8,7 @@
 mod admin;
 mod data;
 mod framing;
+mod group_configs;
 mod groups;
 mod native_client;
 mod transactions;

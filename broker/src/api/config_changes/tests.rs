@@ -3,6 +3,7 @@ use crate::api::testing::{BROKER, make_topic, one_broker};
 
 const TOPIC: i8 = 2;
 const OF_BROKER: i8 = 4;
+const GROUP: i8 = 32;
 
 fn set<'a>(name: &'a str, value: &'a str) -> Change<'a> {
     Change { name, operation: Ok(Operation::Set), value: Some(value) }
@@ -16,7 +17,8 @@ fn asked<'a>(resource_type: i8, name: &'a str, changes: &[Change<'a>]) -> Asked<
 fn ask(asked: &[Asked<'_>]) -> Vec<Result<(), KafkaError>> {
     let mut image = one_broker();
     make_topic(&mut image, "orders", 1, 1);
-    let (planned, alterations) = plan(asked, BROKER);
+    let here = Here { broker: BROKER, group_terms: GroupTerms::default() };
+    let (planned, alterations) = plan(asked, here);
     let outcomes = gather(asked, planned, Ok(image.dry_run(&Command::AlterConfigs(alterations))));
     outcomes.into_iter().map(|outcome| outcome.map_err(|refused| refused.error)).collect()
 }
@@ -40,6 +42,17 @@ fn a_wrong_value_is_an_invalid_config_of_a_topic_and_an_invalid_request_of_a_bro
     check(OF_BROKER, "1", &[set("num.partitions", "3")], Err(KafkaError::InvalidRequest));
     let append = Change { operation: Ok(Operation::Append), ..set("log.retention.ms", "1") };
     check(OF_BROKER, "1", &[append], Err(KafkaError::InvalidConfig));
+}
+
+#[test]
+fn groups_can_be_altered_whether_they_exist_or_not() {
+    check(GROUP, "billing", &[set("consumer.session.timeout.ms", "50000")], Ok(()));
+    let wrong = Err(KafkaError::InvalidConfig);
+    check(GROUP, "billing", &[set("consumer.session.timeout.ms", "1")], wrong);
+    check(GROUP, "billing", &[set("consumer.session.timeout.ms", "soon")], wrong);
+    check(GROUP, "billing", &[set("share.session.timeout.ms", "50000")], wrong);
+    check(GROUP, "billing", &[set("no.such.config", "1")], wrong);
+    check(GROUP, "", &[set("consumer.session.timeout.ms", "50000")], Err(KafkaError::InvalidRequest));
 }
 
 #[test]

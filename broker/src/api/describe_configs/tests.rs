@@ -1,4 +1,4 @@
-use logic::config::{Kind, Operation, Source};
+use logic::config::{GroupTerms, Kind, Operation, Source};
 use logic::metadata::{Alteration, Command, ConfigChange, Resource, Response};
 
 use super::*;
@@ -6,6 +6,7 @@ use crate::api::testing::{BROKER, apply, in_every_version, make_topic, one_broke
 
 const TOPIC: i8 = 2;
 const OF_BROKER: i8 = 4;
+const GROUP: i8 = 32;
 
 fn set(image: &mut Image, resource: Resource, name: &str, value: &str) {
     let change =
@@ -17,11 +18,13 @@ fn set(image: &mut Image, resource: Resource, name: &str, value: &str) {
     assert_eq!(outcomes, [Ok(())]);
 }
 
-/// The topic `orders` sets retention.ms, every broker log.retention.ms, this one segments' size.
+/// The topic `orders` sets retention.ms, the group `billing` its session timeout, every broker log.retention.ms, this one segments' size.
 fn image() -> Image {
     let mut image = one_broker();
     make_topic(&mut image, "orders", 1, 1);
     set(&mut image, Resource::Topic("orders".to_owned()), "retention.ms", "1000");
+    let billing = Resource::Group { name: "billing".to_owned(), terms: GroupTerms::default() };
+    set(&mut image, billing, "consumer.session.timeout.ms", "50000");
     set(&mut image, Resource::Cluster, "log.retention.ms", "2000");
     set(&mut image, Resource::Broker(BROKER), "log.segment.bytes", "2097152");
     image
@@ -49,7 +52,8 @@ fn ask<'a>(resource_type: i8, name: &'a str, keys: Option<Vec<&'a str>>) -> Line
         dynamic_default: image.cluster_settings(),
         file: &file,
     };
-    let known = Known { image: &image, layers, local: &local, broker: BROKER };
+    let group_terms = GroupTerms::default();
+    let known = Known { image: &image, layers, local: &local, broker: BROKER, group_terms };
     known.line(&DescribeConfigsResource { resource_type, resource_name: name, configuration_keys: keys })
 }
 
@@ -74,6 +78,9 @@ fn each_value_comes_from_its_strongest_place() {
     check(OF_BROKER, "", "log.retention.ms", Some(("2000", Source::DynamicDefault)));
     check(OF_BROKER, "", "log.segment.bytes", None);
     check(TOPIC, "orders", "no.such.key", None);
+    check(GROUP, "billing", "consumer.session.timeout.ms", Some(("50000", Source::DynamicGroup)));
+    check(GROUP, "nobody", "consumer.session.timeout.ms", Some(("45000", Source::Default)));
+    check(GROUP, "nobody", "share.session.timeout.ms", None);
 }
 
 #[test]
@@ -90,7 +97,7 @@ fn what_is_not_here_is_refused() {
     assert_eq!(refused(TOPIC, "none"), KafkaError::UnknownTopicOrPartition);
     assert_eq!(refused(TOPIC, "not/a/name"), KafkaError::InvalidTopicException);
     for (resource_type, name) in
-        [(OF_BROKER, "2"), (OF_BROKER, "one"), (8, "1"), (16, "a"), (32, "g"), (3, "")]
+        [(OF_BROKER, "2"), (OF_BROKER, "one"), (8, "1"), (16, "a"), (GROUP, ""), (3, "")]
     {
         assert_eq!(refused(resource_type, name), KafkaError::InvalidRequest);
     }

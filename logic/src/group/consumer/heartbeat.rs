@@ -143,7 +143,7 @@ impl ConsumerGroup {
         Ok(ConsumerBeat {
             member_id: id.clone(),
             member_epoch: current.epoch,
-            heartbeat_interval_ms: turn.settings.consumer_heartbeat_interval_ms,
+            heartbeat_interval_ms: turn.consumer_config(&self.id).heartbeat_interval_ms,
             assignment: (beat.member_epoch == 0 || is_full || has_changed).then(|| told(&current.assigned)),
         })
     }

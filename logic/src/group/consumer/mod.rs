@@ -240,8 +240,10 @@ impl ConsumerGroup {
 
     fn heard_of(&mut self, turn: &mut Turn<'_>, id: &Name) {
         let classic = self.members[id].wants.classic.as_ref();
-        let timeout_ms =
-            classic.map_or(turn.settings.consumer_session_timeout_ms, |said| said.session_timeout_ms);
+        let timeout_ms = match classic {
+            Some(said) => said.session_timeout_ms,
+            None => turn.consumer_config(&self.id).session_timeout_ms,
+        };
         let deadline = turn.after(timeout_ms);
         let session = self.sessions.entry(id.clone()).or_default();
         session

@@ -103,6 +103,39 @@ fn a_silent_member_is_fenced() {
 }
 
 #[test]
+fn configs_of_a_group_hold_from_the_next_heartbeat_on() {
+    check(
+        "topic t 1
+         1 member g a 0 topics=t
+         2 member h b 0 topics=t
+         config g consumer.session.timeout.ms=50000 consumer.heartbeat.interval.ms=6000
+         at 1000
+         3 member g a 1
+         4 member h b 1
+         at 46000
+         5 members h
+         at 50999
+         6 member g a 1
+         restart
+         at 100998
+         7 member g a 1
+         config g
+         8 member g a 1
+         at 145998
+         9 members g",
+        "1* a epoch 1 owns t/0
+         2* b epoch 1 owns t/0
+         3* a epoch 1 every 6000 ms
+         4* b epoch 1
+         5* Empty epoch 2 target 1 uniform
+         6* a epoch 1 every 6000 ms
+         7* a epoch 1 every 6000 ms
+         8* a epoch 1
+         9* Empty epoch 2 target 1 uniform",
+    );
+}
+
+#[test]
 fn who_gives_nothing_back_in_time_is_fenced() {
     check(
         "topic t 2

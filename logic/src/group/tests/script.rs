@@ -15,6 +15,7 @@
 //! | `1 list`, `1 describe g`, `1 delete g` | `state=`, `type=` |
 //! | `1 member g m 0 topics=t,u` | a heartbeat of a consumer group; `regex=`, `static=`, `assignor=`, `owned=t/0,t/1` or `owned=-` |
 //! | `1 members g` | ConsumerGroupDescribe |
+//! | `config g consumer.session.timeout.ms=50000` | the metadata has configs of group g: these, and no others |
 //! | `topic t 4`, `drop t` | the metadata has topic t with 4 partitions; has it no more |
 //! | `restart` | the log is replayed; whoever waits is told |
 //!
@@ -22,10 +23,11 @@
 //! shortened to client and number.
 
 use super::*;
+use crate::config::Operation;
 use crate::group::classic::CONSUMER_PROTOCOL_TYPE;
 use crate::metadata::{
-    Command, Image, Incarnation, Listener, MorePartitions, NewTopic, RegisterBroker, TopicReference,
-    TopicShape,
+    Alteration, Command, ConfigChange, Image, Incarnation, Listener, MorePartitions, NewTopic,
+    RegisterBroker, Resource, TopicReference, TopicShape,
 };
 use bytes::Bytes;
 use protocol::coordinator::{
@@ -121,6 +123,10 @@ impl Script {
                 self.change_image(Command::DeleteTopics(vec![TopicReference::Name(words[1].to_owned())]));
                 String::new()
             }
+            "config" => {
+                self.configure(words[1], &words[2..]);
+                String::new()
+            }
             "committed-topics" => {
                 let topics = self.coordinator.committed_topics();
                 topics.iter().map(|topic| format!("{topic}\n")).collect()
@@ -194,6 +200,16 @@ impl Script {
             }])
         };
         self.change_image(command);
+    }
+
+    fn configure(&mut self, group: &str, settings: &[&str]) {
+        let changes = settings.iter().map(|setting| {
+            let (name, value) = setting.split_once('=').expect("name=value");
+            ConfigChange { name: name.to_owned(), operation: Operation::Set, value: Some(value.to_owned()) }
+        });
+        let resource = Resource::Group { name: group.to_owned(), terms: self.settings.consumer_terms };
+        let alteration = Alteration { resource, replace: true, changes: changes.collect() };
+        self.change_image(Command::AlterConfigs(vec![alteration]));
     }
 
     fn change_image(&mut self, command: Command) {
@@ -496,6 +512,11 @@ fn print_consumers(group: &DescribedConsumerGroup) -> String {
 
 fn print_beat(beat: &ConsumerBeat) -> String {
     let mut text = format!("{} epoch {}", beat.member_id, beat.member_epoch);
+    if ![0, GroupSettings::default().consumer_terms.heartbeat_interval.default]
+        .contains(&beat.heartbeat_interval_ms)
+    {
+        write!(text, " every {} ms", beat.heartbeat_interval_ms).expect("a string takes everything");
+    }
     if let Some(topics) = &beat.assignment {
         text.push_str(" owns");
         for topic in topics {

@@ -1,4 +1,4 @@
-//! Configs change, of topics, of single brokers, of all brokers.
+//! Configs change, of topics, of groups, of single brokers, of all brokers.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,7 +6,8 @@ use std::sync::Arc;
 use protocol::types::BrokerId;
 
 use super::each;
-use crate::config::{self, ConfigError, ConfigMap, Definition, Kind, Operation};
+use crate::config::{self, ConfigError, ConfigMap, Definition, GroupTerms, Kind, Operation};
+use crate::limits::{GROUP_TEXT_BYTES_MAX, GROUPS_WITH_SETTINGS_MAX};
 use crate::metadata::{Alteration, ConfigChange, Delta, Image, MetadataError, Resource, Topic, TopicChange};
 
 pub(super) fn alter(
@@ -17,14 +18,25 @@ pub(super) fn alter(
     let duplicate = "Each resource must appear at most once.";
     each(
         alterations,
-        |alteration| format!("{:?}", alteration.resource),
+        |alteration| identity(&alteration.resource),
         duplicate,
         |alteration| match &alteration.resource {
             Resource::Topic(name) => alter_topic(image, name, alteration, delta),
             Resource::Broker(id) => alter_broker(image, *id, alteration, delta),
             Resource::Cluster => alter_cluster(image, alteration, delta),
+            Resource::Group { name, terms } => alter_group(image, name, terms, alteration, delta),
         },
     )
+}
+
+/// What makes two resources one: not what goes with them.
+fn identity(resource: &Resource) -> (u8, Option<BrokerId>, &str) {
+    match resource {
+        Resource::Topic(name) => (0, None, name),
+        Resource::Broker(id) => (1, Some(*id), ""),
+        Resource::Cluster => (2, None, ""),
+        Resource::Group { name, .. } => (3, None, name),
+    }
 }
 
 fn alter_topic(
@@ -81,6 +93,40 @@ fn alter_cluster(image: &mut Image, alteration: &Alteration, delta: &mut Delta) 
     }
     image.cluster_settings = Arc::new(settings);
     delta.broker_settings_changed = true;
+    Ok(())
+}
+
+fn alter_group(
+    image: &mut Image,
+    name: &str,
+    terms: &GroupTerms,
+    alteration: &Alteration,
+    delta: &mut Delta,
+) -> Result<(), MetadataError> {
+    if name.is_empty() {
+        return Err(MetadataError::InvalidRequest("Default group resources are not allowed.".to_owned()));
+    }
+    if name.len() > GROUP_TEXT_BYTES_MAX {
+        let reason = format!("A group's name has at most {GROUP_TEXT_BYTES_MAX} bytes.");
+        return Err(MetadataError::InvalidRequest(reason));
+    }
+    let none = ConfigMap::new();
+    let before = image.group_settings(name).unwrap_or(&none);
+    let settings = changed(before, alteration, config::group::definition)?;
+    config::group::check_terms(&settings, terms)?;
+    if settings == *before {
+        return Ok(());
+    }
+    if settings.is_empty() {
+        image.group_settings.remove_mut(name);
+    } else {
+        if before.is_empty() && image.group_settings.size() >= GROUPS_WITH_SETTINGS_MAX {
+            let reason = format!("There are {GROUPS_WITH_SETTINGS_MAX} groups with configs already.");
+            return Err(MetadataError::LimitExceeded(reason));
+        }
+        image.group_settings.insert_mut(Arc::from(name), Arc::new(settings));
+    }
+    delta.group_settings_changed = true;
     Ok(())
 }
 

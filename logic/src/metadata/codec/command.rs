@@ -8,7 +8,7 @@ use super::{
     Builder, DecodeError, Offsets, decode_brokers, decode_incarnation, decode_listeners, decode_topic_id,
     encode_brokers, encode_id, encode_listeners, encode_settings, verifier_options,
 };
-use crate::config::Operation;
+use crate::config::{GroupTerms, Operation, TermMs};
 use crate::metadata::{
     Alteration, Assignment, BrokerEpoch, Command, ConfigChange, MorePartitions, NewTopic, RegisterBroker,
     Resource, TopicReference, TopicShape,
@@ -152,10 +152,22 @@ fn encode_alteration<'a>(
     builder: &mut Builder<'a>,
     alteration: &Alteration,
 ) -> WIPOffset<schema::Alteration<'a>> {
-    let (kind, topic, broker) = match &alteration.resource {
-        Resource::Topic(name) => (schema::ResourceKind::Topic, Some(builder.create_string(name)), 0),
-        Resource::Broker(id) => (schema::ResourceKind::Broker, None, id.get()),
-        Resource::Cluster => (schema::ResourceKind::Cluster, None, 0),
+    let (mut topic, mut group, mut terms, mut broker) = (None, None, None, 0);
+    let kind = match &alteration.resource {
+        Resource::Topic(name) => {
+            topic = Some(builder.create_string(name));
+            schema::ResourceKind::Topic
+        }
+        Resource::Broker(id) => {
+            broker = id.get();
+            schema::ResourceKind::Broker
+        }
+        Resource::Cluster => schema::ResourceKind::Cluster,
+        Resource::Group { name, terms: told } => {
+            group = Some(builder.create_string(name));
+            terms = Some(encode_terms(builder, told));
+            schema::ResourceKind::Group
+        }
     };
     let changes: Vec<_> = alteration
         .changes
@@ -173,8 +185,19 @@ fn encode_alteration<'a>(
         })
         .collect();
     let changes = Some(builder.create_vector(&changes));
-    let args = schema::AlterationArgs { kind, topic, broker, replace: alteration.replace, changes };
+    let replace = alteration.replace;
+    let args = schema::AlterationArgs { kind, topic, broker, replace, changes, group, terms };
     schema::Alteration::create(builder, &args)
+}
+
+fn encode_terms<'a>(builder: &mut Builder<'a>, terms: &GroupTerms) -> WIPOffset<schema::GroupTerms<'a>> {
+    let mut term = |term: TermMs| {
+        let args = schema::TermMsArgs { least: term.least, default: term.default, most: term.most };
+        schema::TermMs::create(builder, &args)
+    };
+    let heartbeat_interval = Some(term(terms.heartbeat_interval));
+    let session_timeout = Some(term(terms.session_timeout));
+    schema::GroupTerms::create(builder, &schema::GroupTermsArgs { heartbeat_interval, session_timeout })
 }
 
 /// Decodes a command.
@@ -263,6 +286,12 @@ fn decode_alteration(alteration: schema::Alteration<'_>) -> Result<Alteration, D
         }
         (schema::ResourceKind::Broker, _) => Resource::Broker(BrokerId(alteration.broker())),
         (schema::ResourceKind::Cluster, _) => Resource::Cluster,
+        (schema::ResourceKind::Group, _) => match (alteration.group(), alteration.terms()) {
+            (Some(name), Some(terms)) => {
+                Resource::Group { name: name.to_owned(), terms: decode_terms(terms) }
+            }
+            _ => return Err(DecodeError::Inconsistent("an altered group has no name, or no terms")),
+        },
         (other, _) => return Err(DecodeError::Unknown { what: "resource kind", value: other.0 }),
     };
     let changes = alteration
@@ -284,4 +313,13 @@ fn decode_alteration(alteration: schema::Alteration<'_>) -> Result<Alteration, D
         })
         .collect::<Result<_, _>>()?;
     Ok(Alteration { resource, replace: alteration.replace(), changes })
+}
+
+fn decode_terms(terms: schema::GroupTerms<'_>) -> GroupTerms {
+    let term =
+        |term: schema::TermMs<'_>| TermMs { least: term.least(), default: term.default(), most: term.most() };
+    GroupTerms {
+        heartbeat_interval: term(terms.heartbeat_interval()),
+        session_timeout: term(terms.session_timeout()),
+    }
 }

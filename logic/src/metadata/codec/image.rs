@@ -39,6 +39,15 @@ pub fn encode_image(image: &Image) -> Vec<u8> {
         })
         .collect();
     let broker_settings = Some(builder.create_vector(&broker_settings));
+    let group_settings: Vec<_> = image
+        .groups_with_settings()
+        .map(|(group, settings)| {
+            let group = Some(builder.create_string(group));
+            let settings = Some(encode_map(&mut builder, settings));
+            schema::GroupSettings::create(&mut builder, &schema::GroupSettingsArgs { group, settings })
+        })
+        .collect();
+    let group_settings = Some(builder.create_vector(&group_settings));
     let cluster_id = Some(builder.create_string(image.cluster_id()));
     let args = schema::SnapshotArgs {
         cluster_id,
@@ -49,6 +58,7 @@ pub fn encode_image(image: &Image) -> Vec<u8> {
         cluster_settings,
         broker_settings,
         topics,
+        group_settings,
     };
     let root = schema::Snapshot::create(&mut builder, &args);
     builder.finish_minimal(root);
@@ -123,6 +133,11 @@ pub fn decode_image(bytes: &[u8]) -> Result<Image, DecodeError> {
     image.brokers = Arc::new(brokers.collect());
     image.cluster_settings = Arc::new(decode_map(root.cluster_settings())?);
     image.broker_settings = Arc::new(broker_settings);
+    // Snapshots of the first versions have none.
+    for entry in root.group_settings().into_iter().flatten() {
+        let settings = Arc::new(decode_map(entry.settings())?);
+        image.group_settings.insert_mut(Arc::from(entry.group()), settings);
+    }
     for topic in root.topics() {
         let topic = Arc::new(decode_topic(topic)?);
         let unknown = image.topic(&topic.name).is_none() && image.topic_by_id(topic.id).is_none();

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use protocol::types::PartitionIndex;
 
 use super::*;
-use crate::config::Operation;
+use crate::config::{GroupTerms, Operation, TermMs};
 
 /// What a topic is to the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,11 +139,30 @@ fn reference() -> impl Strategy<Value = TopicReference> {
 }
 
 fn alteration() -> impl Strategy<Value = Alteration> {
-    (name(), any::<bool>(), setting()).prop_map(|(name, replace, (setting, value))| Alteration {
-        resource: Resource::Topic(name),
-        replace,
-        changes: vec![ConfigChange { name: setting, operation: Operation::Set, value }],
+    let of_topic =
+        (name(), any::<bool>(), setting()).prop_map(|(name, replace, (setting, value))| Alteration {
+            resource: Resource::Topic(name),
+            replace,
+            changes: vec![ConfigChange { name: setting, operation: Operation::Set, value }],
+        });
+    prop_oneof![3 => of_topic, 1 => alteration_of_group()]
+}
+
+/// The model knows topics alone: what becomes of groups has only to survive bytes.
+fn alteration_of_group() -> impl Strategy<Value = Alteration> {
+    let setting = prop::sample::select(vec!["consumer.session.timeout.ms", "consumer.heartbeat.interval.ms"]);
+    let value = prop::sample::select(vec![Some("50000"), Some("6000"), Some("x"), None]);
+    (name(), any::<bool>(), setting, value).prop_map(|(name, replace, setting, value)| {
+        let operation = if value.is_some() { Operation::Set } else { Operation::Delete };
+        let value = value.map(str::to_owned);
+        let changes = vec![ConfigChange { name: setting.to_owned(), operation, value }];
+        let resource = Resource::Group { name, terms: GroupTerms::default() };
+        Alteration { resource, replace, changes }
     })
+}
+
+fn term() -> impl Strategy<Value = TermMs> {
+    any::<[i32; 3]>().prop_map(|[least, default, most]| TermMs { least, default, most })
 }
 
 fn command() -> impl Strategy<Value = Command> {
@@ -171,6 +190,9 @@ fn any_command() -> impl Strategy<Value = Command> {
         any::<String>().prop_map(Resource::Topic),
         any::<i32>().prop_map(|broker| Resource::Broker(BrokerId(broker))),
         Just(Resource::Cluster),
+        (any::<String>(), term(), term()).prop_map(|(name, heartbeat_interval, session_timeout)| {
+            Resource::Group { name, terms: GroupTerms { heartbeat_interval, session_timeout } }
+        }),
     ];
     let change = (any::<String>(), operation, option::of(any::<String>()))
         .prop_map(|(name, operation, value)| ConfigChange { name, operation, value });

@@ -3,8 +3,8 @@
 use protocol::types::{LeaderEpoch, PartitionIndex, ProducerId};
 
 use super::*;
-use crate::config::{ConfigMap, Operation};
-use crate::limits::PRODUCER_ID_BLOCK_COUNT;
+use crate::config::{ConfigMap, GroupTerms, Operation};
+use crate::limits::{GROUP_TEXT_BYTES_MAX, GROUPS_WITH_SETTINGS_MAX, PRODUCER_ID_BLOCK_COUNT};
 
 fn create(image: &mut Image, topics: Vec<NewTopic>) -> Vec<String> {
     let command = Command::CreateTopics(topics);
@@ -308,6 +308,96 @@ fn broker_configs_are_dynamic_where_they_can_be() {
     assert_eq!(image.cluster_settings()["log.segment.bytes"], "3000000");
     assert_eq!(alter(&mut image, one(), &[("log.segment.bytes", Delete, None)]), "ok");
     assert!(image.broker_settings(BrokerId(1)).is_none());
+}
+
+fn group(name: &str) -> Resource {
+    Resource::Group { name: name.to_owned(), terms: GroupTerms::default() }
+}
+
+#[test]
+fn configs_of_a_group_change_as_one_and_within_the_brokers_terms() {
+    use Operation::{Append, Delete, Set};
+    const SESSION: &str = "consumer.session.timeout.ms";
+    const HEARTBEAT: &str = "consumer.heartbeat.interval.ms";
+    let mut image = cluster(&[1]);
+    let mut check = |name: &str, changes: &[(&str, Operation, Option<&str>)], expected: &str| {
+        assert_eq!(alter(&mut image, group(name), changes), expected);
+    };
+    check("g", &[(SESSION, Set, Some("50000")), (HEARTBEAT, Set, Some("6000"))], "ok");
+    check(
+        "g",
+        &[(HEARTBEAT, Set, Some("7000")), (SESSION, Set, Some("44999"))],
+        "consumer.session.timeout.ms must be greater than or equal to group.consumer.min.session.timeout.ms",
+    );
+    check(
+        "g",
+        &[(SESSION, Set, Some("soon"))],
+        &format!("Invalid value soon for configuration {SESSION}: Not a number of type INT"),
+    );
+    check(
+        "g",
+        &[(SESSION, Set, Some("0"))],
+        &format!("Invalid value 0 for configuration {SESSION}: Value must be at least 1"),
+    );
+    check(
+        "g",
+        &[(SESSION, Append, Some("1"))],
+        &format!("Can't APPEND to key {SESSION} because its type is not LIST."),
+    );
+    check("g", &[("retention.ms", Set, Some("1"))], "Unknown group config name: retention.ms");
+    check("", &[(SESSION, Set, Some("50000"))], "Default group resources are not allowed.");
+    let long = "g".repeat(GROUP_TEXT_BYTES_MAX + 1);
+    check(&long, &[], "A group's name has at most 32767 bytes.");
+    check("h", &[(SESSION, Set, Some("60000"))], "ok");
+    check("h", &[(SESSION, Delete, None)], "ok");
+    let kept: Vec<_> = image.groups_with_settings().map(|(name, _)| name.to_string()).collect();
+    assert_eq!(kept, ["g"]);
+    let expected: ConfigMap =
+        [(SESSION.to_owned(), "50000".to_owned()), (HEARTBEAT.to_owned(), "6000".to_owned())].into();
+    assert_eq!(image.group_settings("g"), Some(&expected));
+    assert_eq!(image.group_settings("h"), None);
+    let decoded = codec::decode_image(&codec::encode_image(&image)).unwrap();
+    assert_eq!(decoded, image);
+}
+
+#[test]
+fn one_group_named_with_two_terms_is_one_resource() {
+    let mut terms = GroupTerms::default();
+    terms.session_timeout.most = 100_000;
+    let other = Resource::Group { name: "g".to_owned(), terms };
+    let alteration = |resource| Alteration { resource, replace: true, changes: Vec::new() };
+    let both = vec![alteration(group("g")), alteration(other)];
+    let (response, _) = apply(&mut cluster(&[1]), &Command::AlterConfigs(both));
+    let twice = MetadataError::InvalidRequest("Each resource must appear at most once.".to_owned());
+    assert_eq!(response, Response::AlterConfigs(vec![Err(twice.clone()), Err(twice)]));
+}
+
+#[test]
+fn groups_with_configs_are_so_many_at_most() {
+    let mut image = cluster(&[1]);
+    let set = [("consumer.session.timeout.ms", Operation::Set, Some("50000"))];
+    let change = |name: &str, operation, value: Option<&str>| ConfigChange {
+        name: name.to_owned(),
+        operation,
+        value: value.map(str::to_owned),
+    };
+    let alteration = |number: usize| Alteration {
+        resource: group(&number.to_string()),
+        replace: false,
+        changes: set.iter().map(|(name, operation, value)| change(name, *operation, *value)).collect(),
+    };
+    let all = Command::AlterConfigs((0..GROUPS_WITH_SETTINGS_MAX).map(alteration).collect());
+    apply(&mut image, &all);
+    assert_eq!(alter(&mut image, group("one-more"), &set), "There are 100000 groups with configs already.");
+    assert_eq!(
+        alter(&mut image, group("7"), &[("consumer.heartbeat.interval.ms", Operation::Set, Some("6000"))]),
+        "ok"
+    );
+    assert_eq!(
+        alter(&mut image, group("8"), &[("consumer.session.timeout.ms", Operation::Delete, None)]),
+        "ok"
+    );
+    assert_eq!(alter(&mut image, group("one-more"), &set), "ok");
 }
 
 #[test]
