@@ -92,6 +92,7 @@ apis! {
     DeleteGroups = 42, 0..=2, Some(2);
     IncrementalAlterConfigs = 44, 0..=1, Some(1);
     OffsetDelete = 47, 0..=0, None;
+    UpdateFeatures = 57, 0..=2, Some(0);
     DescribeCluster = 60, 0..=2, Some(0);
     DescribeProducers = 61, 0..=0, Some(0);
     DescribeTransactions = 65, 0..=0, Some(0);

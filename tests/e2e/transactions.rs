@@ -7,10 +7,13 @@ use std::process::Command;
 
 use e2e::batch::Batch;
 use e2e::broker::{Broker, Options, Target, java};
+use e2e::figures;
 use e2e::process::{self, Finished, Process};
 use e2e::wire::{self, Connection};
 use e2e::{DEADLINE, cache, project};
-use kafka_protocol::messages::{AddPartitionsToTxnRequest, ProduceRequest, TransactionalId};
+use kafka_protocol::messages::{
+    AddPartitionsToTxnRequest, ConsumerGroupHeartbeatRequest, GroupId, ProduceRequest, TransactionalId,
+};
 
 const INPUT: &str = "numbers";
 const OUTPUT: &str = "copies";
@@ -169,21 +172,96 @@ fn line<'f>(shown: &'f Finished, first: &str) -> Vec<&'f str> {
     lines.find(|words| words.first() == Some(&first)).unwrap_or_else(|| panic!("no {first}: {shown}"))
 }
 
-#[test]
-fn kafkas_tools_write_and_describe_transactions() {
-    let broker = start(1);
+/// Kafka's tool writes 500 records in a few transactions.
+fn perform(broker: &Broker) {
     let mut command = java("org.apache.kafka.tools.ProducerPerformance");
     command.args(["--topic", OUTPUT, "--num-records", "500", "--record-size", "10", "--throughput", "1000"]);
     command.args(["--transactional-id", "performer", "--transaction-duration-ms", "100"]);
     command.args(["--producer-props", &format!("bootstrap.servers={}", broker.kafka())]);
     let finished = process::run_with_input("ProducerPerformance", command, b"", DEADLINE);
     assert!(finished.status.success(), "{finished}");
+}
+
+#[test]
+fn kafkas_tools_write_and_describe_transactions() {
+    let broker = start(1);
+    perform(&broker);
     assert_eq!(line(&tool(&broker, &["list"]), "performer").last(), Some(&"CompleteCommit"));
     let described = tool(&broker, &["describe", "--transactional-id", "performer"]);
     assert_eq!(line(&described, "1")[4], "CompleteCommit");
     let producers = tool(&broker, &["describe-producers", "--topic", OUTPUT, "--partition", "0"]);
     assert_eq!(line(&producers, "0").last(), Some(&"None"), "no transaction is open: {producers}");
     assert_eq!(count(&broker, "read_committed").values().sum::<usize>(), 500);
+}
+
+fn features(broker: &Broker, arguments: &[&str]) -> Finished {
+    const CLASS: &str = "org.apache.kafka.tools.FeatureCommand";
+    let mut command = java(CLASS);
+    command.args(["--bootstrap-server", &broker.kafka().to_string()]).args(arguments);
+    process::run_with_input(CLASS, command, b"", DEADLINE)
+}
+
+/// The level that Kafka's tool shows to be in force.
+fn level(broker: &Broker, feature: &str) -> String {
+    let described = features(broker, &["describe"]);
+    let line = described.stdout.iter().find(|line| line.starts_with(&format!("Feature: {feature}\t")));
+    let line = line.unwrap_or_else(|| panic!("no {feature}: {described}"));
+    let told = line.split('\t').find_map(|field| field.strip_prefix("FinalizedVersionLevel: "));
+    told.unwrap_or_else(|| panic!("no level: {described}")).to_owned()
+}
+
+/// Java's producers add partitions by requests of their own below level 2 of `transaction.version`, and not from there on.
+#[test]
+fn kafkas_features_tool_says_by_which_protocol_transactions_go() {
+    if Target::chosen() == Target::Kafka {
+        return;
+    }
+    let mut broker = start(1);
+    perform(&broker);
+    assert_eq!(figures::requests(&broker, "AddPartitionsToTxn"), 0);
+    for wanted in ["1", "0"] {
+        let change = ["downgrade", "--feature", &format!("transaction.version={wanted}")];
+        let tried = features(&broker, &[&change[..], &["--dry-run"]].concat());
+        assert_eq!(tried.stdout, [format!("transaction.version can be downgraded to {wanted}.")], "{tried}");
+        let done = features(&broker, &change);
+        assert_eq!(done.stdout, [format!("transaction.version was downgraded to {wanted}.")], "{done}");
+        assert_eq!(level(&broker, "transaction.version"), wanted);
+        let before = figures::requests(&broker, "AddPartitionsToTxn");
+        perform(&broker);
+        assert!(figures::requests(&broker, "AddPartitionsToTxn") > before);
+    }
+    broker = Broker::start_on(broker.kill(), Target::Iolite, &options(2));
+    assert_eq!(level(&broker, "transaction.version"), "0");
+    let wrong = features(&broker, &["upgrade", "--feature", "transaction.version=3"]);
+    assert!(!wrong.status.success(), "{wrong}");
+    assert!(wrong.stdout[0].contains("only supports versions 0-2"), "{wrong}");
+    let done = features(&broker, &["upgrade", "--feature", "transaction.version=2"]);
+    assert!(done.status.success(), "{done}");
+    perform(&broker);
+    assert_eq!(figures::requests(&broker, "AddPartitionsToTxn"), 0);
+    assert_eq!(count(&broker, "read_committed").values().sum::<usize>(), 4 * 500);
+}
+
+#[test]
+fn kafkas_features_tool_takes_the_newer_group_protocol_away_and_gives_it_back() {
+    if Target::chosen() == Target::Kafka {
+        return;
+    }
+    let broker = start(1);
+    let mut connection = Connection::open(broker.kafka());
+    let mut beat = || {
+        let request = ConsumerGroupHeartbeatRequest::default().with_group_id(GroupId(wire::text("g")));
+        connection.call(1, &request).error_code
+    };
+    const UNSUPPORTED_VERSION: i16 = 35;
+    assert_ne!(beat(), UNSUPPORTED_VERSION);
+    let disabled = features(&broker, &["disable", "--feature", "group.version"]);
+    assert_eq!(disabled.stdout, ["group.version was disabled."], "{disabled}");
+    assert_eq!(level(&broker, "group.version"), "0");
+    assert_eq!(beat(), UNSUPPORTED_VERSION);
+    let enabled = features(&broker, &["upgrade", "--feature", "group.version=1"]);
+    assert_eq!(enabled.stdout, ["group.version was upgraded to 1."], "{enabled}");
+    assert_ne!(beat(), UNSUPPORTED_VERSION);
 }
 
 /// A batch of a producer in partition 0 of the output, under a transactional id or none; the error.

@@ -59,6 +59,16 @@ pub fn figure(broker: &Broker, name: &str) -> u64 {
     sum
 }
 
+/// How many requests of an API the broker has had, by Kafka's name of it.
+#[must_use]
+pub fn requests(broker: &Broker, api: &str) -> u64 {
+    let page = page(broker, "/metrics");
+    let label = format!("api=\"{api}\"");
+    let is_of_api = |line: &&str| line.starts_with("iolite_requests_total{") && line.contains(&label);
+    let count = |line: &str| line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok());
+    page.lines().filter(is_of_api).map(|line| count(line).expect("a count")).sum()
+}
+
 /// Asks for a figure until it is as wanted, and returns it.
 ///
 /// # Panics

@@ -1,34 +1,30 @@
-//! ApiVersions (key 18): what this broker offers. Every client asks it first.
+//! ApiVersions (key 18): what this broker offers, and the levels of features that are in force. Every client asks it first.
 
+use std::rc::Rc;
+
+use logic::metadata::{Feature, Image};
 use protocol::api::ApiKey;
 use protocol::error::KafkaError;
 use protocol::messages::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
 use protocol::native;
-use protocol::types::TransactionVersion;
 
 use super::OFFERED;
 use super::errors::told;
 use super::reply::Reply;
+use crate::shard::Shard;
 
 /// The version of the answer to a version that the broker doesn't know (KIP-511).
 const FALLBACK_VERSION: i16 = 0;
 
-/// What clients choose their ways by (KIP-584), and how much of it is there, on every broker of this version.
-const FEATURES: &[(&str, i16)] = &[
-    // Consumer groups of KIP-848.
-    ("group.version", 1),
-    // Transactions whose ends raise the producer's epoch (KIP-890).
-    ("transaction.version", TransactionVersion::V2.level()),
-];
 /// From this version on clients know that a feature's lowest level may be 0 (KIP-1022).
 const LEVEL_0_VERSION_MIN: i16 = 4;
 /// Nothing about features is told.
 const UNKNOWN_EPOCH: i64 = -1;
 
 /// Answers.
-pub fn handle(request: &ApiVersionsRequest<'_>, reply: Reply) {
+pub fn handle(shard: &Rc<Shard>, request: &ApiVersionsRequest<'_>, reply: Reply) {
     let named = |text: &str| {
         text.chars().next().is_some_and(|first| first.is_ascii_alphanumeric())
             && text.chars().last().is_some_and(|last| last.is_ascii_alphanumeric())
@@ -38,7 +34,7 @@ pub fn handle(request: &ApiVersionsRequest<'_>, reply: Reply) {
         || (named(request.client_software_name) && named(request.client_software_version));
     if valid {
         let version = reply.version();
-        reply.send(&with_features(response(KafkaError::None, OFFERED), version));
+        reply.send(&with_features(response(KafkaError::None, OFFERED), &shard.image(), version));
     } else {
         reply.send(&response(KafkaError::InvalidRequest, &[]));
     }
@@ -70,29 +66,62 @@ fn response(error: KafkaError, offered: &[ApiKey]) -> ApiVersionsResponse<'stati
     }
 }
 
-/// Adds the features in force, which never change while this broker is the cluster.
-fn with_features(mut response: ApiVersionsResponse<'static>, version: i16) -> ApiVersionsResponse<'static> {
+/// Adds the features (KIP-584): those there are, and those in force. A client goes by the answer with the highest epoch, which
+/// is the number of the metadata's last change.
+fn with_features(
+    mut response: ApiVersionsResponse<'static>,
+    image: &Image,
+    version: i16,
+) -> ApiVersionsResponse<'static> {
     let min_version = if version >= LEVEL_0_VERSION_MIN { 0 } else { 1 };
-    let supported = |(name, max_version)| SupportedFeatureKey { name, min_version, max_version };
-    let finalized =
-        |(name, level)| FinalizedFeatureKey { name, max_version_level: level, min_version_level: level };
-    response.supported_features = FEATURES.iter().copied().map(supported).collect();
-    response.finalized_features_epoch = 0;
+    let supported = |feature: Feature| SupportedFeatureKey {
+        name: feature.name(),
+        min_version,
+        max_version: feature.newest(),
+    };
+    let finalized = |feature: Feature| {
+        let level = image.features().of(feature);
+        let told =
+            FinalizedFeatureKey { name: feature.name(), max_version_level: level, min_version_level: level };
+        (level > 0).then_some(told)
+    };
+    response.supported_features = Feature::ALL.map(supported).to_vec();
+    response.finalized_features_epoch = i64::try_from(image.sequence()).unwrap_or(i64::MAX);
     response.native_version = native::VERSION;
-    response.finalized_features = FEATURES.iter().copied().map(finalized).collect();
+    response.finalized_features = Feature::ALL.into_iter().filter_map(finalized).collect();
     response
 }
 
 #[cfg(test)]
 mod tests {
+    use logic::metadata::{Command, Direction, FeatureUpdate};
+
     use super::*;
-    use crate::api::testing::in_every_version;
+    use crate::api::testing::{apply, in_every_version, one_broker};
+
+    #[test]
+    fn a_feature_is_told_of_as_long_as_it_is_in_force() {
+        let mut image = one_broker();
+        let mut put = |feature: &str, level, direction| {
+            let update = FeatureUpdate { feature: feature.to_owned(), level, direction };
+            apply(&mut image, &Command::UpdateFeatures(vec![update]));
+            let told = with_features(response(KafkaError::None, OFFERED), &image, 4);
+            let levels = told.finalized_features.iter().map(|key| (key.name, key.max_version_level));
+            (told.finalized_features_epoch, levels.collect::<Vec<_>>())
+        };
+        let (before, levels) = put("transaction.version", 1, Direction::Downgrade);
+        assert_eq!(levels, [("group.version", 1), ("transaction.version", 1)]);
+        let (after, levels) = put("group.version", 0, Direction::Downgrade);
+        assert_eq!(levels, [("transaction.version", 1)]);
+        assert!(after > before);
+    }
 
     #[test]
     fn the_answer_goes_into_every_version() {
+        let image = one_broker();
         in_every_version!(
             ApiVersionsResponse<'_>,
-            |version| with_features(response(KafkaError::None, OFFERED), version),
+            |version| with_features(response(KafkaError::None, OFFERED), &image, version),
             |version, read| {
                 assert_eq!(read.api_keys.len(), OFFERED.len());
                 assert!(read.api_keys.is_sorted_by_key(|api| api.api_key));
@@ -102,7 +131,7 @@ mod tests {
                 let lowest = if version >= LEVEL_0_VERSION_MIN { 0 } else { 1 };
                 assert_eq!(levels, (version >= 3).then_some(lowest));
                 let finalized = read.finalized_features.iter().map(|feature| feature.name);
-                assert!(finalized.eq(FEATURES.iter().map(|(name, _)| *name).filter(|_| version >= 3)));
+                assert!(finalized.eq(Feature::ALL.map(Feature::name).into_iter().filter(|_| version >= 3)));
             }
         );
     }

@@ -12,7 +12,7 @@ use protocol::messages::consumer_group_describe::{
     TopicPartitions,
 };
 
-use super::coordinate::ask_group;
+use super::coordinate::{ask_group, has_consumer_groups};
 use super::errors::{group_error, told};
 use super::once::each_once;
 use super::operations;
@@ -44,6 +44,10 @@ pub async fn handle(shard: &Rc<Shard>, request: &ConsumerGroupDescribeRequest<'_
 }
 
 async fn describe(shard: &Rc<Shard>, group: &str) -> Outcome {
+    if !has_consumer_groups(shard) {
+        let error = KafkaError::UnsupportedVersion;
+        return Err((error, error.to_string()));
+    }
     if group.is_empty() {
         let error = GroupError::InvalidGroupId;
         return Err((group_error(&error), error.to_string()));

@@ -9,7 +9,7 @@ use protocol::messages::consumer_group_heartbeat::{
     Assignment, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, TopicPartitions,
 };
 
-use super::coordinate::{Client, ask_group};
+use super::coordinate::{Client, ask_group, has_consumer_groups};
 use super::errors::{group_error, told};
 use super::reply::Reply;
 use crate::shard::Shard;
@@ -24,6 +24,10 @@ pub async fn handle(
     request: &ConsumerGroupHeartbeatRequest<'_>,
     reply: Reply,
 ) {
+    if !has_consumer_groups(shard) {
+        let error = KafkaError::UnsupportedVersion;
+        return reply.send(&refusal(error, &error.to_string()));
+    }
     let beat = heartbeat(&client, request, shard.random_bits(), reply.version());
     match ask_group(shard, request.group_id, Request::ConsumerHeartbeat(Box::new(beat))).await {
         Ok(GroupReply::ConsumerHeartbeat(Ok(beat))) => reply.send(&response(&beat)),

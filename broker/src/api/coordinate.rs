@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use logic::group::{GroupError, Name, Reply, Request, partition_of_group};
-use logic::metadata::{Image, Topic};
+use logic::metadata::{Feature, Image, Topic};
 use protocol::error::KafkaError;
 use protocol::types::{PartitionIndex, PartitionKey, TopicId};
 
@@ -32,6 +32,11 @@ impl Client<'_> {
     pub fn host(&self) -> Name {
         format!("/{}", self.peer.ip()).into()
     }
+}
+
+/// Whether the protocol of KIP-848 is in force.
+pub fn has_consumer_groups(shard: &Shard) -> bool {
+    shard.image().features().of(Feature::Group) >= 1
 }
 
 /// Asks the coordinator of a group.

@@ -207,6 +207,7 @@ pub fn metadata_error(error: &MetadataError) -> KafkaError {
         MetadataError::InvalidReplicationFactor(_) => KafkaError::InvalidReplicationFactor,
         MetadataError::InvalidReplicaAssignment(_) => KafkaError::InvalidReplicaAssignment,
         MetadataError::InvalidConfig(_) => KafkaError::InvalidConfig,
+        MetadataError::InvalidFeatureUpdate(_) => KafkaError::InvalidUpdateVersion,
         MetadataError::InvalidRequest(_) => KafkaError::InvalidRequest,
         MetadataError::LimitExceeded(_) => KafkaError::PolicyViolation,
         MetadataError::BrokerNotRegistered(_) => KafkaError::BrokerIdNotRegistered,

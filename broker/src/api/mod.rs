@@ -76,6 +76,7 @@ mod sync_group;
 mod testing;
 mod transact;
 mod txn_offset_commit;
+mod update_features;
 mod verify;
 mod write_txn_markers;
 
@@ -112,6 +113,7 @@ pub const OFFERED: &[ApiKey] = &[
     ApiKey::DeleteGroups,
     ApiKey::IncrementalAlterConfigs,
     ApiKey::OffsetDelete,
+    ApiKey::UpdateFeatures,
     ApiKey::DescribeCluster,
     ApiKey::DescribeProducers,
     ApiKey::DescribeTransactions,
@@ -185,7 +187,7 @@ impl Api {
             }
             ApiKey::ListOffsets => list_offsets::handle(shard, &body.read()?, reply).await,
             ApiKey::Metadata => metadata::handle(shard, &body.read()?, reply).await,
-            ApiKey::ApiVersions => api_versions::handle(&body.read()?, reply),
+            ApiKey::ApiVersions => api_versions::handle(shard, &body.read()?, reply),
             ApiKey::CreateTopics => create_topics::handle(shard, &body.read()?, reply).await,
             ApiKey::DeleteTopics => delete_topics::handle(shard, &body.read()?, reply).await,
             ApiKey::CreatePartitions => create_partitions::handle(shard, &body.read()?, reply).await,
@@ -225,6 +227,7 @@ impl Api {
                 incremental_alter_configs::handle(shard, &body.read()?, reply).await;
             }
             ApiKey::ListConfigResources => list_config_resources::handle(shard, &body.read()?, reply),
+            ApiKey::UpdateFeatures => update_features::handle(shard, &body.read()?, reply).await,
             ApiKey::DescribeCluster => describe_cluster::handle(shard, &body.read()?, reply),
             ApiKey::DescribeTopicPartitions => {
                 describe_topic_partitions::handle(shard, &body.read()?, reply);

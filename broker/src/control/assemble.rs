@@ -282,7 +282,8 @@ fn shard_config(
         transactions: CoordinatorConfig {
             timeout_ms_max: config.transaction_max_timeout_ms,
             id_expiration_ms: i64::from(config.transactional_id_expiration_ms),
-            version: TransactionVersion::V2,
+            // The metadata says which is in force; coordinators look there.
+            version: TransactionVersion::default(),
         },
         transactions_topic: InternalTopic {
             partition_count: config.transaction_state_log_num_partitions,

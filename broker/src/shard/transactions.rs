@@ -8,11 +8,12 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
+use logic::metadata::{Feature, Image};
 use logic::transaction::{
     AppendId, CallId, Coordinator, CoordinatorConfig, Effects, Initialise, ListFilter, Loader, MarkerAnswer,
     Markers, TransactionError,
 };
-use protocol::types::{Offset, PartitionKey, ProducerId, Timestamp};
+use protocol::types::{Offset, PartitionKey, ProducerId, Timestamp, TransactionVersion};
 use rustc_hash::FxHashMap;
 
 use super::background::pause;
@@ -145,7 +146,9 @@ impl Led {
             return;
         }
         let epoch = self.partition.replica().leader_epoch().get();
-        let (coordinator, effects) = loader.finish(self.clock.now(shard), shard.transactions.config, epoch);
+        let config =
+            CoordinatorConfig { version: version_in_force(&shard.image()), ..shard.transactions.config };
+        let (coordinator, effects) = loader.finish(self.clock.now(shard), config, epoch);
         self.phase.replace(Phase::Running(Box::new(coordinator)));
         self.carry_out(shard, effects);
         loop {
@@ -242,7 +245,10 @@ impl Led {
     /// One input: what comes of it is carried out before the next.
     fn turn(self: &Rc<Self>, shard: &Rc<Shard>, input: impl FnOnce(&mut Coordinator) -> Effects) {
         let effects = match &mut *self.phase.borrow_mut() {
-            Phase::Running(coordinator) => input(coordinator),
+            Phase::Running(coordinator) => {
+                coordinator.update_version(version_in_force(&shard.image()));
+                input(coordinator)
+            }
             Phase::Loading | Phase::Ended => return,
         };
         self.carry_out(shard, effects);
@@ -309,6 +315,12 @@ impl Led {
         self.due.borrow_mut().clear();
         self.changed.raise();
     }
+}
+
+/// The level of `transaction.version`.
+fn version_in_force(image: &Image) -> TransactionVersion {
+    TransactionVersion::from_level(image.features().of(Feature::Transaction))
+        .expect("levels are those of the type")
 }
 
 fn running(phase: &Phase) -> Result<&Coordinator, TransactionRefusal> {

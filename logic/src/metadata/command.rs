@@ -28,6 +28,30 @@ pub enum Command {
     },
     /// A broker's start.
     RegisterBroker(RegisterBroker),
+    /// Puts features in force at other levels: all of these or none.
+    UpdateFeatures(Vec<FeatureUpdate>),
+}
+
+/// Another level for a feature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeatureUpdate {
+    /// The feature's name, known or not.
+    pub feature: String,
+    /// The level.
+    pub level: i16,
+    /// Which way whoever asks believes to go.
+    pub direction: Direction,
+}
+
+/// Which way a feature's level is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Up.
+    Upgrade,
+    /// Down. No feature here loses anything by that, so that safe and unsafe downgrades are the same.
+    Downgrade,
+    /// The client said something else.
+    Unknown,
 }
 
 /// A topic to be.
@@ -165,6 +189,8 @@ pub enum Response {
     AllocateProducerIds(Result<ProducerIdBlock, MetadataError>),
     /// The registration's epoch.
     RegisterBroker(Result<BrokerEpoch, MetadataError>),
+    /// Nothing to say.
+    UpdateFeatures(Result<(), MetadataError>),
 }
 
 /// Why a command, or one resource of it, was refused.
@@ -194,6 +220,9 @@ pub enum MetadataError {
     /// The config can't be.
     #[error(transparent)]
     InvalidConfig(#[from] ConfigError),
+    /// The feature can't have that level.
+    #[error("{0}")]
+    InvalidFeatureUpdate(String),
     /// The request contradicts itself.
     #[error("{0}")]
     InvalidRequest(String),

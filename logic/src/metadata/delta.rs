@@ -65,6 +65,8 @@ pub struct Delta {
     pub broker_settings_changed: bool,
     /// Whether configs of groups changed. Their coordinators look at them with each heartbeat.
     pub group_settings_changed: bool,
+    /// Whether a feature is in force at another level.
+    pub features_changed: bool,
 }
 
 impl Delta {
@@ -83,6 +85,7 @@ impl Delta {
             broker_settings_changed: before.cluster_settings != after.cluster_settings
                 || before.broker_settings != after.broker_settings,
             group_settings_changed: before.group_settings != after.group_settings,
+            features_changed: before.features != after.features,
         }
     }
 
@@ -93,5 +96,6 @@ impl Delta {
             && !self.brokers_changed
             && !self.broker_settings_changed
             && !self.group_settings_changed
+            && !self.features_changed
     }
 }

@@ -9,6 +9,7 @@ use protocol::types::{BrokerId, LeaderEpoch, PartitionIndex, TopicId};
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 use rustc_hash::FxBuildHasher;
 
+use super::feature::Levels;
 use super::name::unified;
 use crate::config::ConfigMap;
 use crate::limits::PARTITIONS_MAX;
@@ -112,6 +113,7 @@ pub struct Image {
     pub(super) cluster_settings: Arc<ConfigMap>,
     pub(super) broker_settings: Arc<BTreeMap<BrokerId, ConfigMap>>,
     pub(super) group_settings: RedBlackTreeMapSync<Arc<str>, Arc<ConfigMap>>,
+    pub(super) features: Levels,
     by_name: RedBlackTreeMapSync<Arc<str>, Arc<Topic>>,
     by_id: TopicsById,
     /// Names with `.` or `_`, by their form in which those are alike: no two topics may share one.
@@ -130,6 +132,7 @@ impl Default for Image {
             cluster_settings: Arc::default(),
             broker_settings: Arc::default(),
             group_settings: RedBlackTreeMapSync::new_sync(),
+            features: Levels::default(),
             by_name: RedBlackTreeMapSync::new_sync(),
             by_id: TopicsById::new_with_hasher_and_ptr_kind(FxBuildHasher),
             by_unified: NamesByUnified::new_with_hasher_and_ptr_kind(FxBuildHasher),
@@ -161,6 +164,7 @@ impl PartialEq for Image {
             && self.cluster_settings == other.cluster_settings
             && self.broker_settings == other.broker_settings
             && self.group_settings == other.group_settings
+            && self.features == other.features
             && self.topics().eq(other.topics())
     }
 }
@@ -249,6 +253,12 @@ impl Image {
     /// The groups that have configs of their own, in the order of their names.
     pub fn groups_with_settings(&self) -> impl Iterator<Item = (&Arc<str>, &ConfigMap)> {
         self.group_settings.iter().map(|(name, settings)| (name, settings.as_ref()))
+    }
+
+    /// The levels of features that are in force.
+    #[must_use]
+    pub const fn features(&self) -> Levels {
+        self.features
     }
 
     /// The topic whose name differs from this one in `.` and `_` only.

@@ -12,6 +12,7 @@ mod apply;
 pub mod codec;
 mod command;
 mod delta;
+mod feature;
 mod image;
 mod name;
 mod placement;
@@ -20,10 +21,11 @@ mod placement;
 mod tests;
 
 pub use command::{
-    Alteration, Assignment, Command, ConfigChange, MetadataError, MorePartitions, NewTopic, ProducerIdBlock,
-    RegisterBroker, Resource, Response, TopicReference, TopicShape,
+    Alteration, Assignment, Command, ConfigChange, Direction, FeatureUpdate, MetadataError, MorePartitions,
+    NewTopic, ProducerIdBlock, RegisterBroker, Resource, Response, TopicReference, TopicShape,
 };
 pub use delta::{Delta, TopicChange};
+pub use feature::{Feature, Levels};
 pub use image::{Broker, BrokerEpoch, Image, Incarnation, Listener, Partition, Topic};
 pub use name::validate_topic_name;
 pub use placement::shard_of;

@@ -76,9 +76,9 @@ impl Coordinator {
         }
     }
 
-    /// Other configs hold from now on; what was to expire by the old ones is looked at when it would have.
-    pub fn configure(&mut self, config: CoordinatorConfig) {
-        self.config = config;
+    /// `transaction.version` is in force at this level from now on. What clients have begun they end as they have begun it.
+    pub fn update_version(&mut self, version: TransactionVersion) {
+        self.config.version = version;
     }
 
     /// When [`Coordinator::tick`] has something to do, if nothing else happens.

@@ -202,18 +202,109 @@ pub mod iolite {
             since = "2.0.0",
             note = "Use associated constants instead. This will no longer be generated in 2021."
         )]
-        pub const ENUM_MIN_BODY: u8 = 0;
+        pub const ENUM_MIN_DIRECTION: u8 = 0;
         #[deprecated(
             since = "2.0.0",
             note = "Use associated constants instead. This will no longer be generated in 2021."
         )]
-        pub const ENUM_MAX_BODY: u8 = 6;
+        pub const ENUM_MAX_DIRECTION: u8 = 2;
         #[deprecated(
             since = "2.0.0",
             note = "Use associated constants instead. This will no longer be generated in 2021."
         )]
         #[allow(non_camel_case_types)]
-        pub const ENUM_VALUES_BODY: [Body; 7] = [
+        pub const ENUM_VALUES_DIRECTION: [Direction; 3] =
+            [Direction::Upgrade, Direction::Downgrade, Direction::Unknown];
+
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct Direction(pub u8);
+        #[allow(non_upper_case_globals)]
+        impl Direction {
+            pub const Upgrade: Self = Self(0);
+            pub const Downgrade: Self = Self(1);
+            pub const Unknown: Self = Self(2);
+
+            pub const ENUM_MIN: u8 = 0;
+            pub const ENUM_MAX: u8 = 2;
+            pub const ENUM_VALUES: &'static [Self] = &[Self::Upgrade, Self::Downgrade, Self::Unknown];
+            /// Returns the variant's name or "" if unknown.
+            pub fn variant_name(self) -> Option<&'static str> {
+                match self {
+                    Self::Upgrade => Some("Upgrade"),
+                    Self::Downgrade => Some("Downgrade"),
+                    Self::Unknown => Some("Unknown"),
+                    _ => None,
+                }
+            }
+        }
+        impl ::core::fmt::Debug for Direction {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                if let Some(name) = self.variant_name() {
+                    f.write_str(name)
+                } else {
+                    f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+                }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for Direction {
+            type Inner = Self;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+                Self(b)
+            }
+        }
+
+        impl ::flatbuffers::Push for Direction {
+            type Output = Direction;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+            }
+        }
+
+        impl ::flatbuffers::EndianScalar for Direction {
+            type Scalar = u8;
+            #[inline]
+            fn to_little_endian(self) -> u8 {
+                self.0.to_le()
+            }
+            #[inline]
+            #[allow(clippy::wrong_self_convention)]
+            fn from_little_endian(v: u8) -> Self {
+                let b = u8::from_le(v);
+                Self(b)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for Direction {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                u8::run_verifier(v, pos)
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for Direction {}
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MIN_BODY: u8 = 0;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MAX_BODY: u8 = 7;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        #[allow(non_camel_case_types)]
+        pub const ENUM_VALUES_BODY: [Body; 8] = [
             Body::NONE,
             Body::CreateTopics,
             Body::DeleteTopics,
@@ -221,6 +312,7 @@ pub mod iolite {
             Body::AlterConfigs,
             Body::AllocateProducerIds,
             Body::RegisterBroker,
+            Body::UpdateFeatures,
         ];
 
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -235,9 +327,10 @@ pub mod iolite {
             pub const AlterConfigs: Self = Self(4);
             pub const AllocateProducerIds: Self = Self(5);
             pub const RegisterBroker: Self = Self(6);
+            pub const UpdateFeatures: Self = Self(7);
 
             pub const ENUM_MIN: u8 = 0;
-            pub const ENUM_MAX: u8 = 6;
+            pub const ENUM_MAX: u8 = 7;
             pub const ENUM_VALUES: &'static [Self] = &[
                 Self::NONE,
                 Self::CreateTopics,
@@ -246,6 +339,7 @@ pub mod iolite {
                 Self::AlterConfigs,
                 Self::AllocateProducerIds,
                 Self::RegisterBroker,
+                Self::UpdateFeatures,
             ];
             /// Returns the variant's name or "" if unknown.
             pub fn variant_name(self) -> Option<&'static str> {
@@ -257,6 +351,7 @@ pub mod iolite {
                     Self::AlterConfigs => Some("AlterConfigs"),
                     Self::AllocateProducerIds => Some("AllocateProducerIds"),
                     Self::RegisterBroker => Some("RegisterBroker"),
+                    Self::UpdateFeatures => Some("UpdateFeatures"),
                     _ => None,
                 }
             }
@@ -2706,6 +2801,262 @@ pub mod iolite {
                 ds.finish()
             }
         }
+        pub enum FeatureUpdateOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct FeatureUpdate<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for FeatureUpdate<'a> {
+            type Inner = FeatureUpdate<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> FeatureUpdate<'a> {
+            pub const VT_FEATURE: ::flatbuffers::VOffsetT = 4;
+            pub const VT_LEVEL: ::flatbuffers::VOffsetT = 6;
+            pub const VT_DIRECTION: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                FeatureUpdate { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args FeatureUpdateArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<FeatureUpdate<'bldr>> {
+                let mut builder = FeatureUpdateBuilder::new(_fbb);
+                if let Some(x) = args.feature {
+                    builder.add_feature(x);
+                }
+                builder.add_level(args.level);
+                builder.add_direction(args.direction);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn feature(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(FeatureUpdate::VT_FEATURE, None)
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn level(&self) -> i16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i16>(FeatureUpdate::VT_LEVEL, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn direction(&self) -> Direction {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<Direction>(FeatureUpdate::VT_DIRECTION, Some(Direction::Upgrade)).unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for FeatureUpdate<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("feature", Self::VT_FEATURE, true)?
+                    .visit_field::<i16>("level", Self::VT_LEVEL, false)?
+                    .visit_field::<Direction>("direction", Self::VT_DIRECTION, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct FeatureUpdateArgs<'a> {
+            pub feature: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub level: i16,
+            pub direction: Direction,
+        }
+        impl<'a> Default for FeatureUpdateArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                FeatureUpdateArgs {
+                    feature: None, // required field
+                    level: 0,
+                    direction: Direction::Upgrade,
+                }
+            }
+        }
+
+        pub struct FeatureUpdateBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> FeatureUpdateBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_feature(&mut self, feature: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(FeatureUpdate::VT_FEATURE, feature);
+            }
+            #[inline]
+            pub fn add_level(&mut self, level: i16) {
+                self.fbb_.push_slot::<i16>(FeatureUpdate::VT_LEVEL, level, 0);
+            }
+            #[inline]
+            pub fn add_direction(&mut self, direction: Direction) {
+                self.fbb_.push_slot::<Direction>(FeatureUpdate::VT_DIRECTION, direction, Direction::Upgrade);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> FeatureUpdateBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                FeatureUpdateBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<FeatureUpdate<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, FeatureUpdate::VT_FEATURE, "feature");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for FeatureUpdate<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("FeatureUpdate");
+                ds.field("feature", &self.feature());
+                ds.field("level", &self.level());
+                ds.field("direction", &self.direction());
+                ds.finish()
+            }
+        }
+        pub enum UpdateFeaturesOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct UpdateFeatures<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for UpdateFeatures<'a> {
+            type Inner = UpdateFeatures<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> UpdateFeatures<'a> {
+            pub const VT_UPDATES: ::flatbuffers::VOffsetT = 4;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                UpdateFeatures { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args UpdateFeaturesArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<UpdateFeatures<'bldr>> {
+                let mut builder = UpdateFeaturesBuilder::new(_fbb);
+                if let Some(x) = args.updates {
+                    builder.add_updates(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn updates(
+                &self,
+            ) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<FeatureUpdate<'a>>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<
+                            ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<FeatureUpdate>>,
+                        >>(UpdateFeatures::VT_UPDATES, None)
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for UpdateFeatures<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<FeatureUpdate>>,
+                    >>("updates", Self::VT_UPDATES, true)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct UpdateFeaturesArgs<'a> {
+            pub updates: Option<
+                ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<FeatureUpdate<'a>>>,
+                >,
+            >,
+        }
+        impl<'a> Default for UpdateFeaturesArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                UpdateFeaturesArgs {
+      updates: None, // required field
+    }
+            }
+        }
+
+        pub struct UpdateFeaturesBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> UpdateFeaturesBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_updates(
+                &mut self,
+                updates: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<FeatureUpdate<'b>>>,
+                >,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(UpdateFeatures::VT_UPDATES, updates);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> UpdateFeaturesBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                UpdateFeaturesBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<UpdateFeatures<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, UpdateFeatures::VT_UPDATES, "updates");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for UpdateFeatures<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("UpdateFeatures");
+                ds.field("updates", &self.updates());
+                ds.finish()
+            }
+        }
         pub enum CommandOffset {}
         #[derive(Copy, Clone, PartialEq)]
 
@@ -2846,6 +3197,20 @@ pub mod iolite {
                     None
                 }
             }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_update_features(&self) -> Option<UpdateFeatures<'a>> {
+                if self.body_type() == Body::UpdateFeatures {
+                    let u = self.body();
+                    // Safety:
+                    // Created from a valid Table for this object
+                    // Which contains a valid union in this slot
+                    Some(unsafe { UpdateFeatures::init_from_table(u) })
+                } else {
+                    None
+                }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Command<'_> {
@@ -2890,6 +3255,11 @@ pub mod iolite {
                             Body::RegisterBroker => v
                                 .verify_union_variant::<::flatbuffers::ForwardsUOffset<RegisterBroker>>(
                                     "Body::RegisterBroker",
+                                    pos,
+                                ),
+                            Body::UpdateFeatures => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<UpdateFeatures>>(
+                                    "Body::UpdateFeatures",
                                     pos,
                                 ),
                             _ => Ok(()),
@@ -2981,6 +3351,13 @@ pub mod iolite {
                     }
                     Body::RegisterBroker => {
                         if let Some(x) = self.body_as_register_broker() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::UpdateFeatures => {
+                        if let Some(x) = self.body_as_update_features() {
                             ds.field("body", &x)
                         } else {
                             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
@@ -3312,6 +3689,125 @@ pub mod iolite {
                 let mut ds = f.debug_struct("BrokerSettings");
                 ds.field("broker", &self.broker());
                 ds.field("settings", &self.settings());
+                ds.finish()
+            }
+        }
+        pub enum FeatureLevelOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct FeatureLevel<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for FeatureLevel<'a> {
+            type Inner = FeatureLevel<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> FeatureLevel<'a> {
+            pub const VT_FEATURE: ::flatbuffers::VOffsetT = 4;
+            pub const VT_LEVEL: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                FeatureLevel { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args FeatureLevelArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<FeatureLevel<'bldr>> {
+                let mut builder = FeatureLevelBuilder::new(_fbb);
+                if let Some(x) = args.feature {
+                    builder.add_feature(x);
+                }
+                builder.add_level(args.level);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn feature(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(FeatureLevel::VT_FEATURE, None)
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn level(&self) -> i16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i16>(FeatureLevel::VT_LEVEL, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for FeatureLevel<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("feature", Self::VT_FEATURE, true)?
+                    .visit_field::<i16>("level", Self::VT_LEVEL, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct FeatureLevelArgs<'a> {
+            pub feature: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub level: i16,
+        }
+        impl<'a> Default for FeatureLevelArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                FeatureLevelArgs {
+                    feature: None, // required field
+                    level: 0,
+                }
+            }
+        }
+
+        pub struct FeatureLevelBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> FeatureLevelBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_feature(&mut self, feature: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(FeatureLevel::VT_FEATURE, feature);
+            }
+            #[inline]
+            pub fn add_level(&mut self, level: i16) {
+                self.fbb_.push_slot::<i16>(FeatureLevel::VT_LEVEL, level, 0);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> FeatureLevelBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                FeatureLevelBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<FeatureLevel<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, FeatureLevel::VT_FEATURE, "feature");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for FeatureLevel<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("FeatureLevel");
+                ds.field("feature", &self.feature());
+                ds.field("level", &self.level());
                 ds.finish()
             }
         }
@@ -3877,6 +4373,7 @@ pub mod iolite {
             pub const VT_BROKER_SETTINGS: ::flatbuffers::VOffsetT = 16;
             pub const VT_TOPICS: ::flatbuffers::VOffsetT = 18;
             pub const VT_GROUP_SETTINGS: ::flatbuffers::VOffsetT = 20;
+            pub const VT_FEATURES: ::flatbuffers::VOffsetT = 22;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -3891,6 +4388,9 @@ pub mod iolite {
                 builder.add_next_producer_id(args.next_producer_id);
                 builder.add_next_broker_epoch(args.next_broker_epoch);
                 builder.add_sequence(args.sequence);
+                if let Some(x) = args.features {
+                    builder.add_features(x);
+                }
                 if let Some(x) = args.group_settings {
                     builder.add_group_settings(x);
                 }
@@ -4014,6 +4514,20 @@ pub mod iolite {
                     >>(Snapshot::VT_GROUP_SETTINGS, None)
                 }
             }
+            #[inline]
+            pub fn features(
+                &self,
+            ) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<FeatureLevel<'a>>>>
+            {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<FeatureLevel>>,
+                    >>(Snapshot::VT_FEATURES, None)
+                }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Snapshot<'_> {
@@ -4046,6 +4560,9 @@ pub mod iolite {
                     .visit_field::<::flatbuffers::ForwardsUOffset<
                         ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<GroupSettings>>,
                     >>("group_settings", Self::VT_GROUP_SETTINGS, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<FeatureLevel>>,
+                    >>("features", Self::VT_FEATURES, false)?
                     .finish();
                 Ok(())
             }
@@ -4080,6 +4597,11 @@ pub mod iolite {
                     ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<GroupSettings<'a>>>,
                 >,
             >,
+            pub features: Option<
+                ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<FeatureLevel<'a>>>,
+                >,
+            >,
         }
         impl<'a> Default for SnapshotArgs<'a> {
             #[inline]
@@ -4094,6 +4616,7 @@ pub mod iolite {
                     broker_settings: None,  // required field
                     topics: None,           // required field
                     group_settings: None,
+                    features: None,
                 }
             }
         }
@@ -4175,6 +4698,15 @@ pub mod iolite {
                 );
             }
             #[inline]
+            pub fn add_features(
+                &mut self,
+                features: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<FeatureLevel<'b>>>,
+                >,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Snapshot::VT_FEATURES, features);
+            }
+            #[inline]
             pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SnapshotBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 SnapshotBuilder { fbb_: _fbb, start_: start }
@@ -4203,6 +4735,7 @@ pub mod iolite {
                 ds.field("broker_settings", &self.broker_settings());
                 ds.field("topics", &self.topics());
                 ds.field("group_settings", &self.group_settings());
+                ds.field("features", &self.features());
                 ds.finish()
             }
         }

@@ -13,10 +13,11 @@ use kafka_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource as IncrementalResource, AlterableConfig,
 };
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::{
     AlterConfigsRequest, ApiVersionsRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest,
     DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    IncrementalAlterConfigsRequest, ListConfigResourcesRequest, MetadataRequest,
+    IncrementalAlterConfigsRequest, ListConfigResourcesRequest, MetadataRequest, UpdateFeaturesRequest,
 };
 
 use super::{Case, Side, compare};
@@ -380,6 +381,58 @@ fn versions(side: &mut Side, name: &str, version: &str) -> String {
     format!("error {}", answer.error_code)
 }
 
+/// What would come of a feature's update, which is only tried: the broker is everybody's.
+fn try_feature(side: &mut Side, version: i16, feature: &str, level: i16, upgrade_type: i8) -> String {
+    let update = FeatureUpdateKey::default()
+        .with_feature(text(feature))
+        .with_max_version_level(level)
+        .with_upgrade_type(upgrade_type);
+    try_features(side, version, vec![update])
+}
+
+fn try_features(side: &mut Side, version: i16, updates: Vec<FeatureUpdateKey>) -> String {
+    let request = UpdateFeaturesRequest::default()
+        .with_timeout_ms(10_000)
+        .with_feature_updates(updates)
+        .with_validate_only(true);
+    let Ok(answer) = side.connection.try_call(version, &request) else { return "closed".to_owned() };
+    let each: Vec<i16> = answer.results.iter().map(|result| result.error_code).collect();
+    format!("error {}, message {}, each {each:?}", answer.error_code, answer.error_message.is_some())
+}
+
+const TRANSACTION: &str = "transaction.version";
+const UP: i8 = 1;
+const DOWN: i8 = 2;
+const DOWN_UNSAFE: i8 = 3;
+
+const FEATURES: &[Case] = &[
+    ("none", |side| try_features(side, 2, Vec::new())),
+    ("what is in force", |side| try_feature(side, 2, TRANSACTION, 2, UP)),
+    ("what is in force, the other way", |side| try_feature(side, 2, TRANSACTION, 2, DOWN)),
+    ("down", |side| try_feature(side, 2, TRANSACTION, 1, DOWN)),
+    ("down to nothing", |side| try_feature(side, 2, TRANSACTION, 0, DOWN)),
+    ("down, unsafe", |side| try_feature(side, 2, "group.version", 0, DOWN_UNSAFE)),
+    ("down, each told", |side| try_feature(side, 1, TRANSACTION, 1, DOWN)),
+    ("down by an upgrade", |side| try_feature(side, 2, TRANSACTION, 1, UP)),
+    ("above the newest", |side| try_feature(side, 2, TRANSACTION, 3, UP)),
+    ("above the newest, each told", |side| try_feature(side, 1, TRANSACTION, 3, UP)),
+    ("below 0", |side| try_feature(side, 2, TRANSACTION, -1, DOWN)),
+    ("type 0", |side| try_feature(side, 2, TRANSACTION, 1, 0)),
+    ("type 9", |side| try_feature(side, 2, TRANSACTION, 1, 9)),
+    ("an unknown feature", |side| try_feature(side, 2, "no.such.feature", 1, UP)),
+    ("an unknown feature to nothing", |side| try_feature(side, 2, "no.such.feature", 0, DOWN)),
+    ("no name", |side| try_feature(side, 2, "", 1, UP)),
+    ("one right and one wrong", |side| {
+        let update = |feature, level| {
+            FeatureUpdateKey::default()
+                .with_feature(text(feature))
+                .with_max_version_level(level)
+                .with_upgrade_type(DOWN)
+        };
+        try_features(side, 2, vec![update(TRANSACTION, 1), update("no.such.feature", 1)])
+    }),
+];
+
 #[test]
 fn topics_are_refused_as_kafka_does() {
     compare("create", CREATE);
@@ -393,6 +446,11 @@ fn changes_are_refused_as_kafka_does() {
 #[test]
 fn configs_are_refused_as_kafka_does() {
     compare("configs", CONFIGS);
+}
+
+#[test]
+fn levels_of_features_are_refused_as_kafka_does() {
+    compare("features", FEATURES);
 }
 
 #[test]

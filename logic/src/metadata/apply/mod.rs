@@ -2,6 +2,7 @@
 
 mod brokers;
 mod configs;
+mod features;
 mod topics;
 
 use std::collections::BTreeSet;
@@ -54,6 +55,9 @@ impl Image {
             }
             Command::RegisterBroker(registration) => {
                 Response::RegisterBroker(brokers::register(self, registration, &mut delta))
+            }
+            Command::UpdateFeatures(updates) => {
+                Response::UpdateFeatures(features::update(self, updates, &mut delta))
             }
         };
         let mut seen = BTreeSet::new();

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::config::{GroupTerms, Operation, TermMs};
 use crate::metadata::{
-    Alteration, Assignment, BrokerEpoch, Command, ConfigChange, MorePartitions, NewTopic, RegisterBroker,
-    Resource, TopicReference, TopicShape,
+    Alteration, Assignment, BrokerEpoch, Command, ConfigChange, Direction, FeatureUpdate, MorePartitions,
+    NewTopic, RegisterBroker, Resource, TopicReference, TopicShape,
 };
 
 /// Encodes a command.
@@ -73,7 +73,27 @@ fn encode_body<'a>(
             let body = schema::RegisterBroker::create(builder, &args);
             (schema::Body::RegisterBroker, body.as_union_value())
         }
+        Command::UpdateFeatures(updates) => {
+            let updates: Vec<_> = updates.iter().map(|update| encode_update(builder, update)).collect();
+            let updates = Some(builder.create_vector(&updates));
+            let body = schema::UpdateFeatures::create(builder, &schema::UpdateFeaturesArgs { updates });
+            (schema::Body::UpdateFeatures, body.as_union_value())
+        }
     }
+}
+
+fn encode_update<'a>(
+    builder: &mut Builder<'a>,
+    update: &FeatureUpdate,
+) -> WIPOffset<schema::FeatureUpdate<'a>> {
+    let feature = Some(builder.create_string(&update.feature));
+    let direction = match update.direction {
+        Direction::Upgrade => schema::Direction::Upgrade,
+        Direction::Downgrade => schema::Direction::Downgrade,
+        Direction::Unknown => schema::Direction::Unknown,
+    };
+    let args = schema::FeatureUpdateArgs { feature, level: update.level, direction };
+    schema::FeatureUpdate::create(builder, &args)
 }
 
 fn encode_new_topic<'a>(builder: &mut Builder<'a>, topic: &NewTopic) -> WIPOffset<schema::NewTopic<'a>> {
@@ -227,9 +247,21 @@ pub fn decode_command(bytes: &[u8]) -> Result<Command, DecodeError> {
             listeners: decode_listeners(body.listeners()),
             rack: body.rack().map(str::to_owned),
         }))
+    } else if let Some(body) = root.body_as_update_features() {
+        body.updates().iter().map(decode_update).collect::<Result<_, _>>().map(Command::UpdateFeatures)
     } else {
         Err(DecodeError::Unknown { what: "command", value: root.body_type().0 })
     }
+}
+
+fn decode_update(update: schema::FeatureUpdate<'_>) -> Result<FeatureUpdate, DecodeError> {
+    let direction = match update.direction() {
+        schema::Direction::Upgrade => Direction::Upgrade,
+        schema::Direction::Downgrade => Direction::Downgrade,
+        schema::Direction::Unknown => Direction::Unknown,
+        other => return Err(DecodeError::Unknown { what: "direction of a feature", value: other.0 }),
+    };
+    Ok(FeatureUpdate { feature: update.feature().to_owned(), level: update.level(), direction })
 }
 
 fn decode_new_topic(topic: schema::NewTopic<'_>) -> Result<NewTopic, DecodeError> {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::config::ConfigMap;
 use crate::limits::{PARTITIONS_MAX, REPLICAS_PER_PARTITION_MAX};
-use crate::metadata::{Broker, BrokerEpoch, Image, Partition, Topic};
+use crate::metadata::{Broker, BrokerEpoch, Feature, Image, Partition, Topic};
 
 /// What stands for "no leader".
 const NO_LEADER: i32 = -1;
@@ -48,6 +48,12 @@ pub fn encode_image(image: &Image) -> Vec<u8> {
         })
         .collect();
     let group_settings = Some(builder.create_vector(&group_settings));
+    let levels = Feature::ALL.map(|feature| {
+        let name = Some(builder.create_string(feature.name()));
+        let args = schema::FeatureLevelArgs { feature: name, level: image.features().of(feature) };
+        schema::FeatureLevel::create(&mut builder, &args)
+    });
+    let features = Some(builder.create_vector(&levels));
     let cluster_id = Some(builder.create_string(image.cluster_id()));
     let args = schema::SnapshotArgs {
         cluster_id,
@@ -59,6 +65,7 @@ pub fn encode_image(image: &Image) -> Vec<u8> {
         broker_settings,
         topics,
         group_settings,
+        features,
     };
     let root = schema::Snapshot::create(&mut builder, &args);
     builder.finish_minimal(root);
@@ -133,7 +140,15 @@ pub fn decode_image(bytes: &[u8]) -> Result<Image, DecodeError> {
     image.brokers = Arc::new(brokers.collect());
     image.cluster_settings = Arc::new(decode_map(root.cluster_settings())?);
     image.broker_settings = Arc::new(broker_settings);
-    // Snapshots of the first versions have none.
+    // Snapshots of the first versions have neither levels nor configs of groups.
+    for level in root.features().into_iter().flatten() {
+        let known = Feature::from_name(level.feature());
+        let fits = |feature: &Feature| (0..=feature.newest()).contains(&level.level());
+        let feature = known.filter(fits);
+        let feature =
+            feature.ok_or(DecodeError::Inconsistent("a feature is not known, or not at that level"))?;
+        image.features.set(feature, level.level());
+    }
     for entry in root.group_settings().into_iter().flatten() {
         let settings = Arc::new(decode_map(entry.settings())?);
         image.group_settings.insert_mut(Arc::from(entry.group()), settings);

@@ -93,7 +93,7 @@ fn model_apply(model: &mut Model, command: &Command) {
             }
         }
         Command::RegisterBroker(_) => model.values_mut().for_each(|topic| topic.leader_epoch += 1),
-        Command::AllocateProducerIds { .. } => {}
+        Command::AllocateProducerIds { .. } | Command::UpdateFeatures(_) => {}
     }
 }
 
@@ -178,7 +178,18 @@ fn command() -> impl Strategy<Value = Command> {
             broker: BrokerId(1),
             broker_epoch: BrokerEpoch(epoch),
         }),
+        1 => vec(update_of_feature(), 0..3).prop_map(Command::UpdateFeatures),
     ]
+}
+
+fn update_of_feature() -> impl Strategy<Value = FeatureUpdate> {
+    let feature = prop::sample::select(vec!["group.version", "transaction.version", "no.such"]);
+    let direction = prop::sample::select(vec![Direction::Upgrade, Direction::Downgrade, Direction::Unknown]);
+    (feature, -1_i16..4, direction).prop_map(|(feature, level, direction)| FeatureUpdate {
+        feature: feature.to_owned(),
+        level,
+        direction,
+    })
 }
 
 /// Commands that the model doesn't follow, for the round trip alone.

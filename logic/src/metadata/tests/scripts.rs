@@ -310,6 +310,73 @@ fn broker_configs_are_dynamic_where_they_can_be() {
     assert!(image.broker_settings(BrokerId(1)).is_none());
 }
 
+#[test]
+fn features_change_their_levels_all_or_none() {
+    use Direction::{Downgrade, Unknown, Upgrade};
+    let mut image = cluster(&[1]);
+    let mut update = |updates: &[(&str, i16, Direction)]| {
+        let update = |(feature, level, direction): &(&str, i16, Direction)| FeatureUpdate {
+            feature: (*feature).to_owned(),
+            level: *level,
+            direction: *direction,
+        };
+        let before = image.features();
+        let (response, delta) =
+            apply(&mut image, &Command::UpdateFeatures(updates.iter().map(update).collect()));
+        let Response::UpdateFeatures(outcome) = response else { panic!("{response:?}") };
+        assert_eq!(delta.features_changed, image.features() != before);
+        let levels = Feature::ALL.map(|feature| image.features().of(feature));
+        let decoded = codec::decode_image(&codec::encode_image(&image)).unwrap();
+        assert_eq!(decoded, image);
+        (show(outcome.as_ref().map(drop)), levels)
+    };
+    let mut check = |updates: &[(&str, i16, Direction)], expected: &str, levels: [i16; 2]| {
+        assert_eq!(update(updates), (expected.to_owned(), levels));
+    };
+    let (group, transaction) = ("group.version", "transaction.version");
+    check(&[], "ok", [1, 2]);
+    check(&[(transaction, 2, Upgrade), (group, 1, Downgrade)], "ok", [1, 2]);
+    let wrong = |level: i16, name: &str, reason: &str| {
+        format!("Invalid update version {level} for feature {name}. {reason}")
+    };
+    check(
+        &[(group, 0, Downgrade), (transaction, 3, Upgrade)],
+        &wrong(3, transaction, "Local controller only supports versions 0-2"),
+        [1, 2],
+    );
+    check(
+        &[(transaction, -1, Downgrade)],
+        &wrong(-1, transaction, "A feature version cannot be less than 0."),
+        [1, 2],
+    );
+    check(
+        &[(transaction, 1, Upgrade)],
+        &wrong(
+            1,
+            transaction,
+            "Can't downgrade the version of this feature without setting the upgrade type to either safe or unsafe \
+             downgrade.",
+        ),
+        [1, 2],
+    );
+    check(
+        &[(transaction, 1, Unknown)],
+        &wrong(1, transaction, "The controller does not support the given upgrade type."),
+        [1, 2],
+    );
+    check(&[(transaction, 1, Downgrade)], "ok", [1, 1]);
+    check(
+        &[(transaction, 2, Downgrade)],
+        &wrong(2, transaction, "Can't downgrade to a newer version."),
+        [1, 1],
+    );
+    check(&[(transaction, 0, Downgrade), (group, 0, Downgrade)], "ok", [0, 0]);
+    check(&[(group, 1, Upgrade)], "ok", [1, 0]);
+    let none = "Local controller does not support this feature.";
+    check(&[("metadata.version", 27, Upgrade)], &wrong(27, "metadata.version", none), [1, 0]);
+    check(&[("no.such", 0, Downgrade)], &wrong(0, "no.such", "Feature no.such not found."), [1, 0]);
+}
+
 fn group(name: &str) -> Resource {
     Resource::Group { name: name.to_owned(), terms: GroupTerms::default() }
 }

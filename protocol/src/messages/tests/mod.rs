@@ -63,6 +63,7 @@ macro_rules! each_message {
             produce: ProduceRequest<'_>, ProduceResponse<'_>;
             sync_group: SyncGroupRequest<'_>, SyncGroupResponse<'_>;
             txn_offset_commit: TxnOffsetCommitRequest<'_>, TxnOffsetCommitResponse<'_>;
+            update_features: UpdateFeaturesRequest<'_>, UpdateFeaturesResponse<'_>;
             write_txn_markers: WriteTxnMarkersRequest<'_>, WriteTxnMarkersResponse<'_>;
         }
     };
