@@ -1,6 +1,8 @@
 //! `iolite-bench`: every mode runs, its report says what it must, its records were checked, bad input is told. Nothing here
 //! is judged by a time.
 
+mod liar;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,14 +11,19 @@ use std::time::Duration;
 
 use e2e::broker::{Broker, Options, Target, built, iolite_binary, scratch};
 use e2e::process::{Process, run};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use liar::{Liar, Lie};
 
 const DEADLINE: Duration = Duration::from_secs(120);
 /// Exit codes of the tool: complete, and a rate that this machine, under test, did not reach.
 const FINE: [i32; 2] = [0, 5];
 const UNREACHABLE: i32 = 1;
+const VOID: i32 = 3;
 const PARTIAL: i32 = 4;
+const RATE_MISSED: i32 = 5;
 
 /// Short runs at low rates.
 const SMALL: [(&str, &str); 5] = [
@@ -54,6 +61,17 @@ impl Outcome {
             "{words:?} in:\n{}",
             self.lines.join("\n")
         );
+    }
+
+    /// Something of the backlog was read while it was measured, or, where this machine, under test, had no time for that, the
+    /// report says so.
+    fn assert_drained(&self) {
+        let report = self.report();
+        let has_figure =
+            streams(&report, 0)[0]["drained_per_second"]["mean"].as_f64().is_some_and(|rate| rate > 0.0);
+        if !has_figure {
+            self.says("nothing of the backlog");
+        }
     }
 
     /// It ran to its end and no record was wrong.
@@ -113,9 +131,15 @@ fn one_command_starts_a_broker_and_leaves_a_report_and_a_page() {
     let report = outcome.report();
     assert_eq!(report["mode"], "produce");
     assert_eq!(report["contenders"][0]["rounds"].as_array().map(Vec::len), Some(2));
-    // Open loop: as many records as were due while it was measured, no matter how long each took.
+    // Open loop: as many records as were due while it was measured, no matter how long each took; those that a broker had no
+    // room for are counted too.
     let samples = streams(&report, 0)[0]["acks"]["samples"].as_i64().expect("a count");
-    assert!((samples - 800).abs() <= 4, "{samples} samples of 2 rounds of 1 s at 400/s");
+    let rounds = report["contenders"][0]["rounds"].as_array().expect("rounds").iter();
+    let unsent: i64 = rounds.map(|round| round["streams"][0]["unsent"].as_i64().expect("a count")).sum();
+    assert!(
+        (samples + unsent - 800).abs() <= 4,
+        "{samples} samples, {unsent} unsent of 2 rounds of 1 s at 400/s"
+    );
     let checked = report["contenders"][0]["checked"].as_str().expect("words");
     assert!(checked.contains("read back and checked"), "{checked}");
     assert!(report["disk"]["filesystem"].is_string());
@@ -140,8 +164,7 @@ fn end_to_end_reads_every_record_along() {
 fn consume_drains_a_backlog() {
     let outcome = bench("consume", &["--backlog-bytes", "2000000"]);
     outcome.assert_fine();
-    let report = outcome.report();
-    assert!(streams(&report, 0)[0]["drained_mb_per_second"]["mean"].as_f64().is_some_and(|rate| rate > 0.0));
+    outcome.assert_drained();
 }
 
 #[test]
@@ -149,22 +172,52 @@ fn mixed_produces_follows_and_catches_up() {
     let words = ["--workload", "catch-up-under-load", "--backlog-bytes", "1000000"];
     let outcome = bench("mixed", &words);
     outcome.assert_fine();
+    outcome.assert_drained();
     let report = outcome.report();
     let stream = &streams(&report, 0)[0];
-    assert!(stream["drained_per_second"]["mean"].as_f64().is_some_and(|rate| rate > 0.0));
     assert_eq!(stream["ends"]["samples"], stream["acks"]["samples"]);
 }
 
+/// A step of a sweep: the rate that was asked for, and whether it was kept.
+type Step = (f64, bool);
+
+/// The rates of a sweep of three steps from 200/s on, each half as high again as the one before: as long as they are kept;
+/// between the last that was kept and the first that was not; none below the first.
+fn climb(is_kept: impl Fn(f64) -> bool) -> Vec<f64> {
+    match [200.0, 300.0].map(&is_kept) {
+        [false, _] => vec![200.0],
+        [true, true] => vec![200.0, 300.0, 450.0],
+        [true, false] => vec![200.0, 250.0, 300.0],
+    }
+}
+
+/// Whichever rates this machine, under test, keeps: the steps follow from each other, and the verdict from the steps.
 #[test]
 fn a_sweep_has_steps_and_a_verdict() {
+    const OBJECTIVE_US: f64 = 60_000_000.0;
+    const RATE_MET: f64 = 0.98;
     let outcome = bench("sweep", &["--from", "200", "--steps", "3", "--p99-ms", "60000"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.lines.join("\n"));
     let report = outcome.report();
-    let steps = report["sweep"].as_array().expect("steps");
-    // Where this machine, under test, misses the very first rate, there is nowhere to go.
-    let has_missed_all = steps.len() == 1 && steps[0]["is_kept"] == false;
-    assert!(steps.len() == 3 || has_missed_all, "{steps:?}");
-    outcome.says("p99 within");
+    let told = report["sweep"].as_array().expect("steps");
+    let number = |step: &Value, name: &str| step[name].as_f64();
+    let steps: Vec<Step> = told
+        .iter()
+        .map(|step| {
+            let asked = number(step, "asked_per_second").expect("a rate");
+            let is_reached = number(step, "acked_per_second").expect("a rate") >= asked * RATE_MET;
+            let is_quick = number(step, "p99_us").is_some_and(|p99| p99 <= OBJECTIVE_US);
+            assert_eq!(step["is_kept"], is_reached && is_quick, "{step}");
+            (asked, is_reached && is_quick)
+        })
+        .collect();
+    let kept: Vec<f64> = steps.iter().filter(|(_, is_kept)| *is_kept).map(|(asked, _)| *asked).collect();
+    let tried: Vec<f64> = steps.iter().map(|(asked, _)| *asked).collect();
+    assert_eq!(tried, climb(|rate| kept.contains(&rate)), "{steps:?}");
+    match kept.last() {
+        Some(highest) => outcome.says(&format!("{highest} records/s with p99 within")),
+        None => outcome.says("no rate tried keeps p99 within"),
+    }
 }
 
 #[test]
@@ -215,6 +268,90 @@ fn without_acks_nothing_is_lost_on_the_way_to_a_broker_that_lives() {
     let checked = outcome.report()["contenders"][0]["checked"].as_str().expect("words").to_owned();
     assert!(checked.contains("read back and checked"), "{checked}");
     outcome.says("acks 0: nobody confirms a record");
+}
+
+/// A terabyte a second is more than any machine has a way for.
+#[test]
+fn a_rate_that_nobody_reaches_is_missed() {
+    let words = ["--rate", "1000000", "--value-bytes", "1000000", "--producers", "1"];
+    let lengths = ["--duration", "200ms", "--warm-up", "0s", "--rounds", "1"];
+    let outcome = bench("produce", &[&words[..], &lengths].concat());
+    assert_eq!(outcome.code, Some(RATE_MISSED), "{}", outcome.lines.join("\n"));
+    assert_eq!(outcome.report()["status"], "rate-missed");
+    outcome.says("asked for");
+    let checked = outcome.report()["contenders"][0]["checked"].as_str().expect("words").to_owned();
+    assert!(checked.contains("read back and checked"), "what was taken is right: {checked}");
+}
+
+/// Runs the tool against a broker that lies; to be true, the lie must have been told.
+fn bench_liar(lie: Lie) -> Outcome {
+    let liar = Liar::start(lie);
+    let address = liar.address.to_string();
+    let outcome = bench("produce", &["--bootstrap", &address, "--producers", "1", "--partitions", "1"]);
+    assert!(liar.has_lied(), "there was an occasion for {lie:?}");
+    drop(liar.broker.stop());
+    outcome
+}
+
+#[track_caller]
+fn check_lie(lie: Lie, told: &str) {
+    let outcome = bench_liar(lie);
+    assert_eq!(outcome.code, Some(VOID), "{}", outcome.lines.join("\n"));
+    outcome.says(told);
+    let report = outcome.report();
+    assert_eq!(report["status"], "void");
+    assert_eq!(report["contenders"][0]["checked"], "FAILED");
+    let json = outcome.stem().with_extension("json").display().to_string();
+    let (status, _) = run("iolite-bench", command(&outcome.directory, &["report", &json]), DEADLINE);
+    assert_eq!(status.code(), Some(VOID), "a report of it is no better");
+}
+
+#[test]
+fn a_broker_that_loses_records_voids_the_run() {
+    check_lie(Lie::Loses, "LOST: ");
+}
+
+#[test]
+fn a_broker_that_repeats_records_voids_the_run() {
+    check_lie(Lie::Repeats, "DUPLICATE: ");
+}
+
+#[test]
+fn a_broker_that_reorders_records_voids_the_run() {
+    check_lie(Lie::Reorders, "OUT OF ORDER: ");
+}
+
+#[test]
+fn a_broker_that_gives_an_offset_twice_voids_the_run() {
+    check_lie(Lie::Renumbers, "OFFSETS: ");
+}
+
+#[test]
+fn the_same_broker_passes_where_it_does_not_lie() {
+    bench_liar(Lie::None).assert_fine();
+}
+
+#[test]
+fn an_interrupted_run_keeps_what_was_measured_and_stops_its_broker() {
+    let directory = new_directory();
+    let (binary, place) = (iolite_binary().display().to_string(), directory.path().display().to_string());
+    let words =
+        ["produce", "--out", "run", "--no-baseline", "--directory", &place, "--iolite-binary", &binary];
+    let load = ["--duration", "60s", "--warm-up", "0s", "--rate", "100"];
+    let mut tool = Process::start("iolite-bench", command(&directory, &[&words[..], &load].concat()));
+    tool.wait_for_line(DEADLINE, "a second of load", |line| line.contains("records/s").then_some(()));
+    tool.signal(Signal::SIGINT);
+    let status = tool.wait(DEADLINE);
+    let outcome = Outcome { code: status.code(), lines: tool.lines(), directory };
+    assert_eq!(outcome.code, Some(PARTIAL), "{}", outcome.lines.join("\n"));
+    outcome.says("interrupted");
+    let report = outcome.report();
+    assert_eq!(report["status"], "partial");
+    let samples = streams(&report, 0)[0]["acks"]["samples"].as_u64();
+    assert!(samples.is_some_and(|samples| samples > 0), "what was measured is kept");
+    assert!(outcome.page().exists());
+    let left = fs::read_dir(outcome.directory.path()).expect("it is readable").count();
+    assert_eq!(left, 2, "the broker is stopped, and its directory cleared away");
 }
 
 #[test]

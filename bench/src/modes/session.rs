@@ -245,6 +245,7 @@ impl Session {
             let entry = &self.entries[index];
             judge_generator(&mut self.report, &entry.name, &entry.rounds);
             judge_others(&mut self.report, &entry.name, &entry.rounds);
+            judge_drains(&mut self.report, entry);
             let summary = Summary::of(&entry.rounds, &entry.merged);
             let facts = self.targets[entry.target].1.facts.clone();
             self.report.contenders.push(Contender {
@@ -562,6 +563,22 @@ fn judge_generator(report: &mut Report, name: &str, rounds: &[Round]) {
             stream.name,
             late / 1e3
         ));
+    }
+}
+
+/// Says where readers of a backlog were too slow to have a figure.
+fn judge_drains(report: &mut Report, entry: &Entry) {
+    let drains = |stream: &&Stream| entry.roles.drain && drain_readers(stream, entry.roles) > 0;
+    for stream in entry.workload.streams.iter().filter(drains) {
+        let rounds = entry.rounds.iter().flat_map(|round| &round.streams);
+        let mut of_stream = rounds.filter(|round| round.name == stream.name);
+        if of_stream.all(|round| round.drained_per_second == 0.0) {
+            let name = &entry.name;
+            report.note(format!(
+                "{name}: nothing of the backlog of {} was read while it was measured",
+                stream.name
+            ));
+        }
     }
 }
 
