@@ -158,6 +158,15 @@ pub const DESTAGE_IDLE_PAUSES: u32 = 10;
 pub const INFLOW_FULL_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 /// The longest that a producer waits for its turn while the journal fills up.
 pub const INFLOW_TURN_MAX: std::time::Duration = std::time::Duration::from_millis(200);
+/// While there is time a round of destaging moves so many bytes for each that is appended: it takes that fraction of the
+/// time to the next round.
+pub const DESTAGE_PER_INFLOW: u64 = 2;
+/// The slowest that a round goes, in bytes a second.
+pub const DESTAGE_BYTES_PER_SECOND_MIN: u64 = 33_554_432;
+/// A pause of a round that is shorter than this is not made.
+pub const DESTAGE_AHEAD_MAX: std::time::Duration = std::time::Duration::from_millis(1);
+/// How often a round that pauses looks whether the journal fills up.
+pub const DESTAGE_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
 /// A turn that is no further away than this is taken at once: a timer for each small request would cost more than it.
 pub const INFLOW_AHEAD_MAX: std::time::Duration = std::time::Duration::from_millis(1);
 /// At which rate destaging is believed to free the journal before a round has shown it, in bytes a second.

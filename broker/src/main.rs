@@ -11,6 +11,7 @@ use iolite_broker::{control, exit, logging, startup};
 fn main() -> ExitCode {
     let began = Instant::now();
     allocator::keep_memory();
+    allocator::take_small_pages();
     match load(std::env::args_os(), std::env::vars_os()) {
         Ok(Invocation::Print(text)) => {
             print!("{text}");

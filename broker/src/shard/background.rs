@@ -64,9 +64,11 @@ async fn destage(shard: Rc<Shard>) {
         }
         note(Activity::Destage);
         let began = Instant::now();
+        shard.pacing.begin(began, shard.store.stats().batch_bytes);
         let outcome = shard.store.destage_round().await;
         if let Ok(outcome) = &outcome {
-            shard.drained.borrow_mut().note(outcome.destaged_bytes, began.elapsed());
+            let took = shard.pacing.without_pauses(began.elapsed());
+            shard.drained.borrow_mut().note(outcome.destaged_bytes, took);
         }
         shard.note_fullness();
         let wait = match outcome {

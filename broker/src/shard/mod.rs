@@ -17,6 +17,7 @@ pub mod internal_topics;
 mod markers;
 pub mod messages;
 mod offsets;
+mod pacing;
 pub mod partition;
 pub mod prepare;
 pub mod produce;
@@ -60,6 +61,7 @@ use groups::Groups;
 use inflow::{Drained, Inflow, Sent, Turn};
 use internal_topics::InternalTopic;
 use messages::{Answer, Message, ProduceItem, ProduceOutcome, ProduceTerms, Question};
+use pacing::Pacing;
 use partition::{Partition, Partitions};
 use produce::{Listener, ProduceCall};
 use producer_ids::ProducerIds;
@@ -142,6 +144,8 @@ pub struct Shard {
     pub budget: Rc<Budget>,
     /// How fast its journal is freed.
     drained: RefCell<Drained>,
+    /// How fast a round of destaging goes.
+    pacing: Pacing,
     /// What is known of idempotent producers, in all of its partitions.
     pub producer_memory: Rc<ProducerMemory>,
     /// Fetches that wait for records of its partitions.

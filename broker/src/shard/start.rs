@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use logic::config::{ConfigMap, Described};
 use logic::fetch::{SessionCache, SessionOptions};
@@ -19,8 +19,8 @@ use storage::disk::BufferPool;
 use storage::disk::glommio::GlommioDisk;
 use storage::disk::probe::probe;
 use storage::store::{
-    OpenError, PartitionSlot, PartitionSpec, RecoveryObserver, ShardStore, StoreFailure, StoreListener,
-    StoreOptions, SyncMethod, TakenSnapshot,
+    DestagePause, OpenError, PartitionSlot, PartitionSpec, RecoveryObserver, ShardStore, StoreFailure,
+    StoreListener, StoreOptions, SyncMethod, TakenSnapshot,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -29,12 +29,13 @@ use super::catch_up::CatchUp;
 use super::groups::Groups;
 use super::inflow::Drained;
 use super::messages::Message;
+use super::pacing::Pacing;
 use super::partition::{Partition, Partitions};
 use super::producer_ids::ProducerIds;
 use super::producer_memory::ProducerMemory;
 use super::topics::{partition_specs, topic_config};
 use super::transactions::Transactions;
-use super::{Shard, ShardConfig, background, inbox, serving, wall_clock};
+use super::{Shard, ShardConfig, background, inbox, pacing, serving, wall_clock};
 use crate::api::Api;
 use crate::limits::{
     DEVICE_PROBE_MILLISECONDS, FETCH_SESSION_EVICTION_MILLISECONDS, FETCH_SESSION_PARTITIONS_MAX,
@@ -160,6 +161,7 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
         connections: Connections::default(),
         budget,
         drained: RefCell::new(Drained::default()),
+        pacing: Pacing::new(Instant::now()),
         producer_memory,
         fetches_parked: Tally::default(),
         scratch: Scratch::new(),
@@ -350,6 +352,15 @@ impl StoreListener for StoreEvents {
     fn producer_snapshot(&self, slot: PartitionSlot) -> TakenSnapshot {
         let partition = self.shard.upgrade().and_then(|shard| shard.partitions.at(slot));
         Box::pin(async move { partition?.producer_snapshot().await })
+    }
+
+    fn pause_destaging(&self, bytes: usize) -> DestagePause {
+        let shard = self.shard.upgrade();
+        Box::pin(async move {
+            if let Some(shard) = shard {
+                pacing::pause_destaging(&shard, bytes).await;
+            }
+        })
     }
 
     fn failed(&self, failure: &StoreFailure) {

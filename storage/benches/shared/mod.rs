@@ -9,7 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::records::{BatchBuilder, BatchOptions};
 use protocol::types::{Offset, PartitionIndex, PartitionKey, Timestamp, TopicId};
-use storage::store::{LogConfig, PartitionSlot, PartitionSpec, StoreFailure, StoreListener, TakenSnapshot};
+use storage::store::{
+    DestagePause, LogConfig, PartitionSlot, PartitionSpec, StoreFailure, StoreListener, TakenSnapshot,
+};
 
 /// So many of something in so much time, as a rate.
 pub fn per_second(count: u64, elapsed: Duration) -> f64 {
@@ -54,6 +56,10 @@ impl StoreListener for Progress {
 
     fn producer_snapshot(&self, _: PartitionSlot) -> TakenSnapshot {
         Box::pin(std::future::ready(None))
+    }
+
+    fn pause_destaging(&self, _: usize) -> DestagePause {
+        Box::pin(futures_lite::future::yield_now())
     }
 
     fn failed(&self, failure: &StoreFailure) {

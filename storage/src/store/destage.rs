@@ -28,7 +28,7 @@ use crate::checkpoint::{PartitionState, ProducerSnapshot, ReplayFrom, slots};
 use crate::disk::Disk;
 use crate::journal::FrameSequence;
 use crate::journal::ring;
-use crate::limits::{SEGMENT_WRITE_SMALL_BYTES_MAX, STEPS_BETWEEN_YIELDS};
+use crate::limits::{SEGMENT_WRITE_BYTES, SEGMENT_WRITE_SMALL_BYTES_MAX, STEPS_BETWEEN_YIELDS};
 use crate::segment::{PartitionLog, SegmentError, sync_logs};
 use crate::tail::{Run, Wanted, select};
 use crate::wait::{for_each_concurrent, yield_now};
@@ -50,6 +50,8 @@ struct Round {
     slots: BTreeSet<PartitionSlot>,
     /// Where a replay begins when the round is done.
     replay_from: ReplayFrom,
+    /// Whether there is time for it.
+    is_paced: bool,
 }
 
 impl Round {
@@ -211,8 +213,14 @@ impl<D: Disk> Shared<D> {
         let end = self.round_end(reach)?;
         let state = self.state.borrow();
         let from = state.replay_from.sequence;
-        let mut round =
-            Round { from, below: from, bytes: 0, slots: BTreeSet::new(), replay_from: state.replay_from };
+        let mut round = Round {
+            from,
+            below: from,
+            bytes: 0,
+            slots: BTreeSet::new(),
+            replay_from: state.replay_from,
+            is_paced: reach == Reach::Ripe && !state.is_stalled,
+        };
         let bytes_max = state.options.destage_batch_bytes();
         let mut is_lost = false;
         // Never up to a frame that is lost: it has no place where a replay could begin.
@@ -241,7 +249,7 @@ impl<D: Disk> Shared<D> {
         }
         let frames = self.load_frames(round.from, round.below).await.doing("reading the journal")?;
         let concurrent_max = round.concurrent_max(&self.state.borrow().options);
-        let parts = round.slots.iter().map(|&slot| self.destage_partition(slot, round.below, &frames));
+        let parts = round.slots.iter().map(|&slot| self.destage_partition(slot, round, &frames));
         for_each_concurrent(parts, concurrent_max).await?;
         drop(frames);
         self.sync_partitions(&round.slots, concurrent_max).await
@@ -270,7 +278,7 @@ impl<D: Disk> Shared<D> {
     async fn destage_partition(
         &self,
         slot: PartitionSlot,
-        below: FrameSequence,
+        round: &Round,
         frames: &Frames,
     ) -> Result<(), StoreError> {
         let Some(segments) = self.segments(slot) else { return Ok(()) };
@@ -282,7 +290,7 @@ impl<D: Disk> Shared<D> {
             partition.warmth = Warmth::Written;
             let end = segments.log.end();
             let runs: Vec<Run> =
-                partition.runs.from(end).take_while(|run| run.frame < below).copied().collect();
+                partition.runs.from(end).take_while(|run| run.frame < round.below).copied().collect();
             let mut chunks = Vec::with_capacity(runs.len());
             for run in runs {
                 let bytes = frames.bytes(run.frame).slice(run.range());
@@ -290,10 +298,14 @@ impl<D: Disk> Shared<D> {
             }
             chunks
         };
-        if chunks.is_empty() {
-            return Ok(());
+        for step in steps(&chunks) {
+            segments.log.append(step).await.map_err(|error| self.segment_failed(&error))?;
+            match self.listener().filter(|_| round.is_paced) {
+                Some(listener) => listener.pause_destaging(step.iter().map(Bytes::len).sum()).await,
+                None => yield_now().await,
+            }
         }
-        segments.log.append(&chunks).await.map_err(|error| self.segment_failed(&error))
+        Ok(())
     }
 
     /// Syncs the segments of many partitions. Their turns are taken in the order of the slots and kept until all are
@@ -371,6 +383,20 @@ impl<D: Disk> Shared<D> {
         }
         Ok(recycled)
     }
+}
+
+/// Cuts chunks into steps of about one long write each: who appends many megabytes at once reads the headers of all of
+/// them first, and lets nobody else on meanwhile.
+fn steps(chunks: &[Bytes]) -> impl Iterator<Item = &[Bytes]> {
+    let mut bytes = 0;
+    chunks.chunk_by(move |chunk, _| {
+        bytes += chunk.len();
+        let goes_on = bytes < SEGMENT_WRITE_BYTES;
+        if !goes_on {
+            bytes = 0;
+        }
+        goes_on
+    })
 }
 
 /// How full something is: thousandths, so that nothing is lost on the way to a small float.

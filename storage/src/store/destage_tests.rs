@@ -9,7 +9,7 @@ use super::testing::{Heard, append, block_on, open, options, read_all, run_with,
 use super::*;
 use crate::disk::fault::{Fault, FaultDisk, FaultRates, Faults, OperationKind};
 use crate::disk::memory::{MemoryDisk, MemoryOptions};
-use crate::limits::SYNC_EACH_MAX;
+use crate::limits::{SEGMENT_WRITE_BYTES, SYNC_EACH_MAX};
 
 fn slow_disk() -> MemoryDisk {
     MemoryDisk::new(MemoryOptions { delay_polls_max: 5, ..MemoryOptions::default() })
@@ -305,4 +305,42 @@ fn a_store_out_of_files_for_long_refuses_no_record_that_fits_its_journal() {
     drop(store);
     let (store, _, _) = open(&disk, options(), live).expect("whole");
     assert_eq!(block_on(read_all(&store, slot, 1 << 20)).len(), count);
+}
+
+#[test]
+fn a_round_with_much_for_one_partition_lets_others_on_after_each_long_write() {
+    let disk = MemoryDisk::new(MemoryOptions::default());
+    let journal = StoreOptions { journal_file_bytes: 16 << 20, frame_bytes_max: 1 << 20, ..options() };
+    let (store, _heard, slots) = opened(&disk, journal, 1);
+    run_with(&store, async {
+        for _ in 0..40 {
+            produce(&store, slots[0], SEGMENT_WRITE_BYTES / 10).await;
+        }
+    });
+    let mut turns = 0;
+    let mut destaging = std::pin::pin!(store.destage_all());
+    block_on(std::future::poll_fn(|context| {
+        turns += 1;
+        destaging.as_mut().poll(context)
+    }))
+    .expect("destaged");
+    assert!(turns > 4, "{turns} turns for four long writes");
+}
+
+#[test]
+fn only_rounds_of_the_background_are_paced() {
+    let disk = MemoryDisk::new(MemoryOptions::default());
+    let journal = StoreOptions { destage_round_bytes: 64 << 10, ..options() };
+    let (store, heard, slots) = opened(&disk, journal, 1);
+    run_with(&store, async {
+        while store.stats().journal_used_bytes < 64 << 10 {
+            produce(&store, slots[0], 8 << 10).await;
+        }
+    });
+    block_on(store.destage_round()).expect("destaged");
+    let paced = *heard.destaged_bytes.borrow();
+    assert_eq!(paced as u64, store.stats().batch_bytes);
+    run_with(&store, produce(&store, slots[0], 8 << 10));
+    block_on(store.destage_all()).expect("destaged");
+    assert_eq!(*heard.destaged_bytes.borrow(), paced);
 }

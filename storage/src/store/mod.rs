@@ -60,9 +60,9 @@ pub use crate::segment::{LogConfig, ReadBatches};
 pub use errors::{OpenError, ReadError, StoreError, StoreFailure};
 pub use layout::{change_shard_count, remove_other_layouts, retire_strangers};
 pub use types::{
-    Admission, BatchAppend, Damage, DestageOutcome, LostRecords, PartitionSlot, PartitionSpec, Recovered,
-    RecoveredPartition, RecoveryObserver, Retained, StoreListener, StoreOptions, StoreStats, SyncMethod,
-    TakenSnapshot,
+    Admission, BatchAppend, Damage, DestageOutcome, DestagePause, LostRecords, PartitionSlot, PartitionSpec,
+    Recovered, RecoveredPartition, RecoveryObserver, Retained, StoreListener, StoreOptions, StoreStats,
+    SyncMethod, TakenSnapshot,
 };
 
 use state::{Partition, State};

@@ -46,6 +46,8 @@ pub(crate) struct Heard {
     pub(crate) sealed: RefCell<BTreeMap<PartitionSlot, Offset>>,
     pub(crate) synced: RefCell<BTreeMap<PartitionSlot, Offset>>,
     pub(crate) failure: RefCell<Option<StoreFailure>>,
+    /// What rounds that are paced have moved.
+    pub(crate) destaged_bytes: RefCell<usize>,
 }
 
 impl Heard {
@@ -70,6 +72,11 @@ impl StoreListener for Heard {
 
     fn producer_snapshot(&self, _slot: PartitionSlot) -> TakenSnapshot {
         Box::pin(std::future::ready(None))
+    }
+
+    fn pause_destaging(&self, bytes: usize) -> DestagePause {
+        *self.destaged_bytes.borrow_mut() += bytes;
+        Box::pin(crate::wait::yield_now())
     }
 
     fn failed(&self, failure: &StoreFailure) {

@@ -289,6 +289,9 @@ impl RecoveryObserver for () {
 /// A snapshot of a partition's producers in the making, with the end offset it stands for; nothing where there are none.
 pub type TakenSnapshot = Pin<Box<dyn Future<Output = Option<(Offset, Bytes)>>>>;
 
+/// A pause of destaging.
+pub type DestagePause = Pin<Box<dyn Future<Output = ()>>>;
+
 /// Hears what becomes of appends. Called on the shard's thread, from the journal's pump; it may append and read
 /// what is cached, and must not drop the store.
 pub trait StoreListener {
@@ -299,6 +302,9 @@ pub trait StoreListener {
     /// The producers' state of a partition as it is now, with the end offset it stands for; taken for a checkpoint. Large
     /// ones are made step by step.
     fn producer_snapshot(&self, slot: PartitionSlot) -> TakenSnapshot;
+    /// A round of destaging in the background has moved so many bytes more, and goes on after the pause. A round at one go
+    /// is felt by whoever appends meanwhile; the pause should end early where the journal fills up.
+    fn pause_destaging(&self, bytes: usize) -> DestagePause;
     /// A write or sync failed. Nothing more will be acked: the process must stop.
     fn failed(&self, failure: &StoreFailure);
 }

@@ -1,0 +1,131 @@
+//! How fast a round of destaging goes while there is time for it.
+//!
+//! A round at one go takes much of the core and of the device for a moment, and whoever produces then waits behind it. So
+//! a round goes on at a multiple of the rate at which the journal fills up: it is over well before the next one is due,
+//! and takes no more at a time than it must. A journal that is half full, a shard that stops and a round that is nobody's
+//! concern are not paced.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use storage::store::Admission;
+
+use super::Shard;
+use super::background::pause;
+use crate::limits::{
+    DESTAGE_AHEAD_MAX, DESTAGE_BYTES_PER_SECOND_MIN, DESTAGE_LOOK_INTERVAL, DESTAGE_PER_INFLOW,
+};
+use crate::runtime::yield_if_needed;
+
+/// The pace of a shard's rounds.
+#[derive(Debug)]
+pub struct Pacing {
+    /// When the round began, and how many bytes had been appended by then.
+    began: Cell<(Instant, u64)>,
+    bytes_per_second: Cell<u64>,
+    /// When all that the round has moved so far would be moved at its rate.
+    due: Cell<Instant>,
+    /// How long the round has paused.
+    paused: Cell<Duration>,
+}
+
+impl Pacing {
+    /// For a shard that starts.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            began: Cell::new((now, 0)),
+            bytes_per_second: Cell::new(DESTAGE_BYTES_PER_SECOND_MIN),
+            due: Cell::new(now),
+            paused: Cell::default(),
+        }
+    }
+
+    /// A round begins, with so many bytes appended ever.
+    pub fn begin(&self, now: Instant, appended_bytes: u64) {
+        let (before, bytes_before) = self.began.replace((now, appended_bytes));
+        let milliseconds = u64::try_from(now.duration_since(before).as_millis()).unwrap_or(u64::MAX).max(1);
+        let inflow = appended_bytes.saturating_sub(bytes_before).saturating_mul(1000) / milliseconds;
+        self.bytes_per_second
+            .set(inflow.saturating_mul(DESTAGE_PER_INFLOW).max(DESTAGE_BYTES_PER_SECOND_MIN));
+        self.due.set(now);
+        self.paused.set(Duration::ZERO);
+    }
+
+    /// So many bytes more were moved: when the round is to go on. Steps of a round stand in one queue.
+    fn step(&self, bytes: usize, now: Instant) -> Instant {
+        let nanoseconds = (bytes as u64).saturating_mul(1_000_000_000) / self.bytes_per_second.get();
+        let before = self.due.get().max(now);
+        let due = before + Duration::from_nanos(nanoseconds);
+        self.due.set(due);
+        self.paused.set(self.paused.get() + (due - before));
+        due
+    }
+
+    /// How long the round, which took so long, would have taken without pauses.
+    #[must_use]
+    pub fn without_pauses(&self, took: Duration) -> Duration {
+        took.saturating_sub(self.paused.get())
+    }
+}
+
+/// Ends when a round that has moved so many bytes more may go on.
+pub(super) async fn pause_destaging(shard: &Rc<Shard>, bytes: usize) {
+    let due = shard.pacing.step(bytes, Instant::now());
+    loop {
+        let ahead = due.saturating_duration_since(Instant::now());
+        if ahead < DESTAGE_AHEAD_MAX || shard.store.admit(0) != Admission::Admit {
+            break;
+        }
+        if !pause(shard, ahead.min(DESTAGE_LOOK_INTERVAL)).await {
+            return;
+        }
+    }
+    yield_if_needed().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// How long a round of so many MiB, in steps of one, goes on where so many were appended in the second before.
+    fn round(appended: u64, moved: u64) -> (Pacing, Duration) {
+        let start = Instant::now();
+        let pacing = Pacing::new(start);
+        let mut now = start + Duration::from_secs(1);
+        let began = now;
+        pacing.begin(now, appended * MIB);
+        for _ in 0..moved {
+            now = now.max(pacing.step(1 << 20, now));
+        }
+        (pacing, now - began)
+    }
+
+    #[test]
+    fn a_round_takes_a_fraction_of_the_time_in_which_as_much_is_appended() {
+        let (pacing, took) = round(100, 100);
+        let seconds = took.as_secs_f64() * f64::from(u32::try_from(DESTAGE_PER_INFLOW).expect("small"));
+        assert!((0.99..1.01).contains(&seconds), "{took:?}");
+        assert!(pacing.without_pauses(took) < Duration::from_millis(1));
+    }
+
+    #[test]
+    fn hardly_anything_appended_is_no_reason_to_crawl() {
+        let (_, took) = round(0, DESTAGE_BYTES_PER_SECOND_MIN / MIB);
+        assert!((0.99..1.01).contains(&took.as_secs_f64()), "{took:?}");
+    }
+
+    #[test]
+    fn steps_that_take_longer_than_their_share_are_not_paused() {
+        let start = Instant::now();
+        let pacing = Pacing::new(start);
+        pacing.begin(start + Duration::from_secs(1), 1000 * MIB);
+        for second in 2..10 {
+            let now = start + Duration::from_secs(second);
+            assert!(pacing.step(1 << 20, now) - now < Duration::from_millis(1));
+        }
+    }
+}
