@@ -2,14 +2,23 @@
 //!
 //! `cargo bench -p storage --bench journal` prints one row per case; `... -- latency rate` only some of the
 //! sections (latency, rate, depth, delays). Compare figures of one run only. Files lie under `target/`.
+//!
+//! Ten volumes of the journal go through before a case counts (not with a slowed device), so its files have been written
+//! all over and its buffers are warm. Then windows of the case and of bare writes of its mean frame's length take turns
+//! on the same thread; figures are medians over the turns, with the least and the most. The queues are the broker's:
+//! whoever appends, the writer and the busy neighbour in one of low latency, destaging behind them. A case without
+//! destaging deletes its partition before its files come round again: nothing of it has to move.
 
 use std::cell::Cell;
-use std::fs::OpenOptions;
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use glommio::{LocalExecutorBuilder, Placement};
+use bytes::Bytes;
+use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
 use protocol::types::{LeaderEpoch, Offset};
 use storage::disk::fault::{FaultDisk, Faults, OperationKind};
 use storage::disk::glommio::GlommioDisk;
@@ -20,10 +29,16 @@ use crate::shared::{Progress, batch, fresh_directory, per_second, spec};
 
 mod shared;
 
-const CASE_TIME: Duration = Duration::from_secs(2);
+/// The ring is of so many files of so many bytes: 256 MiB.
+const JOURNAL_FILES: usize = 8;
+const JOURNAL_FILE_BYTES: u64 = 32 << 20;
+const JOURNAL_BYTES: u64 = JOURNAL_FILES as u64 * JOURNAL_FILE_BYTES;
 
-/// A case without destaging ends after so many bytes at the latest.
-const UNDESTAGED_BYTES_MAX: u64 = 96 << 20;
+/// Journal volumes that go through before anything counts.
+const WARM_UP_VOLUMES: u64 = 10;
+
+const TURNS: usize = 3;
+const TURN_TIME: Duration = Duration::from_secs(1);
 
 fn main() {
     let wanted: Vec<String> =
@@ -40,16 +55,14 @@ fn main() {
 
 /// One appender, one 1 KiB batch in flight: from the append to synced, beside a bare write of the frame's 4 KiB.
 fn latency() {
-    let bare = bare_writes(4096);
-    println!("{:<44} {}", "bare O_DIRECT|O_DSYNC, 4 KiB", bare.latencies());
     for sync_method in [SyncMethod::Dsync, SyncMethod::WriteThenSync] {
-        let case = Case { sync_method, ..Case::default() };
-        let run = case.run();
+        let turns = Case { sync_method, warm_up_volumes: 0, ..Case::default() }.run();
+        println!("bare O_DIRECT|O_DSYNC, 4 KiB          {}", turns.latencies(|turn| &turn.bare));
         println!(
-            "{:<44} {}   {:.2} of the bare p50",
+            "{:<37} {}   {} of the bare p50",
             format!("append to synced, {sync_method:?}"),
-            run.latencies(),
-            run.quantile(0.5) / bare.quantile(0.5)
+            turns.latencies(|turn| &turn.case),
+            turns.spread(|turn| turn.case.quantile(0.5) / turn.bare.quantile(0.5)).ratio()
         );
     }
 }
@@ -61,16 +74,14 @@ fn rate() {
         [(1024, 128), (1024, 1024), (100, 1024), (16 << 10, 64), (100 << 10, 16)]
     {
         for destage in [false, true] {
-            let run = Case { batch_bytes, outstanding, destage, ..Case::default() }.run();
-            let frame_bytes = (run.frame_bytes / run.frames.max(1)).next_multiple_of(4096);
-            let bare = bare_writes(usize::try_from(frame_bytes).expect("a frame's length"));
+            let turns = Case { batch_bytes, outstanding, destage, ..Case::default() }.run();
             let beside = if destage { "with destaging" } else { "alone" };
             println!(
-                "{:<44} {}   {:.2} of bare writes of {} KiB",
+                "{:<44} {}   {} of bare writes of {} KiB",
                 format!("{batch_bytes} B, {outstanding} in flight, {beside}"),
-                run.rates(),
-                run.device_rate() / bare.device_rate(),
-                frame_bytes >> 10
+                turns.rates(),
+                turns.spread(|turn| turn.case.device_rate() / turn.bare.device_rate()).ratio(),
+                (turns.0[0].bare.frame_bytes / turns.0[0].bare.frames.max(1)) >> 10
             );
         }
     }
@@ -81,26 +92,25 @@ fn depth() {
     for (batch_bytes, outstanding) in [(1024, 1), (1024, 128), (100 << 10, 16)] {
         for is_busy in [false, true] {
             for sync_method in [SyncMethod::Dsync, SyncMethod::WriteThenSync] {
-                for in_flight in 1..=4 {
-                    // With one append in flight there is never a second frame.
-                    if outstanding == 1 && in_flight > 1 {
-                        continue;
-                    }
+                // With one append in flight there is never a second frame.
+                let deepest = if outstanding == 1 { 1 } else { 4 };
+                for in_flight in 1..=deepest {
+                    let warm_up_volumes = if outstanding == 1 { 0 } else { 2 };
                     let case = Case {
                         batch_bytes,
                         outstanding,
                         sync_method,
                         in_flight,
                         is_busy,
-                        destage: false,
+                        warm_up_volumes,
                         ..Case::default()
                     };
-                    let run = case.run();
+                    let turns = case.run();
                     let shard = if is_busy { "busy" } else { "idle" };
                     let name = format!(
                         "{batch_bytes} B x {outstanding}, {shard}, {sync_method:?}, depth {in_flight}"
                     );
-                    println!("{name:<44} {}   {}", run.rates(), run.latencies());
+                    println!("{name:<44} {}   {}", turns.rates(), turns.latencies(|turn| &turn.case));
                 }
             }
         }
@@ -111,14 +121,15 @@ fn depth() {
 fn delays() {
     for delay_us in [0, 200, 1000, 5000] {
         for outstanding in [1, 128, 1024] {
-            let run = Case { outstanding, delay_us, ..Case::default() }.run();
+            let turns = Case { outstanding, delay_us, warm_up_volumes: 0, ..Case::default() }.run();
             let name = format!("{delay_us} us a write, {outstanding} in flight");
-            println!("{name:<44} {}   {}", run.rates(), run.latencies());
+            println!("{name:<44} {}   {}", turns.rates(), turns.latencies(|turn| &turn.case));
         }
     }
 }
 
 /// What is measured.
+#[derive(Clone, Copy)]
 struct Case {
     batch_bytes: usize,
     outstanding: u64,
@@ -128,6 +139,7 @@ struct Case {
     destage: bool,
     /// The shard's thread is always at work.
     is_busy: bool,
+    warm_up_volumes: u64,
 }
 
 impl Default for Case {
@@ -140,12 +152,14 @@ impl Default for Case {
             delay_us: 0,
             destage: true,
             is_busy: false,
+            warm_up_volumes: WARM_UP_VOLUMES,
         }
     }
 }
 
-/// What came of it.
-struct Run {
+/// What came of one window.
+#[derive(Default)]
+struct Window {
     elapsed: Duration,
     batches: u64,
     batch_bytes: u64,
@@ -154,22 +168,9 @@ struct Run {
     latencies_ns: Vec<u64>,
 }
 
-impl Run {
-    fn batch_rate(&self) -> f64 {
-        per_second(self.batches, self.elapsed)
-    }
-
+impl Window {
     fn device_rate(&self) -> f64 {
         per_second(self.frame_bytes, self.elapsed)
-    }
-
-    fn rates(&self) -> String {
-        format!(
-            "{:>8.0} batches/s {:>7.1} MB/s {:>7.0} frames/s",
-            self.batch_rate(),
-            per_second(self.batch_bytes, self.elapsed) / 1e6,
-            per_second(self.frames, self.elapsed)
-        )
     }
 
     /// In microseconds.
@@ -179,77 +180,147 @@ impl Run {
         let index = last * usize::try_from(thousandths).expect("small") / 1000;
         Duration::from_nanos(self.latencies_ns[index]).as_secs_f64() * 1e6
     }
+}
 
-    fn latencies(&self) -> String {
-        format!("p50 {:>7.1} us  p99 {:>7.1} us", self.quantile(0.5), self.quantile(0.99))
+/// A window of the case, and the bare writes right behind it.
+struct Turn {
+    case: Window,
+    bare: Window,
+}
+
+struct Turns(Vec<Turn>);
+
+/// The median, the least and the most over the turns.
+struct Spread([f64; 3]);
+
+impl Spread {
+    fn ratio(&self) -> String {
+        let [median, least, most] = self.0;
+        format!("{median:.2} ({least:.2} to {most:.2})")
     }
 }
 
-/// A bare loop of direct, synced writes over a file that was zeroed before.
-fn bare_writes(length: usize) -> Run {
-    let directory = fresh_directory("journal-bench");
-    let path = directory.join("bare");
-    let file_bytes = (64_u64 << 20).next_multiple_of(length as u64);
-    let open =
-        |flags| OpenOptions::new().write(true).create(true).truncate(false).custom_flags(flags).open(&path);
-    let zeroing = open(0).expect("a file for the bare writes");
-    zeroing.write_all_at(&vec![0; usize::try_from(file_bytes).expect("64 MiB")], 0).expect("zeroed");
-    zeroing.sync_all().expect("synced");
-    let file = open(libc::O_DIRECT | libc::O_DSYNC).expect("direct writes");
-    let mut buffer = IoBuffer::allocate(length);
-    buffer[..length].fill(1);
-    let mut run = Run {
-        elapsed: Duration::ZERO,
-        batches: 0,
-        batch_bytes: 0,
-        frames: 0,
-        frame_bytes: 0,
-        latencies_ns: vec![],
-    };
-    let started = Instant::now();
-    let mut position = 0;
-    while started.elapsed() < CASE_TIME / 2 {
-        let before = Instant::now();
-        file.write_all_at(&buffer[..length], position).expect("written");
-        run.latencies_ns.push(u64::try_from(before.elapsed().as_nanos()).expect("short"));
-        position = (position + length as u64) % file_bytes;
-        run.frames += 1;
-        run.frame_bytes += length as u64;
+impl Turns {
+    fn spread(&self, figure: impl Fn(&Turn) -> f64) -> Spread {
+        let mut figures: Vec<f64> = self.0.iter().map(figure).collect();
+        figures.sort_by(f64::total_cmp);
+        Spread([figures[figures.len() / 2], figures[0], figures[figures.len() - 1]])
     }
-    run.elapsed = started.elapsed();
-    run.latencies_ns.sort_unstable();
-    run
+
+    fn rates(&self) -> String {
+        let [batches, least, most] = self.spread(|turn| per_second(turn.case.batches, turn.case.elapsed)).0;
+        let megabytes = self.spread(|turn| per_second(turn.case.batch_bytes, turn.case.elapsed) / 1e6).0[0];
+        let frames = self.spread(|turn| per_second(turn.case.frames, turn.case.elapsed)).0[0];
+        format!(
+            "{batches:>8.0} ({least:.0} to {most:.0}) batches/s {megabytes:>6.1} MB/s {frames:>6.0} frames/s"
+        )
+    }
+
+    fn latencies(&self, of: impl Fn(&Turn) -> &Window) -> String {
+        let median = self.spread(|turn| of(turn).quantile(0.5)).0[0];
+        let tail = self.spread(|turn| of(turn).quantile(0.99)).0[0];
+        format!("p50 {median:>7.1} us  p99 {tail:>7.1} us")
+    }
+}
+
+/// Bare, direct, synced writes, one after the other, over a file as long as the journal that was written before.
+struct Bare {
+    file: File,
+    position: u64,
+}
+
+impl Bare {
+    fn open(directory: &Path) -> Self {
+        let path = directory.join("bare");
+        let open = |flags| {
+            OpenOptions::new().write(true).create(true).truncate(false).custom_flags(flags).open(&path)
+        };
+        let zeroing = open(0).expect("a file for the bare writes");
+        let zeros = vec![0; 1 << 20];
+        for position in (0..JOURNAL_BYTES).step_by(zeros.len()) {
+            zeroing.write_all_at(&zeros, position).expect("zeroed");
+        }
+        zeroing.sync_all().expect("synced");
+        Self { file: open(libc::O_DIRECT | libc::O_DSYNC).expect("direct writes"), position: 0 }
+    }
+
+    fn window(&mut self, length: usize) -> Window {
+        let mut buffer = IoBuffer::allocate(length);
+        buffer[..length].fill(1);
+        let mut window = Window::default();
+        let started = Instant::now();
+        while started.elapsed() < TURN_TIME {
+            if self.position + length as u64 > JOURNAL_BYTES {
+                self.position = 0;
+            }
+            let before = Instant::now();
+            self.file.write_all_at(&buffer[..length], self.position).expect("written");
+            window.latencies_ns.push(u64::try_from(before.elapsed().as_nanos()).expect("short"));
+            self.position += length as u64;
+            window.frames += 1;
+            window.frame_bytes += length as u64;
+        }
+        window.elapsed = started.elapsed();
+        window.latencies_ns.sort_unstable();
+        window
+    }
+}
+
+/// The broker's queues.
+#[derive(Clone, Copy)]
+struct Queues {
+    latency: TaskQueueHandle,
+    background: TaskQueueHandle,
+}
+
+impl Queues {
+    fn make() -> Self {
+        let executor = glommio::executor();
+        Self {
+            latency: executor.create_task_queue(
+                Shares::Static(1_000),
+                Latency::Matters(Duration::from_micros(500)),
+                "latency",
+            ),
+            background: executor.create_task_queue(Shares::Static(100), Latency::NotImportant, "background"),
+        }
+    }
 }
 
 impl Case {
-    fn run(self) -> Run {
+    fn run(self) -> Turns {
         let directory = fresh_directory("journal-bench");
         let executor = LocalExecutorBuilder::new(Placement::Unbound).spawn(move || async move {
-            let disk = GlommioDisk::open(&directory).await.expect("a disk with direct I/O");
-            if self.delay_us == 0 {
-                return self.run_on(disk).await;
-            }
-            let faults = Faults::new(0);
-            let delay = Duration::from_micros(self.delay_us);
-            let disk = FaultDisk::new(disk, faults.clone());
-            faults.set_delay(move |kind| {
-                Box::pin(async move {
-                    if kind == OperationKind::Write {
-                        glommio::timer::sleep(delay).await;
-                    }
-                })
-            });
-            self.run_on(disk).await
+            let queues = Queues::make();
+            let bare = Bare::open(&directory);
+            let disk = GlommioDisk::open(&directory.join("store")).await.expect("a disk with direct I/O");
+            let run = async move {
+                if self.delay_us == 0 {
+                    return self.run_on(disk, bare, queues).await;
+                }
+                let faults = Faults::new(0);
+                let delay = Duration::from_micros(self.delay_us);
+                let disk = FaultDisk::new(disk, faults.clone());
+                faults.set_delay(move |kind| {
+                    Box::pin(async move {
+                        if kind == OperationKind::Write {
+                            glommio::timer::sleep(delay).await;
+                        }
+                    })
+                });
+                self.run_on(disk, bare, queues).await
+            };
+            glommio::spawn_local_into(run, queues.latency).expect("the queue is there").await
         });
         executor.expect("a thread").join().expect("the case runs")
     }
 
-    async fn run_on<D: Disk>(self, disk: D) -> Run {
+    async fn run_on<D: Disk>(self, disk: D, mut bare: Bare, queues: Queues) -> Turns {
         let options = StoreOptions {
             sync_method: self.sync_method,
             frames_in_flight_max: self.in_flight,
-            // Without destaging nothing grows the journal: one file holds the whole case.
-            journal_file_bytes: if self.destage { 32 << 20 } else { 2 * UNDESTAGED_BYTES_MAX },
+            journal_file_bytes: JOURNAL_FILE_BYTES,
+            journal_files_max: JOURNAL_FILES,
             ..StoreOptions::new(0, 1)
         };
         let (store, recovered) =
@@ -257,69 +328,126 @@ impl Case {
         let progress = Rc::new(Progress::default());
         store.set_listener(progress.clone());
         let pump_store = store.clone();
-        let pump = glommio::spawn_local(async move { pump_store.run_writer().await });
+        let pump = glommio::spawn_local_into(async move { pump_store.run_writer().await }, queues.latency)
+            .expect("the queue is there");
         let is_over = Rc::new(Cell::new(false));
-        let destager = glommio::spawn_local(destage(store.clone(), self.destage, is_over.clone()));
-        let worker = glommio::spawn_local(work(self.is_busy, is_over.clone()));
-        let run = self.appends(&store, &progress, recovered.partitions[0].slot).await;
+        let destager = glommio::spawn_local_into(destage(store.clone(), is_over.clone()), queues.background)
+            .expect("the queue is there");
+        let mut appender = Appender::new(self, store, progress, recovered.partitions[0].slot);
+        appender.append_while(|window| window.frame_bytes < self.warm_up_volumes * JOURNAL_BYTES).await;
+        let mut turns = Vec::new();
+        for _ in 0..TURNS {
+            let worker_over = Rc::new(Cell::new(false));
+            let worker = glommio::spawn_local(work(self.is_busy, worker_over.clone()));
+            let case = appender.append_while(|window| window.elapsed < TURN_TIME).await;
+            worker_over.set(true);
+            worker.await;
+            let frame_bytes = (case.frame_bytes / case.frames.max(1)).next_multiple_of(4096);
+            let bare = bare.window(usize::try_from(frame_bytes).expect("a frame's length"));
+            turns.push(Turn { case, bare });
+        }
         is_over.set(true);
         destager.await;
-        worker.await;
         pump.cancel().await;
-        run
-    }
-
-    async fn appends<D: Disk>(&self, store: &ShardStore<D>, progress: &Progress, slot: PartitionSlot) -> Run {
-        let records = batch(self.batch_bytes);
-        let mut next = 0;
-        let mut started_at = std::collections::VecDeque::new();
-        let mut latencies_ns = Vec::new();
-        let (mut appended, mut counted) = (0_u64, 0_u64);
-        let before = store.stats();
-        let started = Instant::now();
-        while started.elapsed() < CASE_TIME
-            && (self.destage || store.stats().batch_bytes < UNDESTAGED_BYTES_MAX)
-        {
-            while appended - progress.synced.get() < self.outstanding {
-                let append = BatchAppend {
-                    records: records.clone(),
-                    base_offset: Offset(next),
-                    leader_epoch: LeaderEpoch(0),
-                    log_append_time: None,
-                };
-                match store.append(slot, append) {
-                    Ok(()) => {}
-                    Err(StoreError::Overloaded) => break,
-                    Err(error) => panic!("{error}"),
-                }
-                next += 1;
-                appended += 1;
-                started_at.push_back(Instant::now());
-            }
-            progress.reach(counted + 1).await;
-            // In order of appending, as far as so many are synced: the mean is right, the order nearly so.
-            while counted < progress.synced.get() {
-                let at = started_at.pop_front().expect("it was appended");
-                latencies_ns.push(u64::try_from(at.elapsed().as_nanos()).expect("short"));
-                counted += 1;
-            }
-        }
-        let elapsed = started.elapsed();
-        let after = store.stats();
-        latencies_ns.sort_unstable();
-        Run {
-            elapsed,
-            batches: counted,
-            batch_bytes: counted * records.len() as u64,
-            frames: after.frames - before.frames,
-            frame_bytes: after.frame_bytes - before.frame_bytes,
-            latencies_ns,
-        }
+        Turns(turns)
     }
 }
 
-async fn destage<D: Disk>(store: ShardStore<D>, is_wanted: bool, is_over: Rc<Cell<bool>>) {
-    while is_wanted && !is_over.get() {
+/// Keeps so many batches on their way.
+struct Appender<D: Disk> {
+    case: Case,
+    store: ShardStore<D>,
+    progress: Rc<Progress>,
+    slot: PartitionSlot,
+    records: Bytes,
+    next: i64,
+    /// Batches appended and counted, to whichever partition.
+    appended: u64,
+    counted: u64,
+    /// The bytes that went to this partition.
+    partition_bytes: u64,
+    partitions: i32,
+    started_at: VecDeque<Instant>,
+}
+
+impl<D: Disk> Appender<D> {
+    fn new(case: Case, store: ShardStore<D>, progress: Rc<Progress>, slot: PartitionSlot) -> Self {
+        let records = batch(case.batch_bytes);
+        Self {
+            case,
+            store,
+            progress,
+            slot,
+            records,
+            next: 0,
+            appended: 0,
+            counted: 0,
+            partition_bytes: 0,
+            partitions: 1,
+            started_at: VecDeque::new(),
+        }
+    }
+
+    async fn append_while(&mut self, goes_on: impl Fn(&Window) -> bool) -> Window {
+        let mut window = Window::default();
+        let before = self.store.stats();
+        let started = Instant::now();
+        while goes_on(&window) {
+            if !self.case.destage && self.partition_bytes > JOURNAL_BYTES / 8 {
+                self.take_another_partition().await;
+            }
+            self.append_as_many_as_may_be();
+            self.progress.reach(self.counted + 1).await;
+            // In order of appending, as far as so many are synced: the mean is right, the order nearly so.
+            while self.counted < self.progress.synced.get() {
+                let at = self.started_at.pop_front().expect("it was appended");
+                window.latencies_ns.push(u64::try_from(at.elapsed().as_nanos()).expect("short"));
+                self.counted += 1;
+                window.batches += 1;
+            }
+            let after = self.store.stats();
+            window.frames = after.frames - before.frames;
+            window.frame_bytes = after.frame_bytes - before.frame_bytes;
+            window.batch_bytes = window.batches * self.records.len() as u64;
+            window.elapsed = started.elapsed();
+        }
+        window.latencies_ns.sort_unstable();
+        window
+    }
+
+    fn append_as_many_as_may_be(&mut self) {
+        while self.appended - self.progress.synced.get() < self.case.outstanding {
+            let append = BatchAppend {
+                records: self.records.clone(),
+                base_offset: Offset(self.next),
+                leader_epoch: LeaderEpoch(0),
+                log_append_time: None,
+            };
+            match self.store.append(self.slot, append) {
+                Ok(()) => {}
+                Err(StoreError::Overloaded) => break,
+                Err(error) => panic!("{error}"),
+            }
+            self.next += 1;
+            self.appended += 1;
+            self.partition_bytes += self.records.len() as u64;
+            self.started_at.push_back(Instant::now());
+        }
+    }
+
+    async fn take_another_partition(&mut self) {
+        self.progress.reach(self.appended).await;
+        self.store.delete_partition(self.slot).await.expect("it is there");
+        self.slot = self.store.create_partition(&spec(self.partitions)).await.expect("a new one");
+        self.partitions += 1;
+        self.next = 0;
+        self.partition_bytes = 0;
+    }
+}
+
+/// Destages as the broker does.
+async fn destage<D: Disk>(store: ShardStore<D>, is_over: Rc<Cell<bool>>) {
+    while !is_over.get() {
         let outcome = store.destage_round().await.expect("the disk has room");
         if !outcome.has_more {
             glommio::timer::sleep(Duration::from_millis(5)).await;
@@ -334,7 +462,6 @@ async fn work(is_wanted: bool, is_over: Rc<Cell<bool>>) {
         while began.elapsed() < Duration::from_micros(50) {
             std::hint::spin_loop();
         }
-        glommio::yield_if_needed().await;
         futures_lite::future::yield_now().await;
     }
 }
