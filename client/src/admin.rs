@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 
 use protocol::api::ApiKey;
+use protocol::error::KafkaError;
+use protocol::messages::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
+};
 use protocol::messages::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
 };
@@ -161,6 +165,38 @@ impl Admin {
                 if is_led { Ok(()) } else { Err(ClientError::UnknownTopic(name.to_owned())) }
             })
             .await
+    }
+
+    /// Has a topic grow to so many partitions in all, and waits until the cluster describes each of them as led. Keys may
+    /// go to other partitions from then on.
+    ///
+    /// # Errors
+    /// There is no such topic, it has as many or more, or no broker answers.
+    pub async fn create_partitions(&self, topic: &str, partition_count: i32) -> Result<(), ClientError> {
+        let growing = CreatePartitionsTopic { name: topic, count: partition_count, assignments: None };
+        let request = CreatePartitionsRequest {
+            topics: vec![growing],
+            timeout_ms: self.timeout_ms(),
+            validate_only: false,
+        };
+        let answer = self.client.any_connection().await?.call(&request).await?;
+        let response: CreatePartitionsResponse<'_> = answer.decode()?;
+        let doing = format!("add partitions to topic {topic}");
+        for result in &response.results {
+            self.client.check(&doing, result.error_code, result.error_message)?;
+        }
+        let last = PartitionIndex(partition_count - 1);
+        self.client.refresh().await?;
+        self.client
+            .until_done(&doing, async || {
+                self.client.topic(topic).await?.partition(last).map(drop).map_err(|_| ClientError::Kafka {
+                    doing: doing.clone(),
+                    error: KafkaError::LeaderNotAvailable,
+                    message: None,
+                })
+            })
+            .await?;
+        self.until_led(topic).await
     }
 
     /// Deletes topics.

@@ -12,8 +12,9 @@ use crate::connection::Connection;
 use crate::consumer::{Consumer, ConsumerOptions};
 use crate::error::ClientError;
 use crate::group::{Group, GroupConsumer, GroupOptions};
+use crate::limits::CONCURRENT_TRANSACTIONS_PAUSE;
 use crate::links::Links;
-use crate::producer::{Producer, ProducerOptions};
+use crate::producer::{Producer, ProducerOptions, TransactionOptions, TransactionalProducer};
 use executor::sleep;
 
 /// A client of one cluster, on one executor. Clones share it.
@@ -73,6 +74,18 @@ impl Client {
     /// An idempotent one gets no id.
     pub async fn producer(&self, options: ProducerOptions) -> Result<Producer, ClientError> {
         Producer::start(self, options).await
+    }
+
+    /// Starts a producer of transactions. Whoever had the transactional id before is fenced, and what it left open aborted.
+    ///
+    /// # Errors
+    /// The broker refuses, or no broker answers.
+    pub async fn transactional_producer(
+        &self,
+        id: &str,
+        options: TransactionOptions,
+    ) -> Result<TransactionalProducer, ClientError> {
+        TransactionalProducer::start(self, id, options).await
     }
 
     /// Starts a consumer, with nothing assigned.
@@ -160,6 +173,10 @@ impl Client {
             }
             if Instant::now() >= deadline {
                 return Err(ClientError::TimedOut { doing: doing.to_owned(), after, last: Box::new(error) });
+            }
+            if error.kafka() == Some(KafkaError::ConcurrentTransactions) {
+                sleep(CONCURRENT_TRANSACTIONS_PAUSE).await;
+                continue;
             }
             failures += 1;
             sleep(self.cluster.backoff(failures)).await;

@@ -1,4 +1,4 @@
-//! The broker that coordinates a group: found by the name, asked until it is done, and found again
+//! The broker that coordinates a group or a transactional id: found by the name, asked until it is done, and found again
 //! when it proves to be another.
 
 use std::cell::Cell;
@@ -12,19 +12,40 @@ use crate::Client;
 use crate::connection::Connection;
 use crate::error::ClientError;
 
-/// What a key is for FindCoordinator: a group.
-const KEY_GROUP: i8 = 0;
+/// What is coordinated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Group,
+    TransactionalId,
+}
+
+impl Kind {
+    const fn wire(self) -> i8 {
+        match self {
+            Self::Group => 0,
+            Self::TransactionalId => 1,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Group => "group",
+            Self::TransactionalId => "transactional id",
+        }
+    }
+}
 
 /// Who coordinates one name.
 pub(crate) struct Coordinator {
     client: Client,
+    kind: Kind,
     name: String,
     broker: Cell<Option<BrokerId>>,
 }
 
 impl Coordinator {
-    pub(crate) fn new(client: &Client, name: &str) -> Self {
-        Self { client: client.clone(), name: name.to_owned(), broker: Cell::new(None) }
+    pub(crate) fn new(client: &Client, kind: Kind, name: &str) -> Self {
+        Self { client: client.clone(), kind, name: name.to_owned(), broker: Cell::new(None) }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -44,7 +65,9 @@ impl Coordinator {
                     Ok(connection) => attempt(connection).await,
                     Err(error) => Err(error),
                 };
-                if outcome.is_err() {
+                let is_elsewhere =
+                    |error: &ClientError| error.kafka() != Some(KafkaError::ConcurrentTransactions);
+                if outcome.as_ref().is_err_and(is_elsewhere) {
                     // Whatever went wrong, the coordinator may be another one now; asking costs little.
                     self.forget();
                 }
@@ -68,12 +91,12 @@ impl Coordinator {
     }
 
     async fn find(&self) -> Result<BrokerId, ClientError> {
-        let doing = format!("find the coordinator of group {}", self.name);
+        let doing = format!("find the coordinator of {} {}", self.kind.name(), self.name);
         let connection = self.client.any_connection().await?;
         let takes_lists = connection.version(ApiKey::FindCoordinator)? >= 4;
         let request = FindCoordinatorRequest {
             key: if takes_lists { "" } else { &self.name },
-            key_type: KEY_GROUP,
+            key_type: self.kind.wire(),
             coordinator_keys: if takes_lists { vec![&self.name] } else { Vec::new() },
         };
         let answer = connection.call(&request).await?;

@@ -248,9 +248,49 @@ pub enum ProduceError {
     /// An attempt was not answered, the next was refused as out of order, and the broker can't say which batches it has.
     #[error("the broker can't say whether it has the batch; it may or may not have been appended")]
     Unclear,
+    /// The transaction that the record belongs to is aborted, or can't be committed any more.
+    #[error("the transaction is not going to be committed")]
+    Aborted,
     /// The partition's epochs are used up, after 32,766 breaks of its chain: a new producer is needed.
     #[error("the producer's epochs are used up; make a new producer")]
     EpochsUsedUp,
+}
+
+/// Why a transaction was not committed, or can't be.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TransactionError {
+    /// Another producer has begun with the transactional id since, or the transaction took longer than it may. This producer
+    /// is done for; who is sure to be the rightful owner of the id makes a new one.
+    #[error("another producer has the transactional id now, or the transaction took longer than its timeout")]
+    Fenced,
+    /// A record was not delivered, for this reason: nothing of the transaction is committed.
+    #[error("a record was not delivered: {0}")]
+    Undelivered(ProduceError),
+    /// The member of the group does not have this partition any more: what was read of it, another one reads.
+    #[error("partition {} of topic {:?} is not the member's any more", .0.index, .0.topic)]
+    NotAssigned(Partition),
+    /// A call failed, or was refused: nothing of the transaction is committed.
+    #[error(transparent)]
+    Call(ClientError),
+    /// The broker did not say whether the transaction is committed.
+    #[error("whether the transaction is committed is not known: {0}")]
+    InDoubt(ClientError),
+}
+
+impl TransactionError {
+    /// Whether the producer is good for another transaction.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::Fenced)
+    }
+
+    /// What a call's failure means for the transaction.
+    pub(crate) fn of(error: ClientError) -> Self {
+        match error.kafka() {
+            Some(KafkaError::ProducerFenced | KafkaError::InvalidProducerEpoch) => Self::Fenced,
+            _ => Self::Call(error),
+        }
+    }
 }
 
 /// What is wrong with what was fetched.

@@ -5,7 +5,7 @@
 //! | [`Client`] | one view of a cluster, from which all else is made |
 //! | [`connection`] | one pipelined TCP connection: requests in, answers out, in order |
 //! | [`cluster`] | brokers, topics, leaders, and when to ask again |
-//! | [`producer`] | batches, acks, idempotence, memory |
+//! | [`producer`] | batches, acks, idempotence, transactions, memory |
 //! | [`consumer`] | fetching ahead, records that borrow from what was received |
 //! | [`group`] | offsets kept under a name, members of groups (KIP-848) |
 //! | [`admin`] | topics, offsets, configurations |
@@ -62,6 +62,12 @@
 //! # }
 //! ```
 
+//!
+//! # Transactions
+//!
+//! A [`TransactionalProducer`] has records appear together or not at all, with the offsets of what they were made of;
+//! `examples/exactly_once.rs` copies a topic that way.
+
 pub mod admin;
 mod client;
 pub mod cluster;
@@ -82,9 +88,10 @@ pub use client::Client;
 pub use cluster::{ClientOptions, Topic};
 pub use connection::{Connection, ConnectionOptions};
 pub use consumer::{Consumer, ConsumerOptions, Fetched, Start};
-pub use error::{ClientError, ConnectionError, ProduceError};
+pub use error::{ClientError, ConnectionError, ProduceError, TransactionError};
 /// Executors for who has none, and what runs on one.
 pub use executor;
-pub use producer::{Producer, ProducerOptions};
+pub use group::{Group, GroupConsumer, GroupOptions};
+pub use producer::{Producer, ProducerOptions, Transaction, TransactionOptions, TransactionalProducer};
 /// Types and codes of the protocol, as far as the client's own speak of them.
 pub use protocol;

@@ -1,5 +1,7 @@
 //! Every bound of the client that is not an option. Relations between bounds are asserted when it is compiled.
 
+use std::time::Duration;
+
 /// How much is received at once where no large answer is on its way.
 pub const RECEIVE_BYTES: usize = 64 * 1024;
 /// Slices that one write to a socket gathers.
@@ -12,6 +14,8 @@ pub const TOPICS_MAX: usize = 10_000;
 pub const IDEMPOTENT_IN_FLIGHT_MAX: usize = 5;
 /// Requests that a connection may have in flight, whatever the options say.
 pub const IN_FLIGHT_MAX: usize = 1024;
+/// The pause before asking again for what the end of the transaction before holds up: it takes a few milliseconds.
+pub const CONCURRENT_TRANSACTIONS_PAUSE: Duration = Duration::from_millis(20);
 /// A new batch's buffer; it grows as records come.
 pub const BATCH_CAPACITY_BYTES: usize = 4 * 1024;
 /// What a batch's records may be decompressed to that was built here; no batch is larger.

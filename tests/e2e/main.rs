@@ -18,6 +18,7 @@ mod memory;
 mod moving;
 mod native;
 mod native_client;
+mod native_transactions;
 mod oracle;
 mod soak;
 mod suite;

@@ -14,6 +14,7 @@ use client::group::{GroupConsumer, GroupOptions};
 use client::producer::{Acks, DeliveredBatch, DeliveryListener, Header, ProducerOptions};
 use client::protocol::batch::Encoding;
 use client::protocol::compression::Compression;
+use client::protocol::error::KafkaError;
 use client::protocol::types::{Offset, PartitionIndex, Timestamp};
 use client::{Client, ClientError, ClientOptions, Partition};
 use e2e::broker::{self, Broker, Options, Target, free_port};
@@ -26,7 +27,7 @@ use crate::suite::placed;
 const PARTITIONS: i32 = 3;
 
 /// Runs on an executor of the test's thread with a client of the broker.
-fn with_client<T>(address: SocketAddr, work: impl AsyncFnOnce(Client) -> T) -> T {
+pub fn with_client<T>(address: SocketAddr, work: impl AsyncFnOnce(Client) -> T) -> T {
     let main = || async move {
         let options = ClientOptions::new([address.to_string()]);
         work(Client::connect(options).await.expect("the broker answers")).await
@@ -165,6 +166,28 @@ fn it_reads_what_was_sent_without_acks() {
         let offsets = write(&client, &topic, options, &records).await;
         assert!(offsets.iter().all(|offset| *offset == -1), "nobody tells offsets");
         let expected = placed(&records);
+        let read = read(&client, &topic, ConsumerOptions::default(), expected.len()).await;
+        assert!(read == expected, "{} records read", read.len());
+    });
+}
+
+/// A producer gathers more into a batch than the topic takes: it goes in parts, and nothing is lost or out of order.
+#[test]
+fn batches_that_are_too_large_for_the_topic_go_in_parts() {
+    with_client(broker::shared().kafka(), async |client| {
+        let topic = unique("native-parts");
+        let small = [("retention.ms", "-1"), ("max.message.bytes", "5000")];
+        let new = NewTopic { configs: &small, ..NewTopic::new(&topic, PARTITIONS) };
+        client.admin().create_topics(&[new]).await.expect("a topic");
+        let mut make = Maker::new(9);
+        let records: Vec<Record> = (0..300).map(|number| make.record(number % PARTITIONS, 1_000)).collect();
+        let options = ProducerOptions {
+            batch_bytes_max: 100_000,
+            linger: Duration::from_secs(3600),
+            ..ProducerOptions::default()
+        };
+        let expected = placed(&records);
+        write(&client, &topic, options, &records).await;
         let read = read(&client, &topic, ConsumerOptions::default(), expected.len()).await;
         assert!(read == expected, "{} records read", read.len());
     });
@@ -364,7 +387,7 @@ fn members_share_a_topic() {
             assert!(Instant::now() < deadline, "{owned:?} are owned where {shares:?} are due");
             // Heartbeats go on while this waits; nothing comes, since nothing was sent.
             let soon = Instant::now() + Duration::from_millis(20);
-            assert!(members[0].next_before(Some(soon)).await.is_none());
+            assert!(members[0].next_before(soon).await.is_none());
         };
         owns(&[&first], &[3]).await;
         let second = join().await.expect("it joins");
@@ -393,6 +416,10 @@ fn topics_are_described_changed_and_deleted() {
         assert_eq!(retention().await.as_deref(), Some("6000"));
         admin.set_topic_configs(&topic, &[("retention.ms", None)]).await.expect("changed");
         assert_eq!(retention().await.as_deref(), Some("604800000"));
+        admin.create_partitions(&topic, 5).await.expect("there are more");
+        assert_eq!(client.topic(&topic).await.expect("it is there").partitions.len(), 5);
+        let error = admin.create_partitions(&topic, 3).await.expect_err("there can't be fewer");
+        assert_eq!(error.kafka(), Some(KafkaError::InvalidPartitions));
         admin.delete_topics(&[&topic]).await.expect("deleted");
         let error = client.topic(&topic).await.expect_err("it is gone");
         assert!(matches!(error, ClientError::UnknownTopic(_)), "{error}");

@@ -4,7 +4,8 @@
 //! Kafka, not about us. `IOLITE_BROKER` names a broker binary to use instead of the one built here.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::OnceLock;
@@ -130,6 +131,9 @@ impl Broker {
     }
 
     fn launch(target: Target, options: &Options, directory: TempDir) -> Self {
+        if options.port != 0 {
+            await_free(options.port);
+        }
         let started = Instant::now();
         let (process, kafka, admin) = match target {
             Target::Iolite => launch_iolite(directory.path(), options),
@@ -203,6 +207,18 @@ impl Broker {
     pub fn kill(mut self) -> TempDir {
         self.process.kill();
         self.directory
+    }
+}
+
+/// Waits until nobody listens on a port: the kernel closes the sockets of a killed process's io_uring only some time after
+/// the process is gone. Who connects meanwhile hears of it when that happens.
+fn await_free(port: u16) {
+    let deadline = Instant::now() + DEADLINE;
+    while let Ok(mut left) = TcpStream::connect(("127.0.0.1", port)) {
+        assert!(Instant::now() < deadline, "port {port} stays taken");
+        left.set_read_timeout(Some(DEADLINE)).expect("a timeout that is not zero");
+        // However it ends, the next connection tells whether the port is free.
+        let _end = left.read(&mut [0]);
     }
 }
 

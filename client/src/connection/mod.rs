@@ -258,6 +258,19 @@ impl Connection {
         Ok(self.send(request).await?.await?)
     }
 
+    /// The same, in a version not above `version_max`.
+    ///
+    /// # Errors
+    /// See [`SendError`] and [`ConnectionError`].
+    pub async fn call_up_to<'a, M: Request<'a>>(
+        &self,
+        version_max: i16,
+        request: &M,
+    ) -> Result<Answer, ClientError> {
+        let version = self.version(M::API)?.min(version_max);
+        Ok(self.when_room(|| self.try_send_in(version, request)).await?.await?)
+    }
+
     /// Sends a request when there is room for it; its answer is awaited by the [`Reply`].
     ///
     /// # Errors

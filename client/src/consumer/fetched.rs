@@ -14,6 +14,7 @@ use protocol::records::{ControlKind, ControlRecord, Record, RecordIter};
 use protocol::types::{Offset, PartitionIndex, ProducerId};
 use smallvec::SmallVec;
 
+use crate::admin::Partition;
 use crate::error::FetchedError;
 
 /// Some batches of one partition.
@@ -28,6 +29,8 @@ pub struct Fetched {
     /// By their first offsets; empty for who reads everything.
     aborted: Vec<AbortedTransaction>,
     limits: ReadLimits,
+    /// Which assignment of the partition it was fetched for.
+    incarnation: u64,
 }
 
 /// How batches are read.
@@ -72,14 +75,16 @@ impl Fetched {
         }
         bytes.truncate(whole);
         let (high_watermark, aborted) = (Offset(-1), Vec::new());
-        Ok(Self { topic, partition, bytes, from, next, high_watermark, aborted, limits })
+        Ok(Self { topic, partition, bytes, from, next, high_watermark, aborted, limits, incarnation: 0 })
     }
 
     pub(super) fn with_answer(
         mut self,
         high_watermark: Offset,
         mut aborted: Vec<AbortedTransaction>,
+        incarnation: u64,
     ) -> Self {
+        self.incarnation = incarnation;
         aborted.sort_unstable_by_key(|transaction| transaction.first_offset);
         self.high_watermark = high_watermark;
         self.aborted = aborted;
@@ -96,6 +101,15 @@ impl Fetched {
     #[must_use]
     pub const fn partition(&self) -> PartitionIndex {
         self.partition
+    }
+
+    /// Topic and partition.
+    pub(crate) fn place(&self) -> Partition {
+        Partition { topic: self.topic.to_string(), index: self.partition }
+    }
+
+    pub(super) fn incarnation(&self) -> u64 {
+        self.incarnation
     }
 
     /// Bytes of the batches.

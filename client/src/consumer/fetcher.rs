@@ -53,6 +53,8 @@ pub(super) struct Fetcher {
     lanes: RefCell<FxHashMap<BrokerId, Rc<Lane>>>,
     /// Counts the pieces that were taken.
     takes: Cell<u64>,
+    /// Counts assignments.
+    incarnations: Cell<u64>,
     /// Where the next round begins, so that no partition always comes last.
     turn: Cell<usize>,
     /// Raised when there may be something to fetch.
@@ -67,6 +69,8 @@ pub(super) struct Fetcher {
 struct Assigned {
     topic: Rc<str>,
     index: PartitionIndex,
+    /// Which assignment this is; it stays where the partition is sought.
+    incarnation: u64,
     /// After the last record handed out.
     position: Cell<Offset>,
     /// Where the next fetch begins.
@@ -122,10 +126,11 @@ enum Whereabouts {
 }
 
 impl Assigned {
-    fn new(partition: &Partition, at: Offset) -> Rc<Self> {
+    fn new(partition: &Partition, at: Offset, incarnation: u64) -> Rc<Self> {
         Rc::new(Self {
             topic: partition.topic.as_str().into(),
             index: partition.index,
+            incarnation,
             position: Cell::new(at),
             fetch_at: Cell::new(at),
             buffered_bytes: Cell::new(0),
@@ -183,6 +188,7 @@ impl Fetcher {
             buffered_bytes: Cell::new(0),
             lanes: RefCell::default(),
             takes: Cell::new(0),
+            incarnations: Cell::new(0),
             turn: Cell::new(0),
             work: Signal::default(),
             arrived: Signal::default(),
@@ -208,17 +214,21 @@ impl Fetcher {
     }
 
     pub(super) fn assign(&self, partitions: &[(Partition, Offset)]) {
-        let anew =
-            partitions.iter().map(|(partition, at)| (partition.clone(), Assigned::new(partition, *at)));
+        let incarnation = self.next_incarnation();
+        let anew = partitions
+            .iter()
+            .map(|(partition, at)| (partition.clone(), Assigned::new(partition, *at, incarnation)));
         let before = self.assigned.replace(anew.collect());
         before.values().for_each(|assigned| assigned.is_stale.set(true));
         self.forget_stale();
     }
 
     pub(super) fn add(&self, partitions: &[(Partition, Offset)]) {
+        let incarnation = self.next_incarnation();
         let mut assigned = self.assigned.borrow_mut();
         for (partition, at) in partitions {
-            if let Some(before) = assigned.insert(partition.clone(), Assigned::new(partition, *at)) {
+            let anew = Assigned::new(partition, *at, incarnation);
+            if let Some(before) = assigned.insert(partition.clone(), anew) {
                 before.is_stale.set(true);
             }
         }
@@ -238,7 +248,7 @@ impl Fetcher {
     pub(super) fn seek(&self, partition: &Partition, to: Offset) -> bool {
         let mut assigned = self.assigned.borrow_mut();
         let Some(place) = assigned.get_mut(partition) else { return false };
-        let anew = Assigned::new(partition, to);
+        let anew = Assigned::new(partition, to, place.incarnation);
         anew.is_paused.set(place.is_paused.get());
         std::mem::replace(place, anew).is_stale.set(true);
         drop(assigned);
@@ -251,6 +261,16 @@ impl Fetcher {
             assigned.is_paused.set(paused);
         }
         self.work.raise();
+    }
+
+    /// Which assignment of a partition is read, if any is.
+    pub(super) fn incarnation(&self, partition: &Partition) -> Option<u64> {
+        self.assigned.borrow().get(partition).map(|assigned| assigned.incarnation)
+    }
+
+    fn next_incarnation(&self) -> u64 {
+        self.incarnations.update(|count| count + 1);
+        self.incarnations.get()
     }
 
     pub(super) fn positions(&self) -> Vec<(Partition, Offset)> {
@@ -560,7 +580,7 @@ impl Fetcher {
             Isolation::ReadCommitted => data.aborted_transactions.clone().unwrap_or_default(),
             Isolation::ReadUncommitted => Vec::new(),
         };
-        let fetched = fetched.with_answer(data.high_watermark, aborted);
+        let fetched = fetched.with_answer(data.high_watermark, aborted, state.incarnation);
         state.fetch_at.set(fetched.next_offset());
         state.buffered_bytes.update(|held| held + fetched.size_bytes());
         self.buffered_bytes.update(|held| held + fetched.size_bytes());

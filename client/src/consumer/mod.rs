@@ -178,6 +178,11 @@ impl Consumer {
         self.fetcher.remove(partitions);
     }
 
+    /// Whether the partition has been read without a break since it was assigned and this was fetched of it.
+    pub(crate) fn still_reads(&self, fetched: &Fetched) -> bool {
+        self.fetcher.incarnation(&fetched.place()) == Some(fetched.incarnation())
+    }
+
     /// The next time that something can be taken.
     pub(crate) fn arrived(&self) -> Wait<'_> {
         self.fetcher.arrived.next()

@@ -147,7 +147,7 @@ impl GroupConsumer {
     /// # Errors
     /// See [`GroupError`].
     pub async fn next(&self) -> Result<Fetched, GroupError> {
-        let outcome = self.next_before(None).await;
+        let outcome = self.next_until(None).await;
         outcome.expect("without a deadline there is an outcome")
     }
 
@@ -155,7 +155,11 @@ impl GroupConsumer {
     ///
     /// # Errors
     /// See [`GroupError`].
-    pub async fn next_before(&self, deadline: Option<Instant>) -> Option<Result<Fetched, GroupError>> {
+    pub async fn next_before(&self, deadline: Instant) -> Option<Result<Fetched, GroupError>> {
+        self.next_until(Some(deadline)).await
+    }
+
+    async fn next_until(&self, deadline: Option<Instant>) -> Option<Result<Fetched, GroupError>> {
         loop {
             let arrived = self.shared.consumer.arrived();
             if let Some(failure) = self.shared.failure.borrow().clone() {
@@ -169,6 +173,12 @@ impl GroupConsumer {
             }
             arrived.wait_until(deadline).await;
         }
+    }
+
+    /// The partitions that the member has now, and the offset after the last that [`Self::next`] handed out of each.
+    #[must_use]
+    pub fn positions(&self) -> Vec<(Partition, Offset)> {
+        self.shared.consumer.positions()
     }
 
     /// Goes on elsewhere in a partition that the member has: past a record that can't be read, for one.
@@ -189,21 +199,33 @@ impl GroupConsumer {
     /// # Errors
     /// The member was thrown out, or no broker answers in time.
     pub async fn commit(&self) -> Result<(), ClientError> {
+        let positions = || self.shared.consumer.positions();
+        self.as_member(async |group, member| group.commit_as(member, &positions()).await).await
+    }
+
+    /// Does something as the member, again where its epoch has moved on.
+    pub(crate) async fn as_member<T>(
+        &self,
+        attempt: impl AsyncFn(&Group, Membership<'_>) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
         let shared = &self.shared;
         let deadline = Instant::now() + shared.client.cluster().options().call_timeout;
         loop {
-            let positions: Vec<(Partition, Offset)> = shared.consumer.positions();
+            let beat = shared.beat.next();
             let member = Membership { member_id: &shared.member_id, epoch: shared.epoch.get() };
-            let outcome = shared.group.commit_as(member, &positions).await;
+            let outcome = attempt(&shared.group, member).await;
             // The epoch has moved on, or a joining member has none yet: the next answer to a heartbeat tells it.
-            let is_stale = outcome.as_ref().is_err_and(|error| {
-                matches!(error.kafka(), Some(KafkaError::StaleMemberEpoch | KafkaError::UnknownMemberId))
-            });
+            let is_stale = outcome.as_ref().is_err_and(is_of_membership);
             if !is_stale || Instant::now() >= deadline || shared.has_ended.get() {
                 return outcome;
             }
-            shared.beat.next().wait_until(Some(deadline)).await;
+            beat.wait_until(Some(deadline)).await;
         }
+    }
+
+    /// Whether the member has had the partition without a break since it was handed this piece of it.
+    pub(crate) fn still_has(&self, piece: &Fetched) -> bool {
+        self.shared.consumer.still_reads(piece)
     }
 
     /// Leaves the group, so that its partitions go to others at once. What is not committed is read again by them.

@@ -19,7 +19,7 @@ use protocol::types::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 
 use crate::Client;
 use crate::admin::Partition;
-use crate::coordinator::Coordinator;
+use crate::coordinator::{Coordinator, Kind};
 use crate::error::ClientError;
 
 pub use member::{GroupConsumer, GroupOptions};
@@ -39,12 +39,12 @@ pub(crate) struct Membership<'a> {
 
 impl Membership<'_> {
     /// Who assigns its partitions itself.
-    const NONE: Self = Self { member_id: "", epoch: -1 };
+    pub(crate) const NONE: Self = Self { member_id: "", epoch: -1 };
 }
 
 impl Group {
     pub(crate) fn new(client: &Client, name: &str) -> Self {
-        Self { client: client.clone(), coordinator: Coordinator::new(client, name) }
+        Self { client: client.clone(), coordinator: Coordinator::new(client, Kind::Group, name) }
     }
 
     /// The group's name.

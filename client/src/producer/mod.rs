@@ -9,6 +9,7 @@ mod batch;
 mod queue;
 mod sender;
 mod topic;
+mod transaction;
 
 use std::fmt;
 use std::rc::Rc;
@@ -30,6 +31,8 @@ pub use batch::{Acked, Delivery};
 use queue::QueueLimits;
 use sender::Sender;
 pub use topic::ProducerTopic;
+use transaction::Transactions;
+pub use transaction::{Transaction, TransactionOptions, TransactionalProducer};
 
 /// When a broker says that a batch is appended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -199,6 +202,15 @@ impl Producer {
             true => Some(identify(client).await?),
             false => None,
         };
+        Ok(Self::with_identity(client, options, identity, None))
+    }
+
+    fn with_identity(
+        client: &Client,
+        options: ProducerOptions,
+        identity: Option<(ProducerId, ProducerEpoch)>,
+        transactions: Option<Transactions>,
+    ) -> Self {
         let in_flight_max = options.in_flight_max.max(1);
         let limits = QueueLimits {
             batch_bytes_max: options.batch_bytes_max.clamp(1, options.request_bytes_max),
@@ -209,8 +221,12 @@ impl Producer {
             },
             delivery_timeout: options.delivery_timeout,
         };
-        let sender = Sender::start(client, options, limits, identity);
-        Ok(Self { owner: Rc::new(Owner(sender)) })
+        let sender = Sender::start(client, options, limits, identity, transactions);
+        Self { owner: Rc::new(Owner(sender)) }
+    }
+
+    fn sender(&self) -> &Rc<Sender> {
+        &self.owner.0
     }
 
     /// A topic to send to, which is asked for if the client does not know it.
@@ -222,6 +238,9 @@ impl Producer {
     }
 
     /// Takes a record, waiting while there is no memory for it.
+    ///
+    /// # Panics
+    /// The topic was asked of another producer.
     ///
     /// # Errors
     /// See [`ProduceError`]; what happens to it later is told by the [`Delivery`].
@@ -237,6 +256,9 @@ impl Producer {
     }
 
     /// Takes a record if there is memory for it.
+    ///
+    /// # Panics
+    /// The topic was asked of another producer.
     ///
     /// # Errors
     /// See [`TrySendError`].

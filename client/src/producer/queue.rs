@@ -6,7 +6,8 @@
 //! Nothing is sent behind the first batch of all, or of an epoch, until that one is acknowledged. Without sequences a batch
 //! that fails may be overtaken by those that were under way with it. Where the chain is broken for good (a batch was
 //! refused, or the broker lost what it had acknowledged), the partition starts a new epoch with sequence 0 (KIP-360), once
-//! nothing is in flight, and what waits is stamped anew.
+//! nothing is in flight, and what waits is stamped anew. In transactions it is the coordinator who gives epochs: there a
+//! broken chain fails all that waits.
 //!
 //! "Out of order" alone breaks no chain. A broker knows batches again for as long as it remembers them, and one that was
 //! killed may remember the last alone: a batch whose earlier attempt was never answered can be refused for being there
@@ -45,6 +46,8 @@ pub(super) struct Queue {
     /// The leader has taken a batch, of this epoch if there are epochs. Until then a second one could get in before the
     /// first: a leader that is not quite ready refuses one and takes the next, with any sequence.
     is_known: bool,
+    /// Whether epochs come from a transaction's coordinator.
+    epochs_are_given: bool,
     /// Where the queue is known to the sender as having something to send.
     pub is_listed: bool,
     /// No batch leaves before.
@@ -78,7 +81,7 @@ pub(super) enum Take {
     Later(Instant),
     /// Nothing until something is appended, or comes back.
     Nothing,
-    /// The chain is broken, and the epochs of the producer's id are used up.
+    /// The chain is broken, and there is no epoch to begin: they are used up, or given by a coordinator.
     Broken,
 }
 
@@ -117,8 +120,27 @@ impl Queue {
             in_flight: 0,
             identity,
             is_known: false,
+            epochs_are_given: false,
             is_listed: false,
             not_before: None,
+        }
+    }
+
+    /// A queue whose producer's epochs are given by a transaction's coordinator.
+    pub(super) fn in_transactions(
+        limits: QueueLimits,
+        identity: Option<(ProducerId, ProducerEpoch)>,
+    ) -> Self {
+        Self { epochs_are_given: true, ..Self::new(limits, identity) }
+    }
+
+    /// A transaction has ended, and the coordinator gave this identity. The same one goes on with its sequences.
+    pub(super) fn go_on_as(&mut self, id: ProducerId, epoch: ProducerEpoch) {
+        assert_eq!(self.in_flight, 0, "no batch outlives its transaction");
+        assert!(self.batches.is_empty(), "no batch outlives its transaction");
+        if self.identity.is_none_or(|before| (before.id, before.epoch) != (id, epoch)) {
+            self.identity = Some(Identity::new(id, epoch));
+            self.is_known = false;
         }
     }
 
@@ -127,6 +149,11 @@ impl Queue {
         let bytes_max = self.limits.batch_bytes_max;
         let last = self.batches.back_mut()?;
         (last.attempts == 0 && last.records_bytes() + bytes <= bytes_max).then_some(last)
+    }
+
+    /// Whether nothing waits to be sent.
+    pub(super) fn is_empty(&self) -> bool {
+        self.batches.is_empty()
     }
 
     /// A new batch behind all others.
@@ -237,6 +264,10 @@ impl Queue {
         if !is_current || !(is_next || is_alone) {
             return Verdict::Again;
         }
+        if self.epochs_are_given {
+            self.break_chain();
+            return Verdict::Failed;
+        }
         if batch.is_unclear {
             self.in_flight += 1;
             return Verdict::Unclear;
@@ -303,6 +334,9 @@ impl Queue {
     /// Starts over with the next epoch; false where there is none.
     fn begin_epoch(&mut self) -> bool {
         assert_eq!(self.in_flight, 0, "nothing of the epoch before is under way");
+        if self.epochs_are_given {
+            return false;
+        }
         let Some(identity) = &mut self.identity else { return true };
         let Some(epoch) = identity.epoch.next().filter(|_| !identity.epoch.is_exhausted()) else {
             return false;

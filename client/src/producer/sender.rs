@@ -5,12 +5,14 @@
 //! and comes back when a record or an answer does. Requests to one broker leave in the order in which they were made.
 
 mod answers;
+mod joining;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use protocol::api::ApiKey;
 use protocol::batch::Encoding;
 use protocol::error::KafkaError;
 use protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
@@ -21,11 +23,12 @@ use rustc_hash::FxHashMap;
 
 use super::batch::{Acked, Batch, Delivery, Outcome, record_bytes};
 use super::queue::{QueueLimits, Take, Verdict};
-use super::topic::{PartitionState, ProducerTopic, TopicState};
+use super::topic::{PartitionState, ProducerTopic, SharedIdentity, TopicState};
+use super::transaction::Transactions;
 use super::{Acks, DeliveredBatch, ProducerOptions, Record, TrySendError, batch_options, now, now_timestamp};
 use crate::Client;
 use crate::connection::{Connection, Reply};
-use crate::error::{ClientError, ProduceError, SendError};
+use crate::error::{ClientError, ProduceError, SendError, TransactionError};
 use crate::links::Links;
 use executor::Signal;
 
@@ -38,7 +41,9 @@ pub(super) struct Sender {
     links: Links,
     options: ProducerOptions,
     limits: QueueLimits,
-    identity: Option<(ProducerId, ProducerEpoch)>,
+    identity: SharedIdentity,
+    /// Where everything is sent in transactions.
+    pub transactions: Option<Transactions>,
     /// What new batches are written in: as the options say, or as the brokers take them.
     encoding: Cell<Encoding>,
     topics: RefCell<FxHashMap<Rc<str>, Rc<TopicState>>>,
@@ -83,6 +88,7 @@ impl Sender {
         options: ProducerOptions,
         limits: QueueLimits,
         identity: Option<(ProducerId, ProducerEpoch)>,
+        transactions: Option<Transactions>,
     ) -> Rc<Self> {
         let sender = Rc::new(Self {
             client: client.clone(),
@@ -90,7 +96,8 @@ impl Sender {
             encoding: Cell::new(options.encoding),
             options,
             limits,
-            identity,
+            identity: Rc::new(Cell::new(identity)),
+            transactions,
             topics: RefCell::default(),
             ready: RefCell::default(),
             lingering: RefCell::default(),
@@ -117,9 +124,14 @@ impl Sender {
         let described = self.client.topic(name).await?;
         let mut topics = self.topics.borrow_mut();
         let state = topics.entry(Rc::clone(&described.name)).or_insert_with(|| {
-            TopicState::new(self.client.cluster(), &described, self.limits, self.identity)
+            let epochs_are_given = self.transactions.is_some();
+            TopicState::new(self.client.cluster(), &described, self.limits, &self.identity, epochs_are_given)
         });
         Ok(ProducerTopic { state: Rc::clone(state) })
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
     pub(super) fn held_bytes(&self) -> usize {
@@ -134,6 +146,8 @@ impl Sender {
         if self.is_refusing.get() {
             return Err(ProduceError::Closed.into());
         }
+        let is_ours = Rc::ptr_eq(&topic.state.identity, &self.identity);
+        assert!(is_ours, "records for a topic go through the producer that was asked for it");
         let bytes = record_bytes(record);
         let bytes_max = self.options.request_bytes_max;
         if bytes > bytes_max {
@@ -173,7 +187,8 @@ impl Sender {
         let number = self.next_number.get();
         self.next_number.set(number + 1);
         self.undecided.borrow_mut().insert(number, 1);
-        let options = BatchOptions { encoding: self.encoding.get(), ..batch_options(&self.options) };
+        let (encoding, transactional) = (self.encoding.get(), self.transactions.is_some());
+        let options = BatchOptions { encoding, transactional, ..batch_options(&self.options) };
         Batch::open(number, now(), options, self.limits.batch_bytes_max)
     }
 
@@ -285,6 +300,10 @@ impl Sender {
             let partition = self.ready.borrow_mut().pop_front();
             let Some(partition) = partition else { break };
             self.expire(&partition, now);
+            if !self.may_write(&partition) {
+                self.ready.borrow_mut().push_back(partition);
+                continue;
+            }
             let Some(group) = self.group_for(&partition, &mut groups) else {
                 self.ready.borrow_mut().push_back(partition);
                 continue;
@@ -406,6 +425,7 @@ impl Sender {
     fn dispatch(self: &Rc<Self>, mut group: Group) {
         match self.send(&mut group) {
             Ok(Some(reply)) => {
+                self.transactions.iter().for_each(Transactions::is_told_to_brokers);
                 let lane = self.lane(group.broker);
                 lane.in_flight.update(|count| count + 1);
                 let sender = Rc::clone(self);
@@ -450,14 +470,17 @@ impl Sender {
         }
         let timeout = self.client.cluster().connection_options().request_timeout;
         let request = ProduceRequest {
-            transactional_id: None,
+            transactional_id: self.transactions.as_ref().map(Transactions::id),
             acks: self.options.acks.wire(),
             timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
             topic_data: topics,
         };
         match self.options.acks {
             Acks::None => group.connection.try_send_unanswered(&request).map(|()| None),
-            Acks::Leader | Acks::All => group.connection.try_send(&request).map(Some),
+            Acks::Leader | Acks::All => {
+                let version = self.produce_version(group.connection.version(ApiKey::Produce)?);
+                group.connection.try_send_in(version, &request).map(Some)
+            }
         }
     }
 
@@ -493,11 +516,18 @@ impl Sender {
     fn fail_all(&self, partition: &PartitionState) {
         let failed = partition.queue.borrow_mut().take_all();
         for batch in failed {
-            self.decide(partition, batch, Err(ProduceError::EpochsUsedUp));
+            let error = match self.transactions {
+                Some(_) => ProduceError::Aborted,
+                None => ProduceError::EpochsUsedUp,
+            };
+            self.decide(partition, batch, Err(error));
         }
     }
 
     fn decide(&self, partition: &PartitionState, batch: Batch, outcome: Outcome) {
+        if let (Some(transactions), Err(error)) = (&self.transactions, &outcome) {
+            transactions.fail(TransactionError::Undelivered(error.clone()));
+        }
         self.held_bytes.update(|held| held - batch.charged_bytes);
         self.one_less_of(batch.number);
         if let Some(listener) = &self.options.listener {

@@ -11,7 +11,7 @@ use crate::cluster::{Cluster, Topic};
 use crate::error::ProduceError;
 use crate::partitioner::{Sticky, partition_of_key};
 
-/// A topic to send to. Cheap to clone; keep it for as long as records go there.
+/// A topic to send to, through the producer that it was asked of. Cheap to clone; keep it for as long as records go there.
 #[derive(Clone)]
 pub struct ProducerTopic {
     pub(super) state: Rc<TopicState>,
@@ -44,14 +44,20 @@ pub(super) struct TopicState {
     /// The snapshot that this was read from.
     generation: Cell<u64>,
     limits: QueueLimits,
-    identity: Option<(ProducerId, ProducerEpoch)>,
+    pub identity: SharedIdentity,
+    epochs_are_given: bool,
 }
+
+/// Who the producer is now: in transactions, the coordinator says so anew from time to time.
+pub(super) type SharedIdentity = Rc<Cell<Option<(ProducerId, ProducerEpoch)>>>;
 
 /// A partition as its producer sees it.
 pub(super) struct PartitionState {
     pub topic: Rc<TopicState>,
     pub index: PartitionIndex,
     pub queue: RefCell<Queue>,
+    /// The last transaction that it was added to, by the producer's count.
+    pub joined: Cell<u64>,
     leader: Cell<Option<BrokerId>>,
 }
 
@@ -60,7 +66,8 @@ impl TopicState {
         cluster: &Cluster,
         topic: &Topic,
         limits: QueueLimits,
-        identity: Option<(ProducerId, ProducerEpoch)>,
+        identity: &SharedIdentity,
+        epochs_are_given: bool,
     ) -> Rc<Self> {
         let state = Rc::new(Self {
             name: Rc::clone(&topic.name),
@@ -71,7 +78,8 @@ impl TopicState {
             id: Cell::new(topic.id),
             generation: Cell::new(cluster.generation()),
             limits,
-            identity,
+            identity: Rc::clone(identity),
+            epochs_are_given,
         });
         state.take(topic);
         state
@@ -95,7 +103,11 @@ impl TopicState {
             partitions.push(Rc::new(PartitionState {
                 topic: Rc::clone(self),
                 index: described.index,
-                queue: RefCell::new(Queue::new(self.limits, self.identity)),
+                queue: RefCell::new(match self.epochs_are_given {
+                    true => Queue::in_transactions(self.limits, self.identity.get()),
+                    false => Queue::new(self.limits, self.identity.get()),
+                }),
+                joined: Cell::new(0),
                 leader: Cell::new(None),
             }));
         }
@@ -110,6 +122,11 @@ impl TopicState {
             candidates = topic.partitions.iter().map(|partition| partition.index).collect();
         }
         self.candidates.replace(candidates);
+    }
+
+    /// The partitions that were ever seen.
+    pub(super) fn partitions(&self) -> Vec<Rc<PartitionState>> {
+        self.partitions.borrow().clone()
     }
 
     /// Lets go of the partitions, which hold on to this topic.

@@ -177,7 +177,7 @@ async fn group(client: &Client, request: &Value) -> Outcome {
     let mut values = Vec::new();
     let wanted = count(&request["count"]);
     while values.len() < wanted {
-        let Some(fetched) = member.next_before(Some(deadline)).await else { break };
+        let Some(fetched) = member.next_before(deadline).await else { break };
         fetched?.for_each(|record| values.push(hex(record.value.unwrap_or_default())))?;
     }
     member.commit().await?;

@@ -109,7 +109,7 @@ fn transactions() -> Vec<u8> {
 #[test]
 fn aborted_transactions_and_markers_are_not_handed_out() {
     let aborted = vec![AbortedTransaction { producer_id: ProducerId(7), first_offset: Offset(0) }];
-    let fetched = fetched(0, transactions()).with_answer(Offset(7), aborted);
+    let fetched = fetched(0, transactions()).with_answer(Offset(7), aborted, 0);
     assert_eq!(values(&fetched), ["1kept", "2plain", "4again"]);
     assert_eq!(fetched.next_offset(), Offset(7));
 }

@@ -254,6 +254,21 @@ fn a_batch_that_is_too_large_goes_in_parts_before_what_is_behind_it() {
 }
 
 #[test]
+fn in_transactions_a_broken_chain_fails_what_waits() {
+    let limits =
+        QueueLimits { batch_bytes_max: 1, linger: LINGER, in_flight_max: 5, delivery_timeout: TIMEOUT };
+    let identity = Some((ProducerId(7), ProducerEpoch(3)));
+    let mut script = Script { queue: Queue::in_transactions(limits, identity), ..Script::new(None) }.known();
+    script = script.append(2).leaves(&[(0, 3, 0), (1, 3, 1)]);
+    script = script.answered(0, Some(MessageTooLarge), Failed);
+    script = script.answered(1, Some(OutOfOrderSequenceNumber), Failed).append(1);
+    assert!(matches!(script.queue.take(script.now, true), Take::Broken));
+    assert_eq!(script.queue.take_all().len(), 1);
+    script.queue.go_on_as(ProducerId(7), ProducerEpoch(4));
+    script.append(1).leaves(&[(3, 4, 0)]);
+}
+
+#[test]
 fn out_of_order_at_the_front_begins_an_epoch() {
     Script::idempotent()
         .append(3)

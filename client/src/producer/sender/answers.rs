@@ -14,6 +14,7 @@ use protocol::types::{Offset, PartitionIndex, TopicId};
 use super::{Group, Sender};
 use crate::connection::Answer;
 use crate::error::{ClientError, ConnectionError, ProduceError};
+use crate::limits::CONCURRENT_TRANSACTIONS_PAUSE;
 use crate::producer::batch::{Acked, Batch};
 use crate::producer::queue::{Told, Verdict};
 use crate::producer::topic::PartitionState;
@@ -36,7 +37,7 @@ impl Sender {
                 let verdict =
                     partition.queue.borrow_mut().judge(&mut batch, Some(KafkaError::NetworkException));
                 assert_eq!(verdict, Verdict::Again);
-                self.again(&partition, batch);
+                self.again(&partition, batch, None);
             }
             self.list(&partition);
         }
@@ -80,8 +81,10 @@ impl Sender {
                 self.decide(partition, batch, Ok(Acked { partition: partition.index, offset, append_time }));
             }
             Verdict::Again => {
-                self.again(partition, batch);
-                self.refresh_metadata();
+                self.again(partition, batch, error);
+                if error != Some(KafkaError::ConcurrentTransactions) {
+                    self.refresh_metadata();
+                }
             }
             Verdict::Failed => {
                 let error = error.expect("a batch fails by an error");
@@ -93,18 +96,28 @@ impl Sender {
         }
     }
 
-    fn again(&self, partition: &PartitionState, batch: Batch) {
+    /// A batch has to be sent again, for this reason if the broker gave one.
+    fn again(&self, partition: &PartitionState, batch: Batch, error: Option<KafkaError>) {
         if self.has_ended.get() {
             return self.decide(partition, batch, Err(ProduceError::Closed));
         }
-        let not_before = now() + self.client.cluster().backoff(batch.attempts);
-        partition.queue.borrow_mut().put_back(batch, not_before);
+        if self.is_aborting() {
+            return self.decide(partition, batch, Err(ProduceError::Aborted));
+        }
+        let pause = match error {
+            Some(KafkaError::ConcurrentTransactions) => CONCURRENT_TRANSACTIONS_PAUSE,
+            _ => self.client.cluster().backoff(batch.attempts),
+        };
+        partition.queue.borrow_mut().put_back(batch, now() + pause);
     }
 
     /// A batch was too large for the broker: it goes on in two parts.
     fn part(&self, partition: &PartitionState, batch: Batch) {
         if self.has_ended.get() {
             return self.decide(partition, batch, Err(ProduceError::Closed));
+        }
+        if self.is_aborting() {
+            return self.decide(partition, batch, Err(ProduceError::Aborted));
         }
         let (front, back) = batch.part(batch_options(&self.options));
         *self.undecided.borrow_mut().get_mut(&back.number).expect("it is not decided") += 1;
@@ -125,7 +138,7 @@ impl Sender {
                     let acked = Acked { partition: partition.index, offset: None, append_time: None };
                     sender.decide(&partition, batch, Ok(acked));
                 }
-                Verdict::Again => sender.again(&partition, batch),
+                Verdict::Again => sender.again(&partition, batch, None),
                 Verdict::Failed | Verdict::TooLarge | Verdict::Unclear => {
                     sender.decide(&partition, batch, Err(ProduceError::Unclear));
                 }
