@@ -87,11 +87,11 @@ pub use admin::{Admin, At, Isolation, NewTopic, Partition};
 pub use client::Client;
 pub use cluster::{ClientOptions, Topic};
 pub use connection::{Connection, ConnectionOptions};
-pub use consumer::{Consumer, ConsumerOptions, Fetched, Start};
+pub use consumer::{ConsumeError, ConsumeProblem, Consumer, ConsumerOptions, Fetched, Start};
 pub use error::{ClientError, ConnectionError, ProduceError, TransactionError};
 /// Executors for who has none, and what runs on one.
 pub use executor;
-pub use group::{Group, GroupConsumer, GroupOptions};
+pub use group::{Group, GroupConsumer, GroupError, GroupOptions};
 pub use producer::{Producer, ProducerOptions, Transaction, TransactionOptions, TransactionalProducer};
 /// Types and codes of the protocol, as far as the client's own speak of them.
 pub use protocol;

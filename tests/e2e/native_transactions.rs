@@ -184,6 +184,11 @@ fn a_piece_of_a_partition_that_was_lost_fails_the_transaction() {
         assert!(matches!(&error, TransactionError::NotAssigned(partition) if *partition == lost), "{error}");
         let error = transaction.commit().await.expect_err("it has failed");
         assert!(matches!(error, TransactionError::NotAssigned(_)), "{error}");
+        member.commit_after(&pieces).await.expect("what is lost is passed over");
+        let both = [0, 1].map(|index| Partition::new(&from, index));
+        let committed = client.group(&group).committed(&both).await.expect("answered");
+        let expected = both.map(|partition| (partition != lost).then_some(Offset(1)));
+        assert_eq!(committed, expected);
         let kept: Vec<&Fetched> = pieces.iter().filter(|piece| piece.partition() != taken).collect();
         let transaction = producer.begin().await.expect("it begins");
         transaction.send_offsets_after(&member, kept).await.expect("the member has it");

@@ -203,6 +203,23 @@ impl GroupConsumer {
         self.as_member(async |group, member| group.commit_as(member, &positions()).await).await
     }
 
+    /// Commits the offsets after these pieces, which the member was handed. Those of partitions that it has lost since are
+    /// passed over: whoever has them now reads them again.
+    ///
+    /// # Errors
+    /// See [`commit`](Self::commit).
+    pub async fn commit_after<'f>(
+        &self,
+        pieces: impl IntoIterator<Item = &'f Fetched>,
+    ) -> Result<(), ClientError> {
+        let pieces: Vec<&Fetched> = pieces.into_iter().collect();
+        let attempt = async |group: &Group, member: Membership<'_>| {
+            let kept = pieces.iter().copied().filter(|piece| self.still_has(piece));
+            group.commit_as(member, &ends_of(kept)).await
+        };
+        self.as_member(attempt).await
+    }
+
     /// Does something as the member, again where its epoch has moved on.
     pub(crate) async fn as_member<T>(
         &self,
@@ -461,6 +478,16 @@ impl Shared {
 fn is_in(assignment: &Assignment, id: TopicId, index: PartitionIndex) -> bool {
     let mut topics = assignment.topic_partitions.iter().filter(|topic| topic.topic_id == id);
     topics.any(|topic| topic.partitions.contains(&index))
+}
+
+/// The offsets after these pieces, one for each of their partitions.
+pub(crate) fn ends_of<'f>(pieces: impl Iterator<Item = &'f Fetched>) -> Vec<(Partition, Offset)> {
+    let mut ends: BTreeMap<Partition, Offset> = BTreeMap::new();
+    for piece in pieces {
+        let end = ends.entry(piece.place()).or_insert(piece.next_offset());
+        *end = (*end).max(piece.next_offset());
+    }
+    ends.into_iter().collect()
 }
 
 /// Whether an error says that the member's epoch is not what the coordinator has: a matter of heartbeats.

@@ -22,7 +22,8 @@ use crate::admin::Partition;
 use crate::coordinator::{Coordinator, Kind};
 use crate::error::ClientError;
 
-pub use member::{GroupConsumer, GroupOptions};
+pub(crate) use member::ends_of;
+pub use member::{GroupConsumer, GroupError, GroupOptions};
 
 /// Offsets kept under a group's name.
 pub struct Group {

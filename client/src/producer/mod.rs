@@ -61,7 +61,8 @@ impl Acks {
 pub struct ProducerOptions {
     /// When a broker says that a batch is appended.
     pub acks: Acks,
-    /// Whether brokers know each batch again, so that a repeated one is appended once. Needs [`Acks::All`].
+    /// Whether brokers know each batch again, so that a repeated one is appended once. With other acks than [`Acks::All`]
+    /// none is, whatever is said here.
     pub idempotent: bool,
     /// How batches are compressed.
     pub compression: Compression,

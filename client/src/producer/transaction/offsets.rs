@@ -13,7 +13,7 @@ use super::Transaction;
 use crate::admin::Partition;
 use crate::consumer::Fetched;
 use crate::error::{ClientError, TransactionError};
-use crate::group::{Group, GroupConsumer, Membership};
+use crate::group::{Group, GroupConsumer, Membership, ends_of};
 
 /// The last version of TxnOffsetCommit before which the group must have been added.
 const COMMIT_VERSION_MAX: i16 = 4;
@@ -45,12 +45,7 @@ impl Transaction<'_> {
         pieces: impl IntoIterator<Item = &'f Fetched>,
     ) -> Result<(), TransactionError> {
         let pieces: Vec<&Fetched> = pieces.into_iter().collect();
-        let mut ends: BTreeMap<Partition, Offset> = BTreeMap::new();
-        for piece in &pieces {
-            let end = ends.entry(piece.place()).or_insert(piece.next_offset());
-            *end = (*end).max(piece.next_offset());
-        }
-        let offsets: Vec<(Partition, Offset)> = ends.into_iter().collect();
+        let offsets = ends_of(pieces.iter().copied());
         let attempt = async |group: &Group, membership: Membership<'_>| {
             if let Some(lost) = pieces.iter().find(|piece| !member.still_has(piece)) {
                 return Ok(Err(TransactionError::NotAssigned(lost.place())));
