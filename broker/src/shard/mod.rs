@@ -19,6 +19,8 @@ pub mod messages;
 mod offsets;
 mod pacing;
 pub mod partition;
+#[cfg(test)]
+mod power_cut_tests;
 pub mod prepare;
 pub mod produce;
 mod producer_ids;

@@ -1,0 +1,533 @@
+//! Power cuts on the whole way of a transaction: its coordinator's log and two partitions, on one disk that is cut at each write
+//! and sync. Afterwards every transaction is committed in both partitions or in none, as its client was told.
+//!
+//! Real are the store with its journal, segments and checkpoints, the coordinator, and what the partitions know of producers. This
+//! file stands in for the shard: it appends, waits until that is synced, and says so.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use logic::producer::{AppendedAt, ProducerBatch, ProducerTable, TransactionMarker, Verdict};
+use logic::transaction::{
+    CallId, Coordinator, CoordinatorConfig, Effects, End, Initialise, Loader, MarkerAnswer, Markers,
+    NewRecord, Outcome, PartitionSet, Producer, Reply, TransactionError,
+};
+use protocol::batch::{BatchHeader, BatchIter, HEADER_BYTES};
+use protocol::records::{BatchBuilder, BatchOptions, ControlKind, ProducerStamp, RecordIter};
+use protocol::types::{
+    LeaderEpoch, Offset, PartitionIndex, PartitionKey, ProducerId, Sequence, Timestamp, TopicId,
+    TransactionVersion,
+};
+use storage::disk::memory::{MemoryDisk, block_on};
+use storage::store::{
+    BatchAppend, LogConfig, PartitionSlot, PartitionSpec, RecoveryObserver, ShardStore, StoreError,
+    StoreFailure, StoreListener, StoreOptions, TakenSnapshot,
+};
+
+const ID: &str = "transactional";
+const TOPIC: &str = "data";
+const DATA: TopicId = TopicId([1; 16]);
+const LOG: TopicId = TopicId([2; 16]);
+const PARTITIONS: usize = 2;
+const TIMEOUT_MS: i32 = 100;
+const BODY_BYTES: usize = 300;
+
+fn options() -> StoreOptions {
+    StoreOptions {
+        journal_file_bytes: 256 << 10,
+        journal_files_max: 4,
+        frame_bytes_max: 32 << 10,
+        tail_cache_bytes: 1 << 20,
+        reserve_bytes: 0,
+        ..StoreOptions::new(0, 1)
+    }
+}
+
+/// The data's partitions, by their numbers, and the coordinator's log behind them.
+fn specs() -> Vec<PartitionSpec> {
+    let config = LogConfig { segment_bytes: 1500, ..LogConfig::default() };
+    let spec = |topic_id, name: &str, index| PartitionSpec {
+        key: PartitionKey { topic_id, partition: PartitionIndex(index) },
+        topic_name: name.to_owned(),
+        config,
+    };
+    vec![spec(DATA, TOPIC, 0), spec(DATA, TOPIC, 1), spec(LOG, "log", 0)]
+}
+
+/// What the data's partitions know of producers, and where they end.
+#[derive(Clone, Default)]
+struct Tables(Rc<RefCell<[(ProducerTable, i64); PARTITIONS]>>);
+
+fn number_of(key: PartitionKey) -> Option<usize> {
+    (key.topic_id == DATA).then(|| usize::try_from(key.partition.get()).expect("positive"))
+}
+
+impl RecoveryObserver for Tables {
+    fn producer_snapshot(&mut self, key: PartitionKey, at: Offset, snapshot: &[u8]) {
+        let Some(number) = number_of(key) else { return };
+        let table = match snapshot {
+            [] => ProducerTable::default(),
+            bytes => ProducerTable::decode_snapshot(bytes, Timestamp(0)).expect("its own").0,
+        };
+        self.0.borrow_mut()[number] = (table, at.get());
+    }
+
+    fn batch(&mut self, key: PartitionKey, header: &[u8; HEADER_BYTES], body: &[u8]) {
+        let Some(number) = number_of(key) else { return };
+        let header = BatchHeader::from_prefix(header).expect("a header");
+        let (table, end) = &mut self.0.borrow_mut()[number];
+        table.replay(Timestamp(0), header, body);
+        *end = header.next_offset().get();
+    }
+}
+
+impl StoreListener for Tables {
+    fn sealed(&self, _slot: PartitionSlot, _end: Offset) {}
+
+    fn synced(&self, _slot: PartitionSlot, _end: Offset) {}
+
+    fn producer_snapshot(&self, slot: PartitionSlot) -> TakenSnapshot {
+        let tables = self.0.borrow();
+        let taken = tables.get(usize::try_from(slot.0).expect("small")).map(|(table, end)| {
+            let mut snapshot = table.begin_snapshot(Offset(*end));
+            while !snapshot.step(usize::MAX) {}
+            let (bytes, start) = snapshot.finish();
+            (Offset(*end), Bytes::from(bytes).slice(start..))
+        });
+        Box::pin(std::future::ready(taken))
+    }
+
+    fn failed(&self, _failure: &StoreFailure) {}
+}
+
+/// A transaction as its client knows it.
+#[derive(Clone, Debug)]
+struct Known {
+    producer: Producer,
+    /// In which partition, where, and what.
+    writes: Vec<(usize, Offset, Bytes)>,
+    /// So many of these are synced.
+    synced: usize,
+    told: Option<End>,
+}
+
+struct Life {
+    store: ShardStore<MemoryDisk>,
+    pump: Pin<Box<dyn Future<Output = ()>>>,
+    is_pump_over: bool,
+    tables: Tables,
+    coordinator: Coordinator,
+    now: i64,
+    calls: u64,
+    producer_ids: i64,
+    records: VecDeque<NewRecord>,
+    network: VecDeque<(Markers, PartitionIndex)>,
+    replies: BTreeMap<CallId, Outcome>,
+}
+
+impl Life {
+    fn open(disk: &MemoryDisk, version: TransactionVersion, epoch: i32) -> Result<Self, StoreError> {
+        let mut tables = Tables::default();
+        let opened = block_on(ShardStore::open(disk.clone(), options(), specs(), &mut tables));
+        let Ok((store, _)) = opened else {
+            assert!(disk.has_crashed(), "{:?}", opened.err());
+            return Err(StoreError::Closed);
+        };
+        store.set_listener(Rc::new(tables.clone()));
+        let pump_store = store.clone();
+        let config = CoordinatorConfig { timeout_ms_max: 900_000, id_expiration_ms: 1_000_000_000, version };
+        let mut loader = Loader::default();
+        for (key, value) in coordinators_log(&store) {
+            loader.replay(&key, value.as_deref()).expect("its own record");
+        }
+        let (coordinator, effects) = loader.finish(Timestamp(0), config, epoch);
+        let mut life = Self {
+            store,
+            pump: Box::pin(async move { pump_store.run_writer().await }),
+            is_pump_over: false,
+            tables,
+            coordinator,
+            now: 0,
+            calls: 0,
+            // Ids are given out by the metadata quorum: never twice.
+            producer_ids: i64::from(epoch) * 1_000,
+            records: VecDeque::new(),
+            network: VecDeque::new(),
+            replies: BTreeMap::new(),
+        };
+        life.take(effects);
+        life.settle()?;
+        Ok(life)
+    }
+
+    /// Runs something of the store's, with its pump beside it.
+    fn run<T>(&mut self, future: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let mut future = pin!(future);
+        block_on(poll_fn(|context| {
+            self.is_pump_over = self.is_pump_over || self.pump.as_mut().poll(context).is_ready();
+            future.as_mut().poll(context)
+        }))
+    }
+
+    fn slot(&self, place: usize) -> PartitionSlot {
+        self.store.slot(specs()[place].key).expect("it is live")
+    }
+
+    /// Appends a batch; it is synced when this returns. Where it begins.
+    fn append(&mut self, place: usize, records: Vec<u8>) -> Result<Offset, StoreError> {
+        let slot = self.slot(place);
+        let base_offset = self.store.end_offset(slot).expect("a partition");
+        let append = BatchAppend {
+            records: records.into(),
+            base_offset,
+            leader_epoch: LeaderEpoch(0),
+            log_append_time: None,
+        };
+        self.store.append(slot, append)?;
+        if let Some((_, end)) = self.tables.0.borrow_mut().get_mut(place) {
+            *end = self.store.end_offset(slot).expect("a partition").get();
+        }
+        // An entry of any kind is synced behind all that was appended before.
+        let store = self.store.clone();
+        self.run(async move { store.start_epoch(slot, LeaderEpoch(0), Offset(0)).await })?;
+        Ok(base_offset)
+    }
+
+    fn destage(&mut self) -> Result<(), StoreError> {
+        let store = self.store.clone();
+        self.run(async move { store.destage_all().await })
+    }
+
+    fn take(&mut self, effects: Effects) {
+        self.records.extend(effects.records);
+        self.replies.extend(effects.replies);
+        for markers in effects.markers {
+            let partitions: Vec<_> = markers.partitions.iter().map(|(_, index)| index).collect();
+            self.network.extend(partitions.into_iter().map(|index| (markers.clone(), index)));
+        }
+    }
+
+    /// Appends and writes markers until nothing is under way.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        loop {
+            let effects = if let Some(record) = self.records.pop_front() {
+                let mut builder = BatchBuilder::new(BatchOptions::default());
+                builder.append(Timestamp(0), Some(&record.key), record.value.as_deref(), &[]);
+                self.append(PARTITIONS, builder.build())?;
+                self.coordinator.committed(Timestamp(self.now), record.append)
+            } else if let Some((markers, index)) = self.network.pop_front() {
+                let answer = self.write_marker(&markers, index)?;
+                let now = Timestamp(self.now);
+                self.coordinator.marker_answered(now, markers.id, (TOPIC, index), answer)
+            } else {
+                return Ok(());
+            };
+            self.take(effects);
+        }
+    }
+
+    fn write_marker(&mut self, markers: &Markers, index: PartitionIndex) -> Result<MarkerAnswer, StoreError> {
+        let place = usize::try_from(index.get()).expect("positive");
+        let marker = TransactionMarker {
+            producer_id: markers.producer.id,
+            epoch: markers.producer.epoch,
+            kind: if markers.end == End::Commit { ControlKind::Commit } else { ControlKind::Abort },
+            coordinator_epoch: markers.coordinator_epoch,
+            version: markers.version,
+        };
+        let checked = self.tables.0.borrow()[place].0.check_marker(&marker);
+        checked.expect("nobody else writes here");
+        // As the shard does: what is appended counts at once, and is answered when it is synced.
+        let offset = self.store.end_offset(self.slot(place)).expect("a partition");
+        self.tables.0.borrow_mut()[place].0.record_marker(Timestamp(0), &marker, offset);
+        self.append(place, marker.batch(Timestamp(0)))?;
+        Ok(MarkerAnswer::Written)
+    }
+
+    /// Asks the coordinator, with a fresh producer id where it needs one; the answer may come before an error.
+    fn ask(
+        &mut self,
+        request: impl Fn(&mut Coordinator, Timestamp, CallId, Option<ProducerId>) -> Effects,
+    ) -> (Option<Outcome>, Result<(), StoreError>) {
+        self.calls += 1;
+        let (call, now) = (CallId(self.calls), Timestamp(self.now));
+        let mut effects = request(&mut self.coordinator, now, call, None);
+        if effects.replies == [(call, Err(TransactionError::NeedsProducerId))] {
+            let fresh = self.fresh_producer_id();
+            effects = request(&mut self.coordinator, now, call, Some(fresh));
+        }
+        self.take(effects);
+        let settled = self.settle();
+        (self.replies.remove(&call), settled)
+    }
+
+    fn fresh_producer_id(&mut self) -> ProducerId {
+        self.producer_ids += 1;
+        ProducerId(self.producer_ids)
+    }
+
+    /// Time passes until nothing is open any more.
+    fn pass_time(&mut self) -> Result<(), StoreError> {
+        let until = self.now + 10 * i64::from(TIMEOUT_MS);
+        while let Some(at) = self.coordinator.next_tick().filter(|at| at.get() <= until) {
+            self.now = self.now.max(at.get());
+            let mut effects = self.coordinator.tick(Timestamp(self.now), None);
+            if effects.needs_producer_id {
+                self.take(std::mem::take(&mut effects));
+                let at = self.coordinator.next_tick().expect("it comes back");
+                self.now = self.now.max(at.get());
+                let fresh = self.fresh_producer_id();
+                effects = self.coordinator.tick(Timestamp(self.now), Some(fresh));
+            }
+            self.take(effects);
+            self.settle()?;
+        }
+        Ok(())
+    }
+}
+
+/// The records of the coordinator's log.
+fn coordinators_log(store: &ShardStore<MemoryDisk>) -> Vec<(Bytes, Option<Bytes>)> {
+    let mut records = Vec::new();
+    for (_, batch) in batches(store, PARTITIONS) {
+        for record in RecordIter::new(&batch[HEADER_BYTES..], header_of(&batch)) {
+            let record = record.expect("as it was built");
+            let value = record.value.map(Bytes::copy_from_slice);
+            records.push((Bytes::copy_from_slice(record.key.expect("all have keys")), value));
+        }
+    }
+    records
+}
+
+fn header_of(batch: &Bytes) -> &BatchHeader {
+    BatchHeader::from_prefix(batch).expect("a header")
+}
+
+/// The batches of a partition, by where they begin.
+fn batches(store: &ShardStore<MemoryDisk>, place: usize) -> BTreeMap<Offset, Bytes> {
+    let slot = store.slot(specs()[place].key).expect("it is live");
+    let end = store.sealed_end(slot).expect("a partition");
+    let (mut all, mut from) = (BTreeMap::new(), Offset(0));
+    while from < end {
+        let read = block_on(store.read(slot, from, end, 1 << 20)).expect("readable");
+        for batch in read.chunks.iter().flat_map(|chunk| BatchIter::new(chunk)) {
+            let batch = batch.expect("whole");
+            all.insert(batch.header().base_offset(), Bytes::copy_from_slice(batch.bytes()));
+        }
+        from = read.next;
+    }
+    all
+}
+
+/// What a client does.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// A transaction with so many writes in each partition; it is left open without an end.
+    Transaction([usize; PARTITIONS], Option<End>),
+    Destage,
+}
+
+const SCRIPT: &[Step] = &[
+    Step::Transaction([2, 1], Some(End::Commit)),
+    Step::Transaction([1, 2], Some(End::Abort)),
+    Step::Destage,
+    Step::Transaction([1, 1], Some(End::Commit)),
+    Step::Transaction([3, 0], Some(End::Abort)),
+    Step::Destage,
+    Step::Transaction([1, 3], Some(End::Commit)),
+    Step::Transaction([1, 1], None),
+];
+
+/// A client with its producer.
+struct Client<'l> {
+    life: &'l mut Life,
+    version: TransactionVersion,
+    producer: Producer,
+    sequences: [i32; PARTITIONS],
+}
+
+impl Client<'_> {
+    fn transaction(
+        &mut self,
+        writes: [usize; PARTITIONS],
+        end: Option<End>,
+        known: &mut Vec<Known>,
+    ) -> Result<(), StoreError> {
+        let number = known.len();
+        known.push(Known { producer: self.producer, writes: Vec::new(), synced: 0, told: None });
+        for (place, count) in writes.into_iter().enumerate() {
+            for turn in 0..count {
+                let body = Bytes::from(format!("{number} {place} {turn} ").repeat(BODY_BYTES / 6));
+                self.write(place, &body, &mut known[number])?;
+            }
+        }
+        let Some(end) = end else { return Ok(()) };
+        let (producer, version) = (self.producer, self.version);
+        let (outcome, settled) = self.life.ask(|coordinator, now, call, fresh| {
+            coordinator.end(now, call, (ID, producer), end, version, fresh)
+        });
+        match outcome {
+            Some(Ok(Reply::Ended(next))) => {
+                known[number].told = Some(end);
+                if version.bumps_epoch() {
+                    self.producer = next;
+                    self.sequences = [0; PARTITIONS];
+                }
+            }
+            None => {}
+            other => panic!("{other:?}"),
+        }
+        settled
+    }
+
+    fn write(&mut self, place: usize, body: &Bytes, known: &mut Known) -> Result<(), StoreError> {
+        let (producer, version) = (self.producer, self.version);
+        let batch = ProducerBatch {
+            producer_id: producer.id,
+            epoch: producer.epoch,
+            base_sequence: Sequence(self.sequences[place]),
+            last_offset_delta: 0,
+            is_transactional: true,
+        };
+        let partitions =
+            PartitionSet::from_iter([(TOPIC, PartitionIndex(i32::try_from(place).expect("small")))]);
+        let guard = {
+            let mut tables = self.life.tables.0.borrow_mut();
+            tables[place].0.verification(Timestamp(0), &batch, version.bumps_epoch()).expect("it may")
+        };
+        if guard.is_some() {
+            let (outcome, settled) = self.life.ask(|coordinator, now, call, _| {
+                coordinator.add_partitions(now, call, (ID, producer), &partitions, version)
+            });
+            assert!(matches!(outcome, None | Some(Ok(Reply::Added))), "{outcome:?}");
+            settled?;
+        }
+        let verdict = self.life.tables.0.borrow()[place].0.check_verified(&batch, guard);
+        assert_eq!(verdict, Ok(Verdict::New));
+        let mut builder = BatchBuilder::new(BatchOptions {
+            producer: ProducerStamp {
+                id: producer.id,
+                epoch: producer.epoch,
+                base_sequence: batch.base_sequence,
+            },
+            transactional: true,
+            ..BatchOptions::default()
+        });
+        builder.append(Timestamp(0), None, Some(body), &[]);
+        let base_offset = self.life.store.end_offset(self.life.slot(place)).expect("a partition");
+        let at = AppendedAt { base_offset, timestamp: Timestamp(0) };
+        self.life.tables.0.borrow_mut()[place].0.record(Timestamp(0), &batch, at);
+        known.writes.push((place, base_offset, body.clone()));
+        self.life.append(place, builder.build())?;
+        known.synced += 1;
+        self.sequences[place] += 1;
+        Ok(())
+    }
+}
+
+/// A client's life, until the power is gone.
+fn live(disk: &MemoryDisk, version: TransactionVersion, known: &mut Vec<Known>) -> Result<(), StoreError> {
+    let mut life = Life::open(disk, version, 1)?;
+    let (outcome, settled) = life.ask(|coordinator, now, call, fresh| {
+        let request = Initialise { id: ID, timeout_ms: TIMEOUT_MS, expected: None };
+        coordinator.initialise(now, call, &request, fresh)
+    });
+    settled?;
+    let Some(Ok(Reply::Initialised(producer))) = outcome else { panic!("{outcome:?}") };
+    let mut client = Client { life: &mut life, version, producer, sequences: [0; PARTITIONS] };
+    for step in SCRIPT {
+        match *step {
+            Step::Transaction(writes, end) => client.transaction(writes, end, known)?,
+            Step::Destage => client.life.destage()?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether a transaction is there for readers of committed records; none where nothing of it is left at all.
+fn fate(life: &Life, known: &Known, found: &[BTreeMap<Offset, Bytes>], note: &str) -> Option<bool> {
+    let tables = life.tables.0.borrow();
+    let mut fates = BTreeSet::new();
+    let mut missing = 0;
+    for (index, (place, offset, body)) in known.writes.iter().enumerate() {
+        let value = |batch: &Bytes| {
+            let mut records = RecordIter::new(&batch[HEADER_BYTES..], header_of(batch));
+            records.next().and_then(|record| record.ok()?.value.map(Bytes::copy_from_slice))
+        };
+        if found[*place].get(offset).and_then(value).as_ref() != Some(body) {
+            assert!(index >= known.synced, "{note}: what was acknowledged is gone: {known:?}");
+            missing += 1;
+            continue;
+        }
+        let aborted = tables[*place].0.aborted(*offset, offset.plus(1));
+        let is_aborted = aborted.iter().any(|one| {
+            one.producer_id == known.producer.id && one.first_offset <= *offset && *offset < one.last_offset
+        });
+        fates.insert(!is_aborted);
+    }
+    assert!(fates.len() <= 1, "{note}: half of it is there: {known:?}");
+    let is_there = fates.first().copied();
+    assert!(is_there != Some(true) || missing == 0, "{note}: committed without all of it: {known:?}");
+    is_there
+}
+
+/// After the power is back: everything has one fate, the one that was told, and nobody is held back. How many are committed.
+fn check(image: &MemoryDisk, version: TransactionVersion, known: &[Known], note: &str) -> usize {
+    let mut life = Life::open(image, version, 2).unwrap_or_else(|error| panic!("{note}: {error}"));
+    life.pass_time().unwrap_or_else(|error| panic!("{note}: {error}"));
+    let found: Vec<_> = (0..PARTITIONS).map(|place| batches(&life.store, place)).collect();
+    for place in 0..PARTITIONS {
+        let end = life.store.synced_end(life.slot(place)).expect("a partition");
+        let stable = life.tables.0.borrow_mut()[place].0.last_stable_offset(end);
+        assert_eq!(stable, end, "{note}: partition {place} holds its readers back");
+    }
+    let mut committed = 0;
+    for one in known {
+        let fate = fate(&life, one, &found, note);
+        match one.told {
+            Some(End::Commit) => assert_eq!(fate, Some(true), "{note}: it was committed: {one:?}"),
+            Some(End::Abort) => assert_eq!(fate, Some(false), "{note}: it was aborted: {one:?}"),
+            None => {}
+        }
+        committed += usize::from(fate == Some(true));
+    }
+    committed
+}
+
+fn cut_everywhere(version: TransactionVersion) {
+    let whole = MemoryDisk::default();
+    let mut known = Vec::new();
+    live(&whole, version, &mut known).expect("no faults");
+    let operations = whole.operation_count();
+    assert_eq!(check(&whole, version, &known, "without a cut"), 3);
+    // A transaction that was decided, and its client not told, by the number of them that are committed.
+    let mut outcomes = BTreeSet::new();
+    for operation in 1..=operations {
+        let disk = MemoryDisk::default();
+        disk.crash_at(operation);
+        let mut known = Vec::new();
+        let lived = live(&disk, version, &mut known);
+        assert!(disk.has_crashed(), "{:?}", lived.err());
+        for seed in 0..2 {
+            let note = format!("cut at {operation}, image {seed}");
+            let committed = check(&disk.crash_image(seed), version, &known, &note);
+            let told = known.iter().filter(|one| one.told == Some(End::Commit)).count();
+            outcomes.insert(committed - told);
+        }
+    }
+    assert_eq!(outcomes, BTreeSet::from([0, 1]), "some cuts came between decision and answer");
+}
+
+#[test]
+fn a_power_cut_at_any_moment_leaves_no_transaction_half_done() {
+    cut_everywhere(TransactionVersion::V0);
+}
+
+#[test]
+fn nor_where_producers_bump_their_epochs() {
+    cut_everywhere(TransactionVersion::V2);
+}
