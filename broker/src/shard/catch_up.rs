@@ -4,7 +4,8 @@
 //! reads a piece of a log to its end is read ahead for: the next piece is on its way while this one goes out. Pieces are
 //! kept, least recently used first to go, so that several consumers at about the same place cost one read. Nothing of
 //! this touches the tail's memory. Offsets never change what they hold, so a kept piece is never wrong; what may be read
-//! of it is for the replica to say, each time.
+//! of it is for the replica to say, each time. It may have records that compaction has taken away since, so it goes when
+//! consumers are not told any more which of those were aborted.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -54,6 +55,11 @@ impl CatchUp {
         }
     }
 
+    /// Keeps nothing of a partition any more, nor of what is being read of it.
+    pub fn forget(&self, key: PartitionKey) {
+        self.pieces.borrow_mut().forget(key);
+    }
+
     /// Waits for a turn to read.
     async fn turn(&self) -> Turn<'_> {
         loop {
@@ -97,16 +103,31 @@ impl Shard {
                     return Ok(part);
                 }
                 Found::OnItsWay => arrived.wait().await,
-                Found::Nothing => break,
+                Found::Nothing => {
+                    if let Some(read) = self.read_and_keep(place, bytes_max).await? {
+                        return Ok(read);
+                    }
+                }
             }
         }
+    }
+
+    /// Reads from the disk; none where something was forgotten meanwhile, and it may have to be read again.
+    async fn read_and_keep(
+        self: &Rc<Self>,
+        place: Place,
+        bytes_max: usize,
+    ) -> Result<Option<ReadBatches>, ReadError> {
         let wanted = bytes_max.min(READ_AHEAD_CHUNK_BYTES);
+        let life = self.catch_up.pieces.borrow().life;
         let read = self.read_in_turn(place, wanted).await?;
+        if !self.catch_up.pieces.borrow_mut().keep_of(life, place.key, place.from, read.clone()) {
+            return Ok(None);
+        }
         if read.bytes >= wanted / 2 {
             self.read_ahead(Place { from: read.next, ..place });
         }
-        self.catch_up.pieces.borrow_mut().keep(place.key, place.from, read.clone());
-        Ok(read)
+        Ok(Some(read))
     }
 
     /// Reads from the disk, when its turn has come.
@@ -125,10 +146,11 @@ impl Shard {
             return;
         }
         let shard = Rc::clone(self);
+        let life = self.catch_up.pieces.borrow().life;
         spawn_into(Queue::CatchUp, async move {
             // What fails is asked for again by who needs it, and told then.
             let read = shard.read_in_turn(place, READ_AHEAD_CHUNK_BYTES).await.ok();
-            shard.catch_up.pieces.borrow_mut().settle(key, from, read);
+            shard.catch_up.pieces.borrow_mut().settle(life, key, from, read);
             shard.catch_up.arrived.raise();
         });
     }
@@ -141,6 +163,8 @@ struct Pieces {
     bytes_max: usize,
     /// Beginnings of pieces that are being read.
     expected: Vec<(PartitionKey, Offset)>,
+    /// How many times something was forgotten. That is seldom, so reads of other partitions may as well be made again.
+    life: u64,
 }
 
 struct Piece {
@@ -162,7 +186,7 @@ enum Found {
 
 impl Pieces {
     fn new(bytes_max: usize) -> Self {
-        Self { kept: VecDeque::new(), bytes: 0, bytes_max, expected: Vec::new() }
+        Self { kept: VecDeque::new(), bytes: 0, bytes_max, expected: Vec::new(), life: 0 }
     }
 
     fn find(&mut self, place: Place, bytes_max: usize) -> Found {
@@ -192,12 +216,27 @@ impl Pieces {
         is_new
     }
 
-    /// What was expected has come, or has not.
-    fn settle(&mut self, key: PartitionKey, from: Offset, read: Option<ReadBatches>) {
+    /// What was expected has come, or has not; its reading began in `life`.
+    fn settle(&mut self, life: u64, key: PartitionKey, from: Offset, read: Option<ReadBatches>) {
         self.expected.retain(|expected| *expected != (key, from));
         if let Some(read) = read {
-            self.keep(key, from, read);
+            self.keep_of(life, key, from, read);
         }
+    }
+
+    fn forget(&mut self, key: PartitionKey) {
+        self.life += 1;
+        self.kept.retain(|piece| piece.key != key);
+        self.bytes = self.kept.iter().map(|piece| piece.read.bytes).sum();
+    }
+
+    /// Keeps a piece whose reading began in `life`; false where something was forgotten since.
+    fn keep_of(&mut self, life: u64, key: PartitionKey, from: Offset, read: ReadBatches) -> bool {
+        if life != self.life {
+            return false;
+        }
+        self.keep(key, from, read);
+        true
     }
 
     /// Keeps a piece, in the place of those that were not used for longest.

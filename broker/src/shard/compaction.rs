@@ -123,6 +123,12 @@ impl CompactionHost for Host<'_> {
         self.partition.change_producers(|table| table.aborted(from, limit))
     }
 
+    fn forget_aborted(&self, markers: &[Offset]) {
+        self.partition.change_producers(|table| table.forget_markers(markers));
+        // What was read ahead may be from before their records went.
+        self.shard.catch_up.forget(self.partition.key);
+    }
+
     fn is_last_of_producer(&self, header: &BatchHeader) -> bool {
         self.partition.change_producers(|table| table.is_last_of_producer(header))
     }

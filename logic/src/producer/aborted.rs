@@ -1,8 +1,8 @@
 //! The aborted transactions of one partition: what a consumer of committed records is told to leave out.
 //!
 //! In the order of their markers, as in Kafka's transaction index. An entry stays as long as a record of its transaction
-//! may be read: [`AbortedIndex::forget_below`] follows the log's start. Records that follow an entry's last stable offset
-//! are of transactions that began later, which is where a search ends.
+//! may be read: [`AbortedIndex::forget_below`] follows the log's start, [`AbortedIndex::forget_markers`] compaction. Records that
+//! follow an entry's last stable offset are of transactions that began later, which is where a search ends.
 
 use protocol::transaction_index::AbortedTransaction;
 use protocol::types::Offset;
@@ -59,15 +59,19 @@ impl AbortedIndex {
     pub(super) fn forget_below(&mut self, log_start: Offset) {
         let count = self.entries.partition_point(|entry| entry.last_offset < log_start);
         self.entries.drain(..count);
-        if self.entries.capacity() > 1_024 && self.entries.len() < self.entries.capacity() / 4 {
-            self.entries.shrink_to(self.entries.len() * 2);
-        }
+        self.shrink();
     }
 
-    /// The marker at this offset was removed, and all records of its transaction were before.
-    pub(super) fn forget_marker(&mut self, marker: Offset) {
-        if let Ok(place) = self.entries.binary_search_by_key(&marker, |entry| entry.last_offset) {
-            self.entries.remove(place);
+    /// No record is left of the transactions whose markers are at these offsets, which go up.
+    pub(super) fn forget_markers(&mut self, markers: &[Offset]) {
+        assert!(markers.is_sorted());
+        self.entries.retain(|entry| markers.binary_search(&entry.last_offset).is_err());
+        self.shrink();
+    }
+
+    fn shrink(&mut self) {
+        if self.entries.capacity() > 1_024 && self.entries.len() < self.entries.capacity() / 4 {
+            self.entries.shrink_to(self.entries.len() * 2);
         }
     }
 }

@@ -169,9 +169,9 @@ impl ProducerTable {
         self.transactions.start_at(log_start);
     }
 
-    /// Compaction has removed the abort marker at this offset, after all records of its transaction.
-    pub fn forget_marker(&mut self, marker: Offset) {
-        self.transactions.aborted.forget_marker(marker);
+    /// Compaction has found no record left of the aborted transactions whose markers are at these offsets, which go up.
+    pub fn forget_markers(&mut self, markers: &[Offset]) {
+        self.transactions.aborted.forget_markers(markers);
     }
 
     /// How many transactions are open.

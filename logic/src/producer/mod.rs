@@ -24,8 +24,9 @@
 //!
 //! Consumers of committed records read up to [`ProducerTable::last_stable_offset`], which is asked for at each advance of
 //! the high watermark and wakes their fetches when it moves, and are told of [`ProducerTable::aborted`] from where they read
-//! to where the reply ends. [`ProducerTable::start_at`] follows the log's start. A compaction that drops an abort marker says so by
-//! [`ProducerTable::forget_marker`]: an entry without its marker would hide what its producer wrote later.
+//! to where the reply ends. [`ProducerTable::start_at`] follows the log's start. A compaction that finds no record of an
+//! aborted transaction left says so by [`ProducerTable::forget_markers`], before its marker goes: an entry without its marker would
+//! hide what its producer wrote later.
 //!
 //! It must not know: replicas, disks, who the coordinator is.
 

@@ -651,7 +651,7 @@ fn a_compacted_away_marker_is_forgotten() {
     }
     assert_eq!(partition.table.aborted_ended_in(Offset(0), Offset(1)).count(), 0);
     assert_eq!(partition.table.aborted_ended_in(Offset(1), Offset(2)).count(), 1);
-    partition.table.forget_marker(Offset(1));
+    partition.table.forget_markers(&[Offset(1), Offset(5)]);
     assert_eq!(partition.run("aborted 0 9"), Some("aborted []".to_owned()));
 }
 

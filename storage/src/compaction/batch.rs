@@ -25,6 +25,8 @@ pub(super) struct Rules<'a> {
 pub(super) struct Standing {
     /// Its records were aborted, or its marker is not needed any more.
     pub(super) is_over: bool,
+    /// It may not go in this round, even when its time is up.
+    pub(super) is_held: bool,
     /// It stays even without records.
     pub(super) must_stay: bool,
 }
@@ -89,7 +91,7 @@ impl Opened<'_> {
         let header = self.batch.header();
         let Some(records) = &self.records else { return Ok(Cleaned::Same) };
         let is_past_horizon = header.delete_horizon().is_some_and(|horizon| horizon <= rules.now);
-        let goes_whole = standing.is_over && (!header.is_control() || is_past_horizon);
+        let goes_whole = standing.is_over && (!header.is_control() || (is_past_horizon && !standing.is_held));
         let stays = |record: &Record<'_>| {
             !goes_whole && (header.is_control() || rules.keeps(record, is_past_horizon))
         };

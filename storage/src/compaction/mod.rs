@@ -19,7 +19,8 @@
 //! What stays in any case: the active segment; what is not committed, or of a transaction still open; what is younger than
 //! `min.compaction.lag.ms`; what a checkpoint that may still be used does not vouch for. The last batch of a group, and the
 //! last one of each producer, stay without records where none is left: a segment ends where it ended, and sequences go on.
-//! A marker stays as long as its transaction has records, or its abort is told to consumers, and then until its horizon.
+//! A marker stays as long as its transaction has records, and then until its horizon. One that aborted stays, besides, until
+//! consumers are not told of it any more, and no restart would bring that back.
 //!
 //! It must not know: clocks, who leads, what consumers are told. Those come from a [`CompactionHost`].
 
@@ -48,6 +49,10 @@ pub trait CompactionHost {
 
     /// The aborted transactions with records between two offsets.
     fn aborted(&self, from: Offset, limit: Offset) -> Vec<AbortedTransaction>;
+
+    /// No batch is left of the aborted transactions whose markers are at these offsets, which go up, wherever a read may begin
+    /// from now on: consumers need not be told of them any more.
+    fn forget_aborted(&self, markers: &[Offset]);
 
     /// Whether this is the last batch that a producer wrote, as far as is known.
     fn is_last_of_producer(&self, header: &BatchHeader) -> bool;

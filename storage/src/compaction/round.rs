@@ -8,7 +8,7 @@ use protocol::types::Offset;
 use super::batch::{Cleaned, Rules, Standing, open};
 use super::keys::Keys;
 use super::plan::{CompactionPlan, Group, plan_groups};
-use super::transactions::Transactions;
+use super::transactions::{Marker, Transactions};
 use super::{CompactionError, CompactionHost, CompactionOutcome};
 use crate::disk::Disk;
 use crate::limits::COMPACTION_READ_BYTES;
@@ -26,6 +26,8 @@ pub(crate) struct Round<'a, D: Disk, H> {
     /// What segments are closed at.
     pub(crate) segment_bytes: u64,
     pub(crate) delete_retention_ms: i64,
+    /// Whether a restart will know no aborted transaction but those that the host knows when the round begins.
+    pub(crate) forgets_durably: bool,
 }
 
 /// The table of keys, and how far it goes.
@@ -48,6 +50,8 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
         let from = plan.from.max(self.log.start());
         let mut outcome =
             CompactionOutcome { cleaned: from, is_interrupted: true, ..CompactionOutcome::default() };
+        // Below this, reads go to segments alone; above it, memory and journal still have what segments had before.
+        let served_compacted = self.log.cleaned_known();
         let Some(map) = self.fill(from, plan.end).await? else { return Ok(outcome) };
         outcome.dirty_bytes = map.bytes;
         outcome.keys = map.keys.count();
@@ -72,6 +76,10 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
         let turn = self.turn.enter().await;
         self.log.set_cleaned(map.end).await.map_err(CompactionError::Write)?;
         drop(turn);
+        let untold = transactions.without_batches_below(served_compacted);
+        if !untold.is_empty() {
+            self.host.forget_aborted(untold);
+        }
         outcome.cleaned = map.end;
         outcome.is_interrupted = false;
         Ok(outcome)
@@ -182,13 +190,15 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
         let cleaned = {
             let opened = open(&batch).map_err(|reason| damaged(&batch, reason))?;
             let header = opened.header();
-            let is_over = if header.is_control() {
-                transactions.is_over(header, opened.marker())
-            } else {
-                transactions.is_aborted(header)
-            };
             let is_producers_last = header.producer_id().get() >= 0 && self.host.is_last_of_producer(header);
-            let standing = Standing { is_over, must_stay: is_last || is_producers_last };
+            let mut standing = Standing { must_stay: is_last || is_producers_last, ..Standing::default() };
+            if header.is_control() {
+                let marker = transactions.marker(header, opened.marker());
+                standing.is_over = marker != Marker::Needed;
+                standing.is_held = marker == Marker::Told || !self.forgets_durably;
+            } else {
+                standing.is_over = transactions.is_aborted(header);
+            }
             opened.clean(standing, rules).map_err(|reason| damaged(&batch, reason))?
         };
         let (kept, is_changed) = match cleaned {
@@ -220,7 +230,7 @@ impl Map {
         let opened = open(batch).map_err(|reason| damaged(batch, reason))?;
         let header = opened.header();
         if header.is_control() {
-            transactions.is_over(header, opened.marker());
+            transactions.marker(header, opened.marker());
             return Ok(None);
         }
         if transactions.is_aborted(header) {

@@ -1,6 +1,6 @@
 //! Rounds against a model, on the memory disk: what survives, where, and whatever happens on the way.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -59,7 +59,10 @@ struct Model {
     /// Offsets of records whose transaction was aborted.
     aborted_records: BTreeSet<i64>,
     markers: BTreeSet<i64>,
-    aborted: Vec<AbortedTransaction>,
+    /// Those that consumers are told of, each with its records.
+    aborted: Vec<(AbortedTransaction, Vec<i64>)>,
+    /// Records of those that they are not told of any more.
+    forgotten_records: BTreeSet<i64>,
     /// The last batch of each producer, by its last offset.
     producers: BTreeMap<i64, i64>,
     open: BTreeMap<i64, Vec<i64>>,
@@ -156,16 +159,26 @@ impl Model {
             .set_position(Offset(self.end), LeaderEpoch(0));
         self.markers.insert(self.end);
         if kind == ControlKind::Abort {
-            self.aborted.push(AbortedTransaction {
+            let aborted = AbortedTransaction {
                 producer_id: ProducerId(producer),
                 first_offset: Offset(records[0]),
                 last_offset: Offset(self.end),
                 last_stable_offset: Offset(self.end),
-            });
-            self.aborted_records.extend(records);
+            };
+            self.aborted_records.extend(&records);
+            self.aborted.push((aborted, records));
         }
         self.end += 1;
         Some(bytes.into())
+    }
+
+    /// Consumers are not told any more of the transactions with these markers.
+    fn forget(&mut self, markers: &[Offset]) {
+        let (forgotten, told) = std::mem::take(&mut self.aborted)
+            .into_iter()
+            .partition(|(aborted, _)| markers.contains(&aborted.last_offset));
+        self.aborted = told;
+        self.forgotten_records.extend(forgotten.into_iter().flat_map(|(_, records)| records));
     }
 
     fn stable_end(&self) -> i64 {
@@ -236,7 +249,10 @@ impl Model {
         for (producer, last) in &self.producers {
             assert!(batches.iter().any(|batch| batch.1 == *last), "the last batch of {producer}, to {last}");
         }
-        for aborted in &self.aborted {
+        for offset in &self.forgotten_records {
+            assert!(!found.contains_key(offset), "{offset} was aborted, and nobody is told");
+        }
+        for (aborted, _) in &self.aborted {
             let marker = aborted.last_offset.get();
             assert!(
                 batches.iter().any(|batch| batch.0 == marker),
@@ -262,6 +278,7 @@ struct Host<'a> {
     model: &'a Model,
     now: i64,
     paced: Cell<u64>,
+    forgotten: RefCell<Vec<Offset>>,
     /// The round is to end after so many pieces.
     pieces_max: Cell<u32>,
 }
@@ -272,8 +289,12 @@ impl CompactionHost for Host<'_> {
     }
 
     fn aborted(&self, from: Offset, limit: Offset) -> Vec<AbortedTransaction> {
-        let overlaps = |one: &&AbortedTransaction| one.last_offset >= from && one.first_offset < limit;
-        self.model.aborted.iter().filter(overlaps).copied().collect()
+        let overlaps = |one: &AbortedTransaction| one.last_offset >= from && one.first_offset < limit;
+        self.model.aborted.iter().map(|(one, _)| *one).filter(overlaps).collect()
+    }
+
+    fn forget_aborted(&self, markers: &[Offset]) {
+        self.forgotten.borrow_mut().extend(markers);
     }
 
     fn is_last_of_producer(&self, header: &BatchHeader) -> bool {
@@ -285,6 +306,11 @@ impl CompactionHost for Host<'_> {
         self.pieces_max.set(self.pieces_max.get().saturating_sub(1));
         self.pieces_max.get() > 0
     }
+}
+
+fn host(model: &Model, pieces_max: u32) -> Host<'_> {
+    let (paced, forgotten) = (Cell::new(0), RefCell::default());
+    Host { model, now: model.now, paced, forgotten, pieces_max: Cell::new(pieces_max) }
 }
 
 async fn compact(
@@ -306,7 +332,7 @@ async fn compact(
     let before = model.cleaned;
     model.cleaned = before.max(plan.end.get());
     let turn = Turnstile::default();
-    let host = Host { model: &*model, now: model.now, paced: Cell::new(0), pieces_max: Cell::new(u32::MAX) };
+    let host = host(model, u32::MAX);
     let round = Round {
         log,
         turn: &turn,
@@ -314,10 +340,14 @@ async fn compact(
         memory_bytes,
         segment_bytes: 4000,
         delete_retention_ms: RETENTION_MS,
+        forgets_durably: true,
     };
-    let outcome = round.run(&plan).await?;
+    let outcome = round.run(&plan).await;
+    let (paced_bytes, forgotten) = (host.paced.get(), host.forgotten.take());
+    model.forget(&forgotten);
+    let outcome = outcome?;
     assert!(!outcome.is_interrupted);
-    assert!(host.paced.get() >= outcome.before_bytes);
+    assert!(paced_bytes >= outcome.before_bytes);
     model.cleaned = before.max(outcome.cleaned.get());
     Ok(Some(outcome))
 }
@@ -390,7 +420,7 @@ fn survivors(model: &Model) -> Model {
     let end = model.synced;
     model.end = end;
     model.records.retain(|offset, _| *offset < end);
-    model.aborted.retain(|one| one.last_offset.get() < end);
+    model.aborted.retain(|(one, _)| one.last_offset.get() < end);
     model.aborted_records.retain(|offset| *offset < end);
     model.producers.retain(|_, last| *last < end);
     model
@@ -576,8 +606,7 @@ fn a_round_that_is_ended_early_changes_nothing_or_whole_groups() {
             config: CompactionConfig::default(),
         };
         let plan = plan_compaction(&summaries, &input).expect("it is dirty");
-        let host =
-            Host { model: &model, now: model.now, paced: Cell::new(0), pieces_max: Cell::new(pieces_max) };
+        let host = host(&model, pieces_max);
         let turn = Turnstile::default();
         let round = Round {
             log: &log,
@@ -586,6 +615,7 @@ fn a_round_that_is_ended_early_changes_nothing_or_whole_groups() {
             memory_bytes: 1 << 20,
             segment_bytes: 4000,
             delete_retention_ms: RETENTION_MS,
+            forgets_durably: true,
         };
         let outcome = block_on(round.run(&plan)).expect("no faults");
         let names = block_on(disk.list(&directory())).expect("no faults");

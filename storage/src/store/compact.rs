@@ -2,8 +2,11 @@
 //!
 //! Compaction changes what lies below the offset that both checkpoints vouch for, and nothing else: a restart cuts a
 //! partition there and needs all that the checkpoint says is destaged, and, from the offset of its producers' snapshot on,
-//! every batch.
+//! every batch. The same holds for what it has a host forget: a marker goes only when no checkpoint would bring the aborted
+//! transaction back that it ended.
 
+use protocol::batch::BatchHeader;
+use protocol::transaction_index::AbortedTransaction;
 use protocol::types::{Offset, Timestamp};
 
 use super::errors::{StoreError, StoreFailure};
@@ -17,38 +20,52 @@ use crate::compaction::{
 };
 use crate::disk::Disk;
 
+/// What one checkpoint says of a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// Up to where nothing is needed as it was.
+    pub(super) end: Offset,
+    /// How many times aborted transactions had been forgotten when its producers' snapshot was taken.
+    pub(super) forgotten: u64,
+}
+
 /// What the checkpoints vouch for, of one partition.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Vouched {
     /// The older one that may still be used, and the one after it, which may not have been written.
-    by: [(u64, Offset); 2],
+    by: [(u64, Said); 2],
 }
 
 impl Vouched {
     /// The checkpoint of this number was written, and says this.
-    pub(super) fn found(number: u64, offset: Offset) -> Self {
-        Self { by: [(number, offset); 2] }
+    pub(super) fn found(number: u64, said: Said) -> Self {
+        Self { by: [(number, said); 2] }
     }
 
     /// A checkpoint of this number is about to be written, perhaps again, and says this.
-    pub(super) fn note(&mut self, number: u64, offset: Offset) {
+    pub(super) fn note(&mut self, number: u64, said: Said) {
         let [_, last] = self.by;
         assert!(number >= last.0, "checkpoints are numbered upwards");
         if number > last.0 {
             self.by[0] = last;
         }
-        self.by[1] = (number, offset);
+        self.by[1] = (number, said);
     }
 
     pub(super) fn truncate(&mut self, cut: Offset) {
-        for (_, offset) in &mut self.by {
-            *offset = (*offset).min(cut);
+        for (_, said) in &mut self.by {
+            said.end = said.end.min(cut);
         }
     }
 
     /// Up to where nothing is needed as it was.
     fn end(&self) -> Offset {
-        self.by[0].1.min(self.by[1].1)
+        self.by[0].1.end.min(self.by[1].1.end)
+    }
+
+    /// How much of what was forgotten no checkpoint brings back.
+    fn forgotten(&self) -> u64 {
+        self.by[0].1.forgotten.min(self.by[1].1.forgotten)
     }
 }
 
@@ -59,10 +76,10 @@ impl<D: Disk> Partition<D> {
         offset < self.segments.log.cleaned_known()
     }
 
-    /// Up to where a checkpoint of it as it is now needs nothing as it was.
-    pub(super) fn vouched_now(&self) -> Offset {
+    /// What a checkpoint of it says as it is now.
+    pub(super) fn vouched_now(&self) -> Said {
         let observed = self.producers.as_ref().map_or(Offset(0), |snapshot| snapshot.at);
-        observed.min(self.segments.log.end())
+        Said { end: observed.min(self.segments.log.end()), forgotten: self.producers_forgotten }
     }
 }
 
@@ -114,11 +131,12 @@ impl<D: Disk> ShardStore<D> {
     ) -> Result<CompactionOutcome, StoreError> {
         self.shared.check_failure()?;
         let segments = self.shared.segments(slot).ok_or(StoreError::Gone)?;
-        let (config, segment_bytes) = {
+        let (config, segment_bytes, forgets_durably) = {
             let state = self.shared.state.borrow();
             let partition = state.partition(slot).ok_or(StoreError::Gone)?;
             assert!(plan.end <= partition.vouched.end().max(plan.from), "what is vouched for only grows");
-            (partition.config.compaction, partition.config.segment_bytes_effective())
+            let forgets_durably = partition.vouched.forgotten() == partition.forgotten;
+            (partition.config.compaction, partition.config.segment_bytes_effective(), forgets_durably)
         };
         let CompactionConfig { delete_retention_ms, .. } = config.ok_or(StoreError::Gone)?;
         self.shared.measure_room().await?;
@@ -126,19 +144,53 @@ impl<D: Disk> ShardStore<D> {
         if self.shared.state.borrow().room_bytes < i64::try_from(needed).unwrap_or(i64::MAX) {
             return Err(StoreError::DiskFull);
         }
+        let host = Noting { host, shared: &self.shared, slot };
         let round = Round {
             log: &segments.log,
             turn: &segments.turn,
-            host,
+            host: &host,
             memory_bytes,
             segment_bytes,
             delete_retention_ms,
+            forgets_durably,
         };
         round.run(plan).await.map_err(|error| match self.shared.segments(slot) {
             // Its files went while the round was at work on them.
             None => StoreError::Gone,
             Some(_) => self.shared.compaction_error(error),
         })
+    }
+}
+
+/// A host, and the note of what it forgets: the checkpoints say otherwise for a while.
+struct Noting<'a, D: Disk, H> {
+    host: &'a H,
+    shared: &'a Shared<D>,
+    slot: PartitionSlot,
+}
+
+impl<D: Disk, H: CompactionHost> CompactionHost for Noting<'_, D, H> {
+    fn now(&self) -> Timestamp {
+        self.host.now()
+    }
+
+    fn aborted(&self, from: Offset, limit: Offset) -> Vec<AbortedTransaction> {
+        self.host.aborted(from, limit)
+    }
+
+    fn forget_aborted(&self, markers: &[Offset]) {
+        self.host.forget_aborted(markers);
+        if let Some(partition) = self.shared.state.borrow_mut().partition_mut(self.slot) {
+            partition.forgotten += markers.len() as u64;
+        }
+    }
+
+    fn is_last_of_producer(&self, header: &BatchHeader) -> bool {
+        self.host.is_last_of_producer(header)
+    }
+
+    async fn pace(&self, bytes: u64) -> bool {
+        self.host.pace(bytes).await
     }
 }
 
@@ -168,18 +220,19 @@ mod tests {
 
     #[test]
     fn what_the_older_checkpoint_vouches_for_counts() {
+        let said = |end| Said { end: Offset(end), forgotten: u64::try_from(end).expect("positive") / 5 };
         let mut vouched = Vouched::default();
         assert_eq!(vouched.end(), Offset(0));
-        vouched.note(1, Offset(10));
+        vouched.note(1, said(10));
         assert_eq!(vouched.end(), Offset(0), "the first one may not have been written");
-        vouched.note(1, Offset(15));
+        vouched.note(1, said(15));
         assert_eq!(vouched.end(), Offset(0), "tried again");
-        vouched.note(2, Offset(20));
-        assert_eq!(vouched.end(), Offset(15));
+        vouched.note(2, said(20));
+        assert_eq!((vouched.end(), vouched.forgotten()), (Offset(15), 3));
         vouched.truncate(Offset(12));
         assert_eq!(vouched.end(), Offset(12));
-        vouched.note(3, Offset(30));
-        assert_eq!(vouched.end(), Offset(12));
-        assert_eq!(Vouched::found(7, Offset(70)).end(), Offset(70));
+        vouched.note(3, said(30));
+        assert_eq!((vouched.end(), vouched.forgotten()), (Offset(12), 4));
+        assert_eq!(Vouched::found(7, said(70)).end(), Offset(70));
     }
 }

@@ -25,6 +25,10 @@ impl CompactionHost for Plain {
         Vec::new()
     }
 
+    fn forget_aborted(&self, markers: &[Offset]) {
+        panic!("there are no transactions at {markers:?}");
+    }
+
     fn is_last_of_producer(&self, _header: &BatchHeader) -> bool {
         false
     }
@@ -225,6 +229,10 @@ impl CompactionHost for Deleting {
 
     fn aborted(&self, from: Offset, limit: Offset) -> Vec<AbortedTransaction> {
         Plain.aborted(from, limit)
+    }
+
+    fn forget_aborted(&self, markers: &[Offset]) {
+        Plain.forget_aborted(markers);
     }
 
     fn is_last_of_producer(&self, header: &BatchHeader) -> bool {

@@ -257,11 +257,12 @@ impl<D: Disk> Shared<D> {
 
     /// Asks for the producers' state, where no snapshot is waiting to be destaged.
     pub(super) async fn take_producer_snapshot(&self, slot: PartitionSlot) {
-        let is_wanted =
-            self.state.borrow().partition(slot).is_some_and(|found| found.producers_next.is_none());
-        if !is_wanted {
-            return;
-        }
+        let wanted = {
+            let state = self.state.borrow();
+            let partition = state.partition(slot).filter(|found| found.producers_next.is_none());
+            partition.map(|found| found.forgotten)
+        };
+        let Some(forgotten) = wanted else { return };
         // While the store is opened nobody listens, and what the last checkpoint says stays.
         let Some(listener) = self.listener() else { return };
         let taken = listener.producer_snapshot(slot).await;
@@ -272,6 +273,7 @@ impl<D: Disk> Shared<D> {
         // The log may have been cut while the snapshot was made: it stands for nothing then.
         if at <= partition.appended_end {
             partition.producers_next = Some(Rc::new(ProducerSnapshot { at, state }));
+            partition.producers_next_forgotten = forgotten;
         }
     }
 

@@ -46,6 +46,8 @@ mod destage_tests;
 #[cfg(test)]
 mod layout_tests;
 #[cfg(test)]
+mod marker_tests;
+#[cfg(test)]
 mod room_tests;
 #[cfg(test)]
 mod stall_tests;

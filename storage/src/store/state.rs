@@ -46,6 +46,11 @@ pub(super) struct Partition<D: Disk> {
     pub(super) producers: Option<Rc<ProducerSnapshot>>,
     /// Taken already, but not destaged yet.
     pub(super) producers_next: Option<Rc<ProducerSnapshot>>,
+    /// How many aborted transactions compaction has found to have no batch left, in this life.
+    pub(super) forgotten: u64,
+    /// How many that were when these snapshots were taken.
+    pub(super) producers_forgotten: u64,
+    pub(super) producers_next_forgotten: u64,
     /// The segments have been written to in this life.
     pub(super) is_touched: bool,
     pub(super) warmth: Warmth,
@@ -85,6 +90,9 @@ impl<D: Disk> Partition<D> {
             is_barred: false,
             producers: None,
             producers_next: None,
+            forgotten: 0,
+            producers_forgotten: 0,
+            producers_next_forgotten: 0,
             is_touched: false,
             warmth: Warmth::Cooling,
             vouched: Vouched::default(),
@@ -96,6 +104,7 @@ impl<D: Disk> Partition<D> {
         let destaged = self.segments.log.end();
         if let Some(next) = self.producers_next.take_if(|next| next.at <= destaged) {
             self.producers = Some(next);
+            self.producers_forgotten = self.producers_next_forgotten;
         }
     }
 

@@ -53,6 +53,32 @@ fn a_piece_is_found_from_any_of_its_batches_within_limit_and_size() {
 }
 
 #[test]
+fn what_is_kept_of_a_partition_is_forgotten_and_its_room_is_free() {
+    let mut pieces = Pieces::new(20 * batch_bytes());
+    pieces.keep(key(0), Offset(0), batches(0, 10));
+    pieces.keep(key(1), Offset(0), batches(0, 10));
+    pieces.forget(key(0));
+    assert_eq!(found(&mut pieces, place(0, 0, 10), usize::MAX), None);
+    pieces.keep(key(2), Offset(0), batches(0, 10));
+    assert!(found(&mut pieces, place(1, 0, 10), usize::MAX).is_some(), "there is room for two");
+}
+
+#[test]
+fn what_was_being_read_when_its_partition_was_forgotten_is_read_again() {
+    let mut pieces = Pieces::new(1 << 20);
+    let life = pieces.life;
+    assert!(pieces.expect(key(0), Offset(10)));
+    pieces.forget(key(0));
+    pieces.settle(life, key(0), Offset(10), Some(batches(10, 12)));
+    assert!(matches!(pieces.find(place(0, 10, 20), 1), Found::Nothing), "it came too late");
+    assert!(!pieces.keep_of(life, key(0), Offset(10), batches(10, 12)));
+    assert!(matches!(pieces.find(place(0, 10, 20), 1), Found::Nothing));
+    let life = pieces.life;
+    assert!(pieces.keep_of(life, key(0), Offset(10), batches(10, 12)));
+    assert_eq!(found(&mut pieces, place(0, 10, 20), usize::MAX), Some((12, true)));
+}
+
+#[test]
 fn what_was_not_used_for_longest_makes_room() {
     let mut pieces = Pieces::new(20 * batch_bytes());
     pieces.keep(key(0), Offset(0), batches(0, 10));
@@ -73,9 +99,9 @@ fn a_piece_is_read_once() {
     assert!(pieces.expect(key(0), Offset(10)));
     assert!(!pieces.expect(key(0), Offset(10)), "it is on its way");
     assert!(matches!(pieces.find(place(0, 10, 20), 1), Found::OnItsWay));
-    pieces.settle(key(0), Offset(10), Some(batches(10, 12)));
+    pieces.settle(0, key(0), Offset(10), Some(batches(10, 12)));
     assert!(!pieces.expect(key(0), Offset(11)), "it is there");
     assert!(pieces.expect(key(0), Offset(12)));
-    pieces.settle(key(0), Offset(12), None);
+    pieces.settle(0, key(0), Offset(12), None);
     assert!(matches!(pieces.find(place(0, 12, 20), 1), Found::Nothing), "it did not come");
 }
