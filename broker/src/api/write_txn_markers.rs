@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use logic::producer::{MarkerError, TransactionMarker};
+use logic::producer::{MarkerError, Teller, TransactionMarker};
 use protocol::api::ApiKey;
 use protocol::error::KafkaError;
 use protocol::messages::write_txn_markers::{
@@ -78,6 +78,7 @@ fn marker(asked: &WritableTxnMarker<'_>) -> Option<TransactionMarker> {
         kind: if asked.transaction_result { ControlKind::Commit } else { ControlKind::Abort },
         coordinator_epoch: asked.coordinator_epoch,
         version: TransactionVersion::from_level(i16::from(asked.transaction_version)).unwrap_or_default(),
+        told_by: Teller::Sender,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use logic::producer::{MarkerError, TransactionMarker};
+use logic::producer::{MarkerError, Teller, TransactionMarker};
 use logic::transaction::{End, MarkerAnswer, Markers};
 use protocol::records::ControlKind;
 use protocol::types::{PartitionIndex, PartitionKey};
@@ -48,6 +48,7 @@ pub(super) async fn deliver(shard: Rc<Shard>, led: Rc<Led>, markers: Markers) {
         },
         coordinator_epoch: markers.coordinator_epoch,
         version: markers.version,
+        told_by: if led.is_running() { Teller::Leader } else { Teller::Sender },
     };
     let asked = by_owner.into_iter().map(|(owner, keys, places)| {
         let (shard, led, markers) = (&shard, &led, &markers);

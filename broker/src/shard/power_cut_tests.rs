@@ -11,7 +11,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use logic::producer::{AppendedAt, ProducerBatch, ProducerTable, TransactionMarker, Verdict};
+use logic::producer::{AppendedAt, ProducerBatch, ProducerTable, Teller, TransactionMarker, Verdict};
 use logic::transaction::{
     CallId, Coordinator, CoordinatorConfig, Effects, End, Initialise, Loader, MarkerAnswer, Markers,
     NewRecord, Outcome, PartitionSet, Producer, Reply, TransactionError,
@@ -238,6 +238,7 @@ impl Life {
             kind: if markers.end == End::Commit { ControlKind::Commit } else { ControlKind::Abort },
             coordinator_epoch: markers.coordinator_epoch,
             version: markers.version,
+            told_by: Teller::Leader,
         };
         let checked = self.tables.0.borrow()[place].0.check_marker(&marker);
         checked.expect("nobody else writes here");

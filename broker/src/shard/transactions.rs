@@ -230,6 +230,11 @@ impl Led {
         }
     }
 
+    /// Whether it leads its transactional ids: it does not when the partition has gone elsewhere.
+    pub(super) fn is_running(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Running(_))
+    }
+
     /// What became of a marker in one partition.
     pub(super) fn marker_answered(
         self: &Rc<Self>,

@@ -9,6 +9,16 @@ use protocol::types::{
 };
 use thiserror::Error;
 
+/// Who tells of a transaction's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Teller {
+    /// The coordinator that leads the transactional id, as this broker's own metadata says: there is no later one. A marker
+    /// from elsewhere, whose coordinator's epoch may be invented, must not keep it from ending its transactions.
+    Leader,
+    /// Whoever sent a request: a coordinator elsewhere, an operator.
+    Sender,
+}
+
 /// The end of a transaction, as its coordinator tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransactionMarker {
@@ -22,6 +32,8 @@ pub struct TransactionMarker {
     pub coordinator_epoch: i32,
     /// The protocol that the transaction went by.
     pub version: TransactionVersion,
+    /// Whose word it is.
+    pub told_by: Teller,
 }
 
 /// Why a marker is refused.
@@ -127,7 +139,7 @@ impl ProducerTable {
             return Err(MarkerError::StaleEpoch { producer_id, current, got });
         }
         let (current, got) = (entry.coordinator_epoch, marker.coordinator_epoch);
-        if got < current {
+        if marker.told_by == Teller::Sender && got < current {
             return Err(MarkerError::StaleCoordinator { producer_id, current, got });
         }
         Ok(())

@@ -45,7 +45,7 @@ mod tests;
 #[cfg(test)]
 mod transaction_tests;
 
-pub use marker::{CompletedTransaction, MarkerError, ProducerState, TransactionMarker};
+pub use marker::{CompletedTransaction, MarkerError, ProducerState, Teller, TransactionMarker};
 pub use sequence::{sequence_after, sequence_before};
 pub use snapshot::{SnapshotError, SnapshotInProgress};
 pub use table::{

@@ -25,6 +25,7 @@ fn marker(id: i64, epoch: i16, coordinator_epoch: i32, kind: ControlKind, level:
         kind,
         coordinator_epoch,
         version: TransactionVersion::from_level(level).expect("a level"),
+        told_by: Teller::Sender,
     }
 }
 
@@ -653,6 +654,29 @@ fn a_compacted_away_marker_is_forgotten() {
     assert_eq!(partition.table.aborted_ended_in(Offset(1), Offset(2)).count(), 1);
     partition.table.forget_markers(&[Offset(1), Offset(5)]);
     assert_eq!(partition.run("aborted 0 9"), Some("aborted []".to_owned()));
+}
+
+#[test]
+fn an_invented_coordinators_epoch_does_not_keep_the_leader_from_ending_transactions() {
+    let mut partition = Partition::default();
+    partition.run("ask 7 0 0");
+    partition.run("write 7 0 0 1");
+    let invented = marker(7, 0, i32::MAX, ControlKind::Abort, 0);
+    partition.end_transaction(&invented).expect("nobody has written for it before");
+    partition.run("ask 7 0 1");
+    assert_eq!(partition.run("write 7 0 1 1").as_deref(), Some("to 3"));
+    let commit = marker(7, 0, 3, ControlKind::Commit, 0);
+    let refused = partition.end_transaction(&commit);
+    assert!(matches!(refused, Err(MarkerError::StaleCoordinator { .. })), "{refused:?}");
+    let commit = TransactionMarker { told_by: Teller::Leader, ..commit };
+    let ended = partition.end_transaction(&commit).expect("nobody is later").expect("it was open");
+    assert_eq!((ended.first_offset, ended.kind), (Offset(2), ControlKind::Commit));
+    // From then on its epoch is the one that others are held against, after a restart as well.
+    let epoch =
+        |table: &ProducerTable| table.states().map(|state| state.coordinator_epoch).collect::<Vec<_>>();
+    assert_eq!(epoch(&partition.table), [3]);
+    assert_eq!(epoch(&partition.replayed()), [3]);
+    assert!(partition.table.check_marker(&marker(7, 0, 2, ControlKind::Abort, 0)).is_err());
 }
 
 #[test]

@@ -6,7 +6,8 @@
 use super::super::transition::Transaction;
 use super::*;
 use crate::producer::{
-    AppendedAt, MarkerError, ProducerBatch, ProducerTable, TransactionMarker, Verdict, VerificationGuard,
+    AppendedAt, MarkerError, ProducerBatch, ProducerTable, Teller, TransactionMarker, Verdict,
+    VerificationGuard,
 };
 use proptest::prelude::*;
 use protocol::batch::{BatchHeader, HEADER_BYTES};
@@ -269,6 +270,7 @@ impl Cluster {
             kind: if markers.end == End::Commit { ControlKind::Commit } else { ControlKind::Abort },
             coordinator_epoch: markers.coordinator_epoch,
             version: markers.version,
+            told_by: Teller::Sender,
         };
         match partition.table.check_marker(&marker) {
             Ok(()) => {
