@@ -173,6 +173,8 @@ pub const INFLOW_AHEAD_MAX: std::time::Duration = std::time::Duration::from_mill
 pub const DESTAGE_BYTES_PER_SECOND_FIRST: f64 = 134_217_728.0;
 /// How far compaction may be ahead of the bandwidth it has before it waits.
 pub const COMPACTION_AHEAD_MAX: std::time::Duration = std::time::Duration::from_millis(5);
+/// How long a log rests of which a part was too long to be compacted: the next round goes over the same once more.
+pub const COMPACTION_LEFT_OUT_PAUSE: std::time::Duration = std::time::Duration::from_hours(1);
 /// Of the memory for the tail, one byte in so many is for buffers that wait to be used again: frames come in many sizes,
 /// and fresh memory costs a page fault for each page.
 pub const TAIL_BYTES_PER_SPARE_BYTE: usize = 8;

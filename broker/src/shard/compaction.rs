@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use protocol::batch::BatchHeader;
 use protocol::transaction_index::AbortedTransaction;
 use protocol::types::{Offset, PartitionKey, Timestamp};
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 use storage::store::{CompactionHost, CompactionPlan, StoreError};
 
 use super::Shard;
 use super::background::pause;
 use super::messages::Isolation;
 use super::partition::Partition;
-use crate::limits::COMPACTION_AHEAD_MAX;
+use crate::limits::{COMPACTION_AHEAD_MAX, COMPACTION_LEFT_OUT_PAUSE};
 use crate::metrics::{self, Activity, Count, note};
 use crate::runtime::yield_if_needed;
 
@@ -32,20 +32,24 @@ pub struct CompactionShare {
 
 /// Compacts, round after round, until the shard stops.
 pub(super) async fn compact(shard: Rc<Shard>) {
-    // Damaged logs: no round would get further than the last one.
-    let mut given_up = FxHashSet::default();
+    // Logs of which a round would get no further than the last one: until then, or for ever where they are damaged.
+    let mut set_aside: FxHashMap<PartitionKey, Option<Instant>> = FxHashMap::default();
     while pause(&shard, shard.config.compaction.pause).await {
         note(Activity::Upkeep);
-        while let Some((partition, plan)) = dirtiest(&shard, &given_up).await {
+        while let Some((partition, plan)) = dirtiest(&shard, &set_aside).await {
             match round(&shard, &partition, &plan).await {
-                Ok(true) => {}
-                // Stopping, or the log was cut meanwhile.
-                Ok(false) => break,
+                Ok(RoundEnd::Done) => {}
+                Ok(RoundEnd::Interrupted) => break,
+                Ok(RoundEnd::LeftOut(from)) => {
+                    tracing::warn!(topic = %partition.topic_name, partition = %partition.key.partition, %from,
+                        "a segment could not be compacted: what stays of it is too long for one; tombstones behind it stay");
+                    set_aside.insert(partition.key, Some(Instant::now() + COMPACTION_LEFT_OUT_PAUSE));
+                }
                 Err(StoreError::Gone) => {}
                 Err(error @ StoreError::Io { .. }) => {
                     tracing::error!(topic = %partition.topic_name, partition = %partition.key.partition, %error,
                         "this partition is not compacted any more until the broker is started again");
-                    given_up.insert(partition.key);
+                    set_aside.insert(partition.key, None);
                 }
                 Err(error) => {
                     tracing::warn!(topic = %partition.topic_name, partition = %partition.key.partition, %error,
@@ -60,11 +64,13 @@ pub(super) async fn compact(shard: Rc<Shard>) {
 /// The partition that a round is worth most for: those that have waited too long, then those of which most is dirty.
 async fn dirtiest(
     shard: &Shard,
-    given_up: &FxHashSet<PartitionKey>,
+    set_aside: &FxHashMap<PartitionKey, Option<Instant>>,
 ) -> Option<(Rc<Partition>, CompactionPlan)> {
+    let now = Instant::now();
     let mut best: Option<(Rc<Partition>, CompactionPlan)> = None;
     for partition in shard.partitions.all() {
-        if partition.config.get().compaction.is_none() || given_up.contains(&partition.key) {
+        let is_aside = set_aside.get(&partition.key).is_some_and(|until| until.is_none_or(|at| now < at));
+        if partition.config.get().compaction.is_none() || is_aside {
             continue;
         }
         yield_if_needed().await;
@@ -86,24 +92,33 @@ async fn dirtiest(
     best
 }
 
-/// One round. Whether it ran to its end.
+/// How a round ended.
+enum RoundEnd {
+    Done,
+    /// The shard stops, or the log was cut meanwhile.
+    Interrupted,
+    /// Segments from here on are as they were.
+    LeftOut(Offset),
+}
+
+/// One round.
 async fn round(
     shard: &Rc<Shard>,
     partition: &Rc<Partition>,
     plan: &CompactionPlan,
-) -> Result<bool, StoreError> {
+) -> Result<RoundEnd, StoreError> {
     let host = Host { shard, partition, due: Cell::new(Instant::now()) };
     let memory_bytes = shard.config.compaction.memory_bytes;
     let outcome = shard.store.compact(partition.slot, plan, memory_bytes, &host).await?;
     metrics::add(Count::BytesCompacted, outcome.before_bytes);
     metrics::add(Count::BytesCompactedAway, outcome.before_bytes.saturating_sub(outcome.after_bytes));
     if outcome.is_interrupted {
-        return Ok(false);
+        return Ok(RoundEnd::Interrupted);
     }
     metrics::add(Count::CompactionRounds, 1);
     tracing::debug!(topic = %partition.topic_name, partition = %partition.key.partition, cleaned = %outcome.cleaned,
         before_bytes = outcome.before_bytes, after_bytes = outcome.after_bytes, keys = outcome.keys, "compacted");
-    Ok(true)
+    Ok(outcome.left_out.map_or(RoundEnd::Done, RoundEnd::LeftOut))
 }
 
 /// What the store asks during a round.

@@ -18,6 +18,8 @@ pub(super) struct Rules<'a> {
     pub(super) now: Timestamp,
     /// How long a tombstone stays after its first round (`delete.retention.ms`).
     pub(super) delete_retention_ms: i64,
+    /// Whether tombstones and markers go when their time is up.
+    pub(super) removes_tombstones: bool,
 }
 
 /// What the walk knows of a batch.
@@ -90,7 +92,8 @@ impl Opened<'_> {
     pub(super) fn clean(&self, standing: Standing, rules: &Rules<'_>) -> Result<Cleaned, String> {
         let header = self.batch.header();
         let Some(records) = &self.records else { return Ok(Cleaned::Same) };
-        let is_past_horizon = header.delete_horizon().is_some_and(|horizon| horizon <= rules.now);
+        let is_past_horizon =
+            rules.removes_tombstones && header.delete_horizon().is_some_and(|horizon| horizon <= rules.now);
         let goes_whole = standing.is_over && (!header.is_control() || (is_past_horizon && !standing.is_held));
         let stays = |record: &Record<'_>| {
             !goes_whole && (header.is_control() || rules.keeps(record, is_past_horizon))

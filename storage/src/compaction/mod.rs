@@ -22,6 +22,9 @@
 //! A marker stays as long as its transaction has records, and then until its horizon. One that aborted stays, besides, until
 //! consumers are not told of it any more, and no restart would bring that back.
 //!
+//! Segments of which more stays than one may hold are left as they were, the rest of the log is compacted. What they have of
+//! keys that were deleted since must not come back: no tombstone goes behind them, and the next round begins where this one did.
+//!
 //! It must not know: clocks, who leads, what consumers are told. Those come from a [`CompactionHost`].
 
 use protocol::batch::BatchHeader;
@@ -78,6 +81,9 @@ pub struct CompactionOutcome {
     pub has_more: bool,
     /// Whether the round was ended before all groups were through.
     pub is_interrupted: bool,
+    /// Where segments begin of which more stays than one segment may hold: they are as they were, the log does not count as
+    /// compacted, and tombstones behind them stay.
+    pub left_out: Option<Offset>,
 }
 
 /// Why a round ended early. What was done until then stays done.
@@ -99,11 +105,5 @@ pub enum CompactionError {
         offset: Offset,
         /// What is wrong with it.
         reason: String,
-    },
-    /// What stays of some segments does not fit in one: they stay as they are.
-    #[error("what stays of the segments from offset {base} on is too long for one")]
-    TooLong {
-        /// The first segment's base.
-        base: Offset,
     },
 }

@@ -25,9 +25,20 @@ pub(crate) struct Round<'a, D: Disk, H> {
     pub(crate) memory_bytes: usize,
     /// What segments are closed at.
     pub(crate) segment_bytes: u64,
+    /// What no segment may be longer than.
+    pub(crate) segment_bytes_max: u64,
     pub(crate) delete_retention_ms: i64,
     /// Whether a restart will know no aborted transaction but those that the host knows when the round begins.
     pub(crate) forgets_durably: bool,
+}
+
+/// What was written of a group.
+#[derive(Default)]
+struct Written {
+    /// Something is not as it was.
+    is_changed: bool,
+    /// Not all of what stays had room, so nothing of it counts.
+    is_too_long: bool,
 }
 
 /// The table of keys, and how far it goes.
@@ -41,6 +52,8 @@ struct Map {
 enum GroupEnd {
     /// It has so many bytes now.
     Done(u64),
+    /// What stays of it is too long for one segment: it is as it was.
+    TooLong,
     /// The host wants the round to end, or the log was cut.
     Interrupted,
 }
@@ -56,11 +69,12 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
         outcome.dirty_bytes = map.bytes;
         outcome.keys = map.keys.count();
         outcome.has_more = map.end < plan.end;
-        let rules = Rules {
+        let mut rules = Rules {
             keys: &map.keys,
             mapped_end: map.end,
             now: self.host.now(),
             delete_retention_ms: self.delete_retention_ms,
+            removes_tombstones: true,
         };
         let summaries = self.log.summaries().await.map_err(CompactionError::Read)?;
         let mut transactions = Transactions::new(self.host.aborted(self.log.start(), plan.end));
@@ -70,17 +84,23 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
                     outcome.before_bytes += group.bytes;
                     outcome.after_bytes += bytes;
                 }
+                GroupEnd::TooLong => {
+                    outcome.left_out.get_or_insert(group.base);
+                    // It may have what a later tombstone deletes.
+                    rules.removes_tombstones = false;
+                }
                 GroupEnd::Interrupted => return Ok(outcome),
             }
         }
-        let turn = self.turn.enter().await;
-        self.log.set_cleaned(map.end).await.map_err(CompactionError::Write)?;
-        drop(turn);
+        if outcome.left_out.is_none() {
+            let _turn = self.turn.enter().await;
+            self.log.set_cleaned(map.end).await.map_err(CompactionError::Write)?;
+            outcome.cleaned = map.end;
+        }
         let untold = transactions.without_batches_below(served_compacted);
         if !untold.is_empty() {
             self.host.forget_aborted(untold);
         }
-        outcome.cleaned = map.end;
         outcome.is_interrupted = false;
         Ok(outcome)
     }
@@ -118,7 +138,11 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
         let mut replacement = begun.map_err(CompactionError::Write)?;
         let outcome = self.write_group(group, rules, transactions, &mut replacement).await;
         let is_changed = match outcome {
-            Ok(Some(is_changed)) => is_changed,
+            Ok(Some(Written { is_changed, is_too_long: false })) => is_changed,
+            Ok(Some(Written { is_too_long: true, .. })) => {
+                self.abandon(group).await?;
+                return Ok(GroupEnd::TooLong);
+            }
             Ok(None) => {
                 self.abandon(group).await?;
                 return Ok(GroupEnd::Interrupted);
@@ -149,23 +173,25 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
         self.log.abandon_replacement(group.base).await.map_err(CompactionError::Write)
     }
 
-    /// Writes what stays of a group. Whether anything has changed; none where the round is to end.
+    /// Writes what stays of a group, and goes through all of it in any case: transactions may end in it. None where the round
+    /// is to end.
     async fn write_group(
         &self,
         group: &Group,
         rules: &Rules<'_>,
         transactions: &mut Transactions,
         replacement: &mut Replacement<'_, D>,
-    ) -> Result<Option<bool>, CompactionError> {
+    ) -> Result<Option<Written>, CompactionError> {
         let mut reader = Reader { log: self.log, next: group.base, end: group.end };
-        let mut is_changed = false;
+        let mut written = Written::default();
         // One batch is held back: the last one stays.
         let mut held: Option<Bytes> = None;
         while let Some((batches, bytes)) = reader.read().await? {
             let before = replacement.size_bytes();
             for batch in batches {
                 if let Some(batch) = held.replace(batch) {
-                    is_changed |= self.write_batch(batch, false, rules, transactions, replacement).await?;
+                    let kept = self.clean_batch(batch, false, rules, transactions, &mut written)?;
+                    self.write_batch(kept, replacement, &mut written).await?;
                     yield_now().await;
                 }
             }
@@ -175,18 +201,20 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
         }
         // Cut away since the round was planned.
         let Some(last) = held else { return Ok(None) };
-        is_changed |= self.write_batch(last, true, rules, transactions, replacement).await?;
-        Ok(Some(is_changed))
+        let kept = self.clean_batch(last, true, rules, transactions, &mut written)?;
+        self.write_batch(kept, replacement, &mut written).await?;
+        Ok(Some(written))
     }
 
-    async fn write_batch(
+    /// What stays of a batch.
+    fn clean_batch(
         &self,
         batch: Bytes,
         is_last: bool,
         rules: &Rules<'_>,
         transactions: &mut Transactions,
-        replacement: &mut Replacement<'_, D>,
-    ) -> Result<bool, CompactionError> {
+        written: &mut Written,
+    ) -> Result<Option<Bytes>, CompactionError> {
         let cleaned = {
             let opened = open(&batch).map_err(|reason| damaged(&batch, reason))?;
             let header = opened.header();
@@ -201,20 +229,29 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
             }
             opened.clean(standing, rules).map_err(|reason| damaged(&batch, reason))?
         };
-        let (kept, is_changed) = match cleaned {
+        written.is_changed |= cleaned != Cleaned::Same;
+        Ok(match cleaned {
             // A small batch must not hold on to all that was read with it.
-            Cleaned::Same if batch.len() < COMPACTION_READ_BYTES / 4 => {
-                (Bytes::copy_from_slice(&batch), false)
-            }
-            Cleaned::Same => (batch, false),
-            Cleaned::Changed(changed) => (changed, true),
-            Cleaned::Gone => return Ok(true),
-        };
-        if !replacement.has_room(kept.len()) {
-            return Err(CompactionError::TooLong { base: replacement.base() });
+            Cleaned::Same if batch.len() < COMPACTION_READ_BYTES / 4 => Some(Bytes::copy_from_slice(&batch)),
+            Cleaned::Same => Some(batch),
+            Cleaned::Changed(changed) => Some(changed),
+            Cleaned::Gone => None,
+        })
+    }
+
+    async fn write_batch(
+        &self,
+        kept: Option<Bytes>,
+        replacement: &mut Replacement<'_, D>,
+        written: &mut Written,
+    ) -> Result<(), CompactionError> {
+        let Some(kept) = kept else { return Ok(()) };
+        let bytes = replacement.size_bytes() + kept.len() as u64;
+        written.is_too_long |= bytes > self.segment_bytes_max;
+        if written.is_too_long {
+            return Ok(());
         }
-        replacement.push(kept).await.map_err(CompactionError::Write)?;
-        Ok(is_changed)
+        replacement.push(kept).await.map_err(CompactionError::Write)
     }
 }
 

@@ -28,6 +28,8 @@ use crate::wait::Turnstile;
 
 const KEY: PartitionKey = PartitionKey { topic_id: TopicId([7; 16]), partition: PartitionIndex(3) };
 const RETENTION_MS: i64 = 1000;
+/// What a segment may hold where room is tight: less than what is made one.
+const TIGHT_BYTES: u64 = 900;
 
 fn directory() -> PathBuf {
     partition_directory("topic", KEY.partition)
@@ -68,6 +70,8 @@ struct Model {
     open: BTreeMap<i64, Vec<i64>>,
     now: i64,
     /// Up to where rounds have gone.
+    touched: i64,
+    /// Up to where the log is compacted.
     cleaned: i64,
 }
 
@@ -87,9 +91,10 @@ enum Action {
     /// Ends a producer's transaction, if it is in one.
     End(i64, ControlKind),
     Sync,
-    /// With a table of the least size, or a large one; and so much later.
+    /// With a table of the least size, or a large one; with little room in a segment, or enough; and so much later.
     Compact {
         is_small: bool,
+        is_tight: bool,
         later_ms: i64,
     },
     Reopen,
@@ -107,7 +112,8 @@ fn actions(length: usize) -> impl Strategy<Value = Vec<Action>> {
         6 => proptest::collection::vec(written, 1..14).prop_map(Action::Append),
         3 => (1_i64..4, kind).prop_map(|(producer, kind)| Action::End(producer, kind)),
         3 => Just(Action::Sync),
-        4 => (any::<bool>(), 0_i64..2000).prop_map(|(is_small, later_ms)| Action::Compact { is_small, later_ms }),
+        4 => (any::<bool>(), prop::bool::weighted(0.2), 0_i64..2000)
+            .prop_map(|(is_small, is_tight, later_ms)| Action::Compact { is_small, is_tight, later_ms }),
         1 => Just(Action::Reopen),
     ];
     proptest::collection::vec(action, 1..length)
@@ -195,15 +201,20 @@ impl Model {
             }
         }
         let kept = last.into_values().filter(|offset| self.records[offset].value.is_some());
-        kept.chain(self.records.keys().copied().filter(|offset| *offset >= self.cleaned)).collect()
+        kept.chain(self.records.keys().copied().filter(|offset| *offset >= self.touched)).collect()
     }
 
-    /// Of what was compacted, one record of each key is left, and none that was aborted.
+    /// Of what was compacted, the last record of each key is left at most, and none that was aborted.
     fn check_compacted(&self, found: &BTreeMap<i64, Seen>) {
-        let mut keys = BTreeSet::new();
+        let mut last = BTreeMap::new();
+        for (offset, seen) in self.records.range(..self.cleaned) {
+            if !self.aborted_records.contains(offset) {
+                last.insert(&seen.key, offset);
+            }
+        }
         for (offset, seen) in found.range(..self.cleaned) {
-            assert!(keys.insert(&seen.key), "{offset} was written again before {}", self.cleaned);
             assert!(!self.aborted_records.contains(offset), "{offset} was aborted");
+            assert_eq!(last[&seen.key], offset, "it was written again before {}", self.cleaned);
         }
     }
 
@@ -244,7 +255,7 @@ impl Model {
             assert_eq!(Some(seen), self.records.get(offset), "what is there is as it was, at {offset}");
         }
         for offset in self.required() {
-            assert!(found.contains_key(&offset), "{offset} is gone; compacted to {}", self.cleaned);
+            assert!(found.contains_key(&offset), "{offset} is gone; compacted to {}", self.touched);
         }
         for (producer, last) in &self.producers {
             assert!(batches.iter().any(|batch| batch.1 == *last), "the last batch of {producer}, to {last}");
@@ -318,6 +329,15 @@ async fn compact(
     model: &mut Model,
     memory_bytes: usize,
 ) -> Result<Option<CompactionOutcome>, CompactionError> {
+    compact_within(u64::MAX, log, model, memory_bytes).await
+}
+
+async fn compact_within(
+    segment_bytes_max: u64,
+    log: &PartitionLog<MemoryDisk>,
+    model: &mut Model,
+    memory_bytes: usize,
+) -> Result<Option<CompactionOutcome>, CompactionError> {
     let config = CompactionConfig { dirty_millionths_min: 0, ..CompactionConfig::default() };
     let summaries = log.summaries().await.map_err(CompactionError::Read)?;
     let input = CompactionInput {
@@ -329,8 +349,8 @@ async fn compact(
     };
     let Some(plan) = plan_compaction(&summaries, &input) else { return Ok(None) };
     // A crash may come at any time from here on.
-    let before = model.cleaned;
-    model.cleaned = before.max(plan.end.get());
+    let touched_before = model.touched;
+    model.touched = touched_before.max(plan.end.get());
     let turn = Turnstile::default();
     let host = host(model, u32::MAX);
     let round = Round {
@@ -339,6 +359,7 @@ async fn compact(
         host: &host,
         memory_bytes,
         segment_bytes: 4000,
+        segment_bytes_max,
         delete_retention_ms: RETENTION_MS,
         forgets_durably: true,
     };
@@ -348,7 +369,13 @@ async fn compact(
     let outcome = outcome?;
     assert!(!outcome.is_interrupted);
     assert!(paced_bytes >= outcome.before_bytes);
-    model.cleaned = before.max(outcome.cleaned.get());
+    match outcome.left_out {
+        None => {
+            model.touched = touched_before.max(outcome.cleaned.get());
+            model.cleaned = model.cleaned.max(outcome.cleaned.get());
+        }
+        Some(_) => assert!(segment_bytes_max < u64::MAX),
+    }
     Ok(Some(outcome))
 }
 
@@ -373,10 +400,12 @@ async fn act(
             model.synced = model.end;
             Ok(())
         }
-        Action::Compact { is_small, later_ms } => {
+        Action::Compact { is_small, is_tight, later_ms } => {
             model.now += later_ms;
             let memory_bytes = if *is_small { 0 } else { 1 << 20 };
-            compact(log, model, memory_bytes).await.map(|_| ()).map_err(|error| error.to_string())
+            let segment_bytes_max = if *is_tight { TIGHT_BYTES } else { u64::MAX };
+            let outcome = compact_within(segment_bytes_max, log, model, memory_bytes).await;
+            outcome.map(|_| ()).map_err(|error| error.to_string())
         }
         Action::Reopen => {
             log.close().await.map_err(failed)?;
@@ -471,13 +500,13 @@ fn power_may_fail_at_each_write_and_sync() {
         Action::End(1, ControlKind::Abort),
         Action::Append(values(10..60)),
         Action::Sync,
-        Action::Compact { is_small: false, later_ms: 0 },
+        Action::Compact { is_small: false, is_tight: false, later_ms: 0 },
         Action::Append(transaction),
         Action::End(1, ControlKind::Commit),
         Action::Append(values(30..80)),
         Action::Sync,
-        Action::Compact { is_small: true, later_ms: 2 * RETENTION_MS },
-        Action::Compact { is_small: true, later_ms: 2 * RETENTION_MS },
+        Action::Compact { is_small: true, is_tight: false, later_ms: 2 * RETENTION_MS },
+        Action::Compact { is_small: true, is_tight: false, later_ms: 2 * RETENTION_MS },
     ];
     crash_everywhere(&script, 6);
 }
@@ -499,7 +528,7 @@ fn tombstone(key: u8) -> Action {
 fn a_tombstone_stays_until_its_time_is_up_and_goes_in_the_next_round() {
     let disk = MemoryDisk::default();
     let fill = || [Action::Append(values(0..60)), Action::Sync];
-    let compact = |later_ms| Action::Compact { is_small: false, later_ms };
+    let compact = |later_ms| Action::Compact { is_small: false, is_tight: false, later_ms };
     let mut model = Model::default();
     let mut script: Vec<Action> = vec![tombstone(100)];
     script.extend(fill());
@@ -515,13 +544,46 @@ fn a_tombstone_stays_until_its_time_is_up_and_goes_in_the_next_round() {
     }
 }
 
+/// The first segments have keys that are deleted later, and are too long for one segment while they are not compacted.
+#[test]
+fn what_is_too_long_for_a_segment_is_left_out_and_what_was_deleted_there_does_not_come_back() {
+    let deleted = 60..70_u8;
+    let single =
+        |key: u8, has_value| Written { compression: 0, producer: None, records: vec![(key, has_value)] };
+    let mut left_out = 0;
+    for segment_bytes_max in (500..5_000).step_by(500) {
+        let disk = MemoryDisk::default();
+        let mut model = Model::default();
+        let fill = || [Action::Append(values(0..60)), Action::Sync];
+        let mut script = vec![Action::Append((60..120).map(|key| single(key, true)).collect())];
+        script.extend(fill());
+        script.push(Action::Compact { is_small: false, is_tight: false, later_ms: 0 });
+        script.push(Action::Append(deleted.clone().map(|key| single(key, false)).collect()));
+        let mut log = run(&disk, &script, &mut model).expect("no faults");
+        for room in [segment_bytes_max, segment_bytes_max, u64::MAX, u64::MAX] {
+            model.now += 2 * RETENTION_MS;
+            for action in &fill() {
+                block_on(act(&disk, &mut log, &mut model, action)).expect("no faults");
+            }
+            let outcome = block_on(compact_within(room, &log, &mut model, 1 << 20));
+            let outcome = outcome.expect("no faults").expect("it is dirty");
+            left_out += usize::from(outcome.left_out.is_some() && outcome.after_bytes < outcome.before_bytes);
+            model.check_compacted(&block_on(model.check(&log)));
+        }
+        let found = block_on(model.check(&log));
+        let is_deleted = |seen: &Seen| deleted.clone().any(|key| seen.key == Some(vec![key; 3]));
+        assert!(!found.values().any(is_deleted), "{segment_bytes_max} bytes: tombstones go in the end");
+    }
+    assert!(left_out > 2, "some were left out while others were compacted: {left_out}");
+}
+
 #[test]
 fn the_marker_of_a_transaction_stays_with_its_records_and_goes_after_them() {
     let disk = MemoryDisk::default();
     let mut model = Model::default();
     let transaction = Written { compression: 0, producer: Some(1), records: vec![(100, true)] };
     let fill = || [Action::Append(values(0..60)), Action::Sync];
-    let compact = Action::Compact { is_small: false, later_ms: 2 * RETENTION_MS };
+    let compact = Action::Compact { is_small: false, is_tight: false, later_ms: 2 * RETENTION_MS };
     let commit = Action::End(1, ControlKind::Commit);
     let mut script = vec![Action::Append(vec![transaction.clone()]), commit.clone()];
     script.extend(fill());
@@ -573,8 +635,11 @@ fn what_the_first_round_leaves_small_becomes_one_in_the_next() {
     });
     let count = |log: &PartitionLog<MemoryDisk>| block_on(log.summaries()).expect("no faults").len();
     let before = count(&log);
-    let more =
-        [Action::Append(values(0..60)), Action::Sync, Action::Compact { is_small: false, later_ms: 0 }];
+    let more = [
+        Action::Append(values(0..60)),
+        Action::Sync,
+        Action::Compact { is_small: false, is_tight: false, later_ms: 0 },
+    ];
     for action in &more {
         block_on(act(&disk, &mut log, &mut model, action)).expect("no faults");
     }
@@ -614,14 +679,15 @@ fn a_round_that_is_ended_early_changes_nothing_or_whole_groups() {
             host: &host,
             memory_bytes: 1 << 20,
             segment_bytes: 4000,
+            segment_bytes_max: u64::MAX,
             delete_retention_ms: RETENTION_MS,
             forgets_durably: true,
         };
         let outcome = block_on(round.run(&plan)).expect("no faults");
         let names = block_on(disk.list(&directory())).expect("no faults");
         assert!(!names.iter().any(|name| name.ends_with(".cleaned") || name.ends_with(".swap")), "{names:?}");
-        let cleaned = if outcome.is_interrupted { plan.end.get() } else { outcome.cleaned.get() };
-        let model = Model { cleaned, ..model.clone() };
+        let touched = if outcome.is_interrupted { plan.end.get() } else { outcome.cleaned.get() };
+        let model = Model { touched, ..model.clone() };
         block_on(model.check(&log));
         if !outcome.is_interrupted {
             return;

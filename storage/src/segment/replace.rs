@@ -266,29 +266,17 @@ impl<'a, D: Disk> Replacement<'a, D> {
     /// What the disk says: [`PartitionLog::abandon_replacement`].
     ///
     /// # Panics
-    /// If it is not one whole batch, or not between what came before and the end.
+    /// If it is not one whole batch, or not between what came before and the end, or too much for one segment.
     pub async fn push(&mut self, batch: Bytes) -> Result<(), SegmentError> {
         let place = BatchPlace::parse(&batch).expect("a batch of this log");
         assert_eq!(usize::try_from(place.size_bytes).ok(), Some(batch.len()));
         assert!(place.next() <= self.end);
         assert!(batch.len() >= HEADER_BYTES);
         self.state.add_batch(place, self.interval_bytes);
+        assert!(self.size_bytes() <= SEGMENT_BYTES_MAX);
         self.waiting_bytes += batch.len();
         self.waiting.push(batch);
         if self.waiting_bytes >= SEGMENT_WRITE_BYTES { self.write().await } else { Ok(()) }
-    }
-
-    /// Whether a batch of so many bytes may still be added.
-    #[must_use]
-    pub fn has_room(&self, bytes: usize) -> bool {
-        let size = self.state.last().size_bytes;
-        u64::try_from(bytes).is_ok_and(|bytes| size + bytes <= SEGMENT_BYTES_MAX)
-    }
-
-    /// Where it begins.
-    #[must_use]
-    pub fn base(&self) -> Offset {
-        self.base
     }
 
     /// The length of what was added.

@@ -19,6 +19,7 @@ use crate::compaction::{
     Round, first_dirty, plan_compaction,
 };
 use crate::disk::Disk;
+use crate::limits::SEGMENT_BYTES_MAX;
 
 /// What one checkpoint says of a partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,6 +152,7 @@ impl<D: Disk> ShardStore<D> {
             host: &host,
             memory_bytes,
             segment_bytes,
+            segment_bytes_max: SEGMENT_BYTES_MAX,
             delete_retention_ms,
             forgets_durably,
         };
@@ -206,7 +208,7 @@ impl<D: Disk> Shared<D> {
                 StoreError::Failed(failure)
             }
             CompactionError::Read(error) => segment_error(error),
-            error @ (CompactionError::Damaged { .. } | CompactionError::TooLong { .. }) => StoreError::Io {
+            error @ CompactionError::Damaged { .. } => StoreError::Io {
                 what: "compacting".to_owned(),
                 source: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
             },
