@@ -1,14 +1,16 @@
 //! Power cuts on the whole way of a transaction: its coordinator's log and two partitions, on one disk that is cut at each write
-//! and sync. Afterwards every transaction is committed in both partitions or in none, as its client was told.
+//! and sync. Afterwards every transaction is committed in both partitions or in none, as its client was told. One shard has all
+//! three, or one of the partitions is another shard's: then nothing orders what the two journals hold but who waited for whom.
 //!
-//! Real are the store with its journal, segments and checkpoints, the coordinator, and what the partitions know of producers. This
-//! file stands in for the shard: it appends, waits until that is synced, and says so.
+//! Real are the stores with their journals, segments and checkpoints, the coordinator, and what the partitions know of producers.
+//! This file stands in for the shards: it appends, waits until that is synced, and says so.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use logic::producer::{AppendedAt, ProducerBatch, ProducerTable, Teller, TransactionMarker, Verdict};
@@ -22,7 +24,7 @@ use protocol::types::{
     LeaderEpoch, Offset, PartitionIndex, PartitionKey, ProducerId, Sequence, Timestamp, TopicId,
     TransactionVersion,
 };
-use storage::disk::memory::{MemoryDisk, block_on};
+use storage::disk::memory::{MemoryDisk, MemoryOptions, block_on};
 use storage::store::{
     BatchAppend, LogConfig, PartitionSlot, PartitionSpec, RecoveryObserver, ShardStore, StoreError,
     StoreFailure, StoreListener, StoreOptions, TakenSnapshot,
@@ -36,26 +38,34 @@ const PARTITIONS: usize = 2;
 const TIMEOUT_MS: i32 = 100;
 const BODY_BYTES: usize = 300;
 
-fn options() -> StoreOptions {
+fn options(shard: usize, shard_count: usize) -> StoreOptions {
+    let number = |count: usize| u16::try_from(count).expect("few");
     StoreOptions {
         journal_file_bytes: 256 << 10,
         journal_files_max: 4,
         frame_bytes_max: 32 << 10,
         tail_cache_bytes: 1 << 20,
         reserve_bytes: 0,
-        ..StoreOptions::new(0, 1)
+        ..StoreOptions::new(number(shard), number(shard_count))
     }
 }
 
-/// The data's partitions, by their numbers, and the coordinator's log behind them.
-fn specs() -> Vec<PartitionSpec> {
-    let config = LogConfig { segment_bytes: 1500, ..LogConfig::default() };
-    let spec = |topic_id, name: &str, index| PartitionSpec {
+/// Of the data's partitions, by their numbers, or of the coordinator's log behind them.
+fn spec(place: usize) -> PartitionSpec {
+    let (topic_id, name, index) = match place {
+        PARTITIONS => (LOG, "log", 0),
+        data => (DATA, TOPIC, i32::try_from(data).expect("few")),
+    };
+    PartitionSpec {
         key: PartitionKey { topic_id, partition: PartitionIndex(index) },
         topic_name: name.to_owned(),
-        config,
-    };
-    vec![spec(DATA, TOPIC, 0), spec(DATA, TOPIC, 1), spec(LOG, "log", 0)]
+        config: LogConfig { segment_bytes: 1500, ..LogConfig::default() },
+    }
+}
+
+/// What a shard has, in the order of its slots. With two of them, the second data partition is not where the coordinator is.
+fn places_of(shard: usize, shard_count: usize) -> Vec<usize> {
+    (0..=PARTITIONS).filter(|place| place % shard_count == shard).collect()
 }
 
 /// What the data's partitions know of producers, and where they end.
@@ -85,14 +95,21 @@ impl RecoveryObserver for Tables {
     }
 }
 
-impl StoreListener for Tables {
+/// What the store of a shard asks.
+struct Listener {
+    tables: Tables,
+    places: Vec<usize>,
+}
+
+impl StoreListener for Listener {
     fn sealed(&self, _slot: PartitionSlot, _end: Offset) {}
 
     fn synced(&self, _slot: PartitionSlot, _end: Offset) {}
 
     fn producer_snapshot(&self, slot: PartitionSlot) -> TakenSnapshot {
-        let tables = self.0.borrow();
-        let taken = tables.get(usize::try_from(slot.0).expect("small")).map(|(table, end)| {
+        let tables = self.tables.0.borrow();
+        let place = self.places[usize::try_from(slot.0).expect("small")];
+        let taken = tables.get(place).map(|(table, end)| {
             let mut snapshot = table.begin_snapshot(Offset(*end));
             while !snapshot.step(usize::MAX) {}
             let (bytes, start) = snapshot.finish();
@@ -115,10 +132,34 @@ struct Known {
     told: Option<End>,
 }
 
-struct Life {
+/// A shard's store, and its pump as long as it runs.
+struct Running {
     store: ShardStore<MemoryDisk>,
-    pump: Pin<Box<dyn Future<Output = ()>>>,
-    is_pump_over: bool,
+    pump: Option<Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+impl Running {
+    fn open(
+        disk: &MemoryDisk,
+        shard: usize,
+        shard_count: usize,
+        tables: &mut Tables,
+    ) -> Result<Self, StoreError> {
+        let places = places_of(shard, shard_count);
+        let specs = places.iter().map(|place| spec(*place)).collect();
+        let opened = block_on(ShardStore::open(disk.clone(), options(shard, shard_count), specs, tables));
+        let Ok((store, _)) = opened else {
+            assert!(disk.has_crashed(), "{:?}", opened.err());
+            return Err(StoreError::Closed);
+        };
+        store.set_listener(Rc::new(Listener { tables: tables.clone(), places }));
+        let pump_store = store.clone();
+        Ok(Self { store, pump: Some(Box::pin(async move { pump_store.run_writer().await })) })
+    }
+}
+
+struct Life {
+    shards: Vec<Running>,
     tables: Tables,
     coordinator: Coordinator,
     now: i64,
@@ -130,25 +171,24 @@ struct Life {
 }
 
 impl Life {
-    fn open(disk: &MemoryDisk, version: TransactionVersion, epoch: i32) -> Result<Self, StoreError> {
+    fn open(
+        disk: &MemoryDisk,
+        shard_count: usize,
+        version: TransactionVersion,
+        epoch: i32,
+    ) -> Result<Self, StoreError> {
         let mut tables = Tables::default();
-        let opened = block_on(ShardStore::open(disk.clone(), options(), specs(), &mut tables));
-        let Ok((store, _)) = opened else {
-            assert!(disk.has_crashed(), "{:?}", opened.err());
-            return Err(StoreError::Closed);
-        };
-        store.set_listener(Rc::new(tables.clone()));
-        let pump_store = store.clone();
+        let shards = (0..shard_count)
+            .map(|shard| Running::open(disk, shard, shard_count, &mut tables))
+            .collect::<Result<Vec<_>, _>>()?;
         let config = CoordinatorConfig { timeout_ms_max: 900_000, id_expiration_ms: 1_000_000_000, version };
         let mut loader = Loader::default();
-        for (key, value) in coordinators_log(&store) {
+        for (key, value) in coordinators_log(&shards[PARTITIONS % shard_count].store) {
             loader.replay(&key, value.as_deref()).expect("its own record");
         }
         let (coordinator, effects) = loader.finish(Timestamp(0), config, epoch);
         let mut life = Self {
-            store,
-            pump: Box::pin(async move { pump_store.run_writer().await }),
-            is_pump_over: false,
+            shards,
             tables,
             coordinator,
             now: 0,
@@ -164,42 +204,77 @@ impl Life {
         Ok(life)
     }
 
-    /// Runs something of the store's, with its pump beside it.
-    fn run<T>(&mut self, future: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let mut future = pin!(future);
+    /// Runs something of each of some stores, with all pumps beside it, until all of it is done.
+    fn run<F: Future<Output = Result<(), StoreError>>>(&mut self, futures: Vec<F>) -> Result<(), StoreError> {
+        let mut futures: Vec<_> = futures.into_iter().map(Box::pin).collect();
+        let mut outcome = Ok(());
         block_on(poll_fn(|context| {
-            self.is_pump_over = self.is_pump_over || self.pump.as_mut().poll(context).is_ready();
-            future.as_mut().poll(context)
-        }))
+            for shard in &mut self.shards {
+                shard.pump.take_if(|pump| pump.as_mut().poll(context).is_ready());
+            }
+            futures.retain_mut(|future| match future.as_mut().poll(context) {
+                Poll::Ready(Err(error)) => {
+                    outcome = Err(error);
+                    false
+                }
+                polled => polled.is_pending(),
+            });
+            if futures.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        }));
+        outcome
+    }
+
+    fn store(&self, place: usize) -> &ShardStore<MemoryDisk> {
+        &self.shards[place % self.shards.len()].store
     }
 
     fn slot(&self, place: usize) -> PartitionSlot {
-        self.store.slot(specs()[place].key).expect("it is live")
+        self.store(place).slot(spec(place).key).expect("it is live")
     }
 
-    /// Appends a batch; it is synced when this returns. Where it begins.
-    fn append(&mut self, place: usize, records: Vec<u8>) -> Result<Offset, StoreError> {
-        let slot = self.slot(place);
-        let base_offset = self.store.end_offset(slot).expect("a partition");
+    fn end(&self, place: usize) -> Offset {
+        self.store(place).end_offset(self.slot(place)).expect("a partition")
+    }
+
+    /// Appends a batch; it is synced when this returns.
+    fn append(&mut self, place: usize, records: Vec<u8>) -> Result<(), StoreError> {
+        self.append_unsynced(place, records)?;
+        self.sync(&[place])
+    }
+
+    fn append_unsynced(&mut self, place: usize, records: Vec<u8>) -> Result<(), StoreError> {
+        let (slot, base_offset) = (self.slot(place), self.end(place));
         let append = BatchAppend {
             records: records.into(),
             base_offset,
             leader_epoch: LeaderEpoch(0),
             log_append_time: None,
         };
-        self.store.append(slot, append)?;
+        self.store(place).append(slot, append)?;
         if let Some((_, end)) = self.tables.0.borrow_mut().get_mut(place) {
-            *end = self.store.end_offset(slot).expect("a partition").get();
+            *end = self.end(place).get();
         }
+        Ok(())
+    }
+
+    /// Waits until what was appended to some partitions is synced.
+    fn sync(&mut self, places: &[usize]) -> Result<(), StoreError> {
         // An entry of any kind is synced behind all that was appended before.
-        let store = self.store.clone();
-        self.run(async move { store.start_epoch(slot, LeaderEpoch(0), Offset(0)).await })?;
-        Ok(base_offset)
+        let entries = places.iter().map(|&place| {
+            let (store, slot) = (self.store(place).clone(), self.slot(place));
+            async move { store.start_epoch(slot, LeaderEpoch(0), Offset(0)).await }
+        });
+        let entries = entries.collect();
+        self.run(entries)
     }
 
     fn destage(&mut self) -> Result<(), StoreError> {
-        let store = self.store.clone();
-        self.run(async move { store.destage_all().await })
+        let all = self.shards.iter().map(|shard| {
+            let store = shard.store.clone();
+            async move { store.destage_all().await }
+        });
+        let all = all.collect();
+        self.run(all)
     }
 
     fn take(&mut self, effects: Effects) {
@@ -214,24 +289,39 @@ impl Life {
     /// Appends and writes markers until nothing is under way.
     fn settle(&mut self) -> Result<(), StoreError> {
         loop {
-            let effects = if let Some(record) = self.records.pop_front() {
+            if let Some(record) = self.records.pop_front() {
                 let mut builder = BatchBuilder::new(BatchOptions::default());
                 builder.append(Timestamp(0), Some(&record.key), record.value.as_deref(), &[]);
                 self.append(PARTITIONS, builder.build())?;
-                self.coordinator.committed(Timestamp(self.now), record.append)
-            } else if let Some((markers, index)) = self.network.pop_front() {
-                let answer = self.write_marker(&markers, index)?;
-                let now = Timestamp(self.now);
-                self.coordinator.marker_answered(now, markers.id, (TOPIC, index), answer)
-            } else {
+                let effects = self.coordinator.committed(Timestamp(self.now), record.append);
+                self.take(effects);
+            } else if self.network.is_empty() {
                 return Ok(());
-            };
-            self.take(effects);
+            } else {
+                self.write_markers()?;
+            }
         }
     }
 
-    fn write_marker(&mut self, markers: &Markers, index: PartitionIndex) -> Result<MarkerAnswer, StoreError> {
-        let place = usize::try_from(index.get()).expect("positive");
+    /// Writes all markers that are on their way, at the same time.
+    fn write_markers(&mut self) -> Result<(), StoreError> {
+        let all = std::mem::take(&mut self.network);
+        let mut places = Vec::new();
+        for (markers, index) in &all {
+            let place = usize::try_from(index.get()).expect("positive");
+            self.append_marker(markers, place)?;
+            places.push(place);
+        }
+        self.sync(&places)?;
+        for (markers, index) in all {
+            let (now, place) = (Timestamp(self.now), (TOPIC, index));
+            let effects = self.coordinator.marker_answered(now, markers.id, place, MarkerAnswer::Written);
+            self.take(effects);
+        }
+        Ok(())
+    }
+
+    fn append_marker(&mut self, markers: &Markers, place: usize) -> Result<(), StoreError> {
         let marker = TransactionMarker {
             producer_id: markers.producer.id,
             epoch: markers.producer.epoch,
@@ -243,10 +333,9 @@ impl Life {
         let checked = self.tables.0.borrow()[place].0.check_marker(&marker);
         checked.expect("nobody else writes here");
         // As the shard does: what is appended counts at once, and is answered when it is synced.
-        let offset = self.store.end_offset(self.slot(place)).expect("a partition");
+        let offset = self.end(place);
         self.tables.0.borrow_mut()[place].0.record_marker(Timestamp(0), &marker, offset);
-        self.append(place, marker.batch(Timestamp(0)))?;
-        Ok(MarkerAnswer::Written)
+        self.append_unsynced(place, marker.batch(Timestamp(0)))
     }
 
     /// Asks the coordinator, with a fresh producer id where it needs one; the answer may come before an error.
@@ -310,7 +399,7 @@ fn header_of(batch: &Bytes) -> &BatchHeader {
 
 /// The batches of a partition, by where they begin.
 fn batches(store: &ShardStore<MemoryDisk>, place: usize) -> BTreeMap<Offset, Bytes> {
-    let slot = store.slot(specs()[place].key).expect("it is live");
+    let slot = store.slot(spec(place).key).expect("it is live");
     let end = store.sealed_end(slot).expect("a partition");
     let (mut all, mut from) = (BTreeMap::new(), Offset(0));
     while from < end {
@@ -419,7 +508,7 @@ impl Client<'_> {
             ..BatchOptions::default()
         });
         builder.append(Timestamp(0), None, Some(body), &[]);
-        let base_offset = self.life.store.end_offset(self.life.slot(place)).expect("a partition");
+        let base_offset = self.life.end(place);
         let at = AppendedAt { base_offset, timestamp: Timestamp(0) };
         self.life.tables.0.borrow_mut()[place].0.record(Timestamp(0), &batch, at);
         known.writes.push((place, base_offset, body.clone()));
@@ -431,8 +520,13 @@ impl Client<'_> {
 }
 
 /// A client's life, until the power is gone.
-fn live(disk: &MemoryDisk, version: TransactionVersion, known: &mut Vec<Known>) -> Result<(), StoreError> {
-    let mut life = Life::open(disk, version, 1)?;
+fn live(
+    disk: &MemoryDisk,
+    shard_count: usize,
+    version: TransactionVersion,
+    known: &mut Vec<Known>,
+) -> Result<(), StoreError> {
+    let mut life = Life::open(disk, shard_count, version, 1)?;
     let (outcome, settled) = life.ask(|coordinator, now, call, fresh| {
         let request = Initialise { id: ID, timeout_ms: TIMEOUT_MS, expected: None };
         coordinator.initialise(now, call, &request, fresh)
@@ -477,12 +571,19 @@ fn fate(life: &Life, known: &Known, found: &[BTreeMap<Offset, Bytes>], note: &st
 }
 
 /// After the power is back: everything has one fate, the one that was told, and nobody is held back. How many are committed.
-fn check(image: &MemoryDisk, version: TransactionVersion, known: &[Known], note: &str) -> usize {
-    let mut life = Life::open(image, version, 2).unwrap_or_else(|error| panic!("{note}: {error}"));
+fn check(
+    image: &MemoryDisk,
+    shard_count: usize,
+    version: TransactionVersion,
+    known: &[Known],
+    note: &str,
+) -> usize {
+    let mut life =
+        Life::open(image, shard_count, version, 2).unwrap_or_else(|error| panic!("{note}: {error}"));
     life.pass_time().unwrap_or_else(|error| panic!("{note}: {error}"));
-    let found: Vec<_> = (0..PARTITIONS).map(|place| batches(&life.store, place)).collect();
+    let found: Vec<_> = (0..PARTITIONS).map(|place| batches(life.store(place), place)).collect();
     for place in 0..PARTITIONS {
-        let end = life.store.synced_end(life.slot(place)).expect("a partition");
+        let end = life.store(place).synced_end(life.slot(place)).expect("a partition");
         let stable = life.tables.0.borrow_mut()[place].0.last_stable_offset(end);
         assert_eq!(stable, end, "{note}: partition {place} holds its readers back");
     }
@@ -499,23 +600,26 @@ fn check(image: &MemoryDisk, version: TransactionVersion, known: &[Known], note:
     committed
 }
 
-fn cut_everywhere(version: TransactionVersion) {
-    let whole = MemoryDisk::default();
+/// Cuts the power at each operation, where those of two shards are under way at the same time and overtake each other.
+fn cut_everywhere(shard_count: usize, version: TransactionVersion) {
+    let delay_polls_max = if shard_count > 1 { 7 } else { 0 };
+    let disk = || MemoryDisk::new(MemoryOptions { delay_polls_max, ..MemoryOptions::default() });
+    let whole = disk();
     let mut known = Vec::new();
-    live(&whole, version, &mut known).expect("no faults");
+    live(&whole, shard_count, version, &mut known).expect("no faults");
     let operations = whole.operation_count();
-    assert_eq!(check(&whole, version, &known, "without a cut"), 3);
+    assert_eq!(check(&whole, shard_count, version, &known, "without a cut"), 3);
     // A transaction that was decided, and its client not told, by the number of them that are committed.
     let mut outcomes = BTreeSet::new();
     for operation in 1..=operations {
-        let disk = MemoryDisk::default();
+        let disk = disk();
         disk.crash_at(operation);
         let mut known = Vec::new();
-        let lived = live(&disk, version, &mut known);
+        let lived = live(&disk, shard_count, version, &mut known);
         assert!(disk.has_crashed(), "{:?}", lived.err());
         for seed in 0..2 {
             let note = format!("cut at {operation}, image {seed}");
-            let committed = check(&disk.crash_image(seed), version, &known, &note);
+            let committed = check(&disk.crash_image(seed), shard_count, version, &known, &note);
             let told = known.iter().filter(|one| one.told == Some(End::Commit)).count();
             outcomes.insert(committed - told);
         }
@@ -525,10 +629,16 @@ fn cut_everywhere(version: TransactionVersion) {
 
 #[test]
 fn a_power_cut_at_any_moment_leaves_no_transaction_half_done() {
-    cut_everywhere(TransactionVersion::V0);
+    cut_everywhere(1, TransactionVersion::V0);
 }
 
 #[test]
 fn nor_where_producers_bump_their_epochs() {
-    cut_everywhere(TransactionVersion::V2);
+    cut_everywhere(1, TransactionVersion::V2);
+}
+
+#[test]
+fn nor_across_two_shards() {
+    cut_everywhere(2, TransactionVersion::V0);
+    cut_everywhere(2, TransactionVersion::V2);
 }
