@@ -81,10 +81,11 @@ fn visit_records(
     Ok(())
 }
 
-/// Appends records, in as few batches as the topic's limit allows; `producer` is whose transaction they belong to.
+/// Appends records, in as few batches as the topic's limit allows: all of them or none, after a crash as well, because they
+/// are one step of a coordinator. `producer` is whose transaction they belong to.
 ///
 /// # Errors
-/// The first batch that was refused; those before it are appended.
+/// Nothing was appended.
 pub fn append<'r>(
     store: &Store,
     partition: &Partition,
@@ -103,6 +104,7 @@ pub fn append<'r>(
         }),
         ..BatchOptions::default()
     };
+    let mut batches = Vec::new();
     while records.peek().is_some() {
         let mut builder = BatchBuilder::new(options);
         while let Some((key, value)) = records.next_if(|(key, value)| {
@@ -112,16 +114,15 @@ pub fn append<'r>(
             builder.append(now, Some(key), value.map(|value| &value[..]), &[]);
         }
         let record_count = u32::try_from(builder.record_count()).expect("a count");
-        let batch = Prepared {
+        batches.push(Prepared {
             records: Bytes::from(builder.build()),
             record_count,
             timestamp_max: now,
             append_time: None,
             producer: producer.map(|producer| stamp(producer, record_count)),
-        };
-        partition.append_own(store, now, batch)?;
+        });
     }
-    Ok(())
+    partition.append_own(store, now, &batches)
 }
 
 /// What the broker's own batches in a producer's transaction are known by: they are not counted.
@@ -133,5 +134,29 @@ pub fn stamp((producer_id, epoch): (ProducerId, ProducerEpoch), record_count: u3
         base_sequence: Sequence(-1),
         last_offset_delta: i32::try_from(record_count - 1).expect("a batch holds fewer"),
         is_transactional: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::records::{ControlKind, ControlRecord, control_batch, without_records};
+    use protocol::types::LeaderEpoch;
+
+    use super::*;
+
+    #[test]
+    fn batches_that_compaction_has_emptied_are_passed_over() {
+        let marker = ControlRecord { kind: ControlKind::Abort, coordinator_epoch: 0 };
+        let marker = control_batch((ProducerId(7), ProducerEpoch(0)), LeaderEpoch(0), Timestamp(0), marker);
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        builder.append(Timestamp(0), Some(b"key"), Some(b"value"), &[]);
+        let records = builder.build();
+        let empty =
+            |batch: &[u8]| without_records(BatchIter::new(batch).next().expect("one").expect("whole"));
+        let log = [empty(&marker), empty(&records), records.clone(), empty(&marker), marker].concat();
+        let mut seen = Vec::new();
+        let visited = visit_records(&log, &mut |header, _| seen.push(header.is_control()));
+        assert!(visited.is_ok(), "{visited:?}");
+        assert_eq!(seen, [false, true]);
     }
 }

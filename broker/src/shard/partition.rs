@@ -193,16 +193,31 @@ impl Partition {
         if store.admit(0) == Admission::Full { Err(ProduceRefusal::DiskFull) } else { Ok(()) }
     }
 
-    /// Appends a batch of the broker's own, which needs no checks; it is committed when the high watermark is past it.
+    /// Appends batches of the broker's own, which need no checks: a crash leaves all of them or none. They are committed when
+    /// the high watermark is past them.
     ///
     /// # Errors
     /// Nothing was appended.
-    pub fn append_own(&self, store: &Store, now: Timestamp, batch: Prepared) -> Result<(), ProduceRefusal> {
+    pub fn append_own(
+        &self,
+        store: &Store,
+        now: Timestamp,
+        batches: &[Prepared],
+    ) -> Result<(), ProduceRefusal> {
+        let records = match batches {
+            [] => return Ok(()),
+            [one] => one.records.clone(),
+            all => Bytes::from(all.iter().map(|batch| &batch.records[..]).collect::<Vec<_>>().concat()),
+        };
         let mut state = self.state.borrow_mut();
         state.replica.check_append(Acks::All)?;
-        let appended = state.append(self.slot, store, now, batch)?;
-        if appended.advance.readable {
-            self.advanced.raise();
+        // What is handed over at once goes into one frame.
+        state.hand_over(self.slot, store, records, None)?;
+        for batch in batches {
+            assert!(batch.append_time.is_none());
+            if state.count(now, batch).advance.readable {
+                self.advanced.raise();
+            }
         }
         Ok(())
     }
@@ -370,19 +385,35 @@ impl State {
         slot: PartitionSlot,
         store: &Store,
         now: Timestamp,
-        prepared: Prepared,
+        mut prepared: Prepared,
     ) -> Result<Appended, ProduceRefusal> {
-        if store.admit(prepared.records.len()) == Admission::Full {
+        let records = std::mem::take(&mut prepared.records);
+        self.hand_over(slot, store, records, prepared.append_time)?;
+        Ok(self.count(now, &prepared))
+    }
+
+    /// The store may refuse; the replica and the producers count only what it has taken.
+    fn hand_over(
+        &self,
+        slot: PartitionSlot,
+        store: &Store,
+        records: Bytes,
+        log_append_time: Option<Timestamp>,
+    ) -> Result<(), ProduceRefusal> {
+        if store.admit(records.len()) == Admission::Full {
             return Err(ProduceRefusal::DiskFull);
         }
-        // The store may refuse; the replica and the producers count only what it has taken.
         let append = BatchAppend {
-            records: prepared.records,
+            records,
             base_offset: self.replica.log_end(),
             leader_epoch: self.replica.leader_epoch(),
-            log_append_time: prepared.append_time,
+            log_append_time,
         };
         store.append(slot, append)?;
+        Ok(())
+    }
+
+    fn count(&mut self, now: Timestamp, prepared: &Prepared) -> Appended {
         let appended = self.replica.append(prepared.record_count);
         metrics::add(Count::BatchesAppended, 1);
         metrics::add(Count::RecordsAppended, u64::from(prepared.record_count));
@@ -390,7 +421,7 @@ impl State {
             let at = AppendedAt { base_offset: appended.base_offset, timestamp: prepared.timestamp_max };
             self.change_producers(|table| table.record(now, batch, at));
         }
-        Ok(appended)
+        appended
     }
 }
 

@@ -1,7 +1,8 @@
-use protocol::types::Offset;
+use protocol::types::{Offset, Timestamp};
 
 use super::testing::{append, block_on, contents, open, options, read_all, run_with, spec};
 use super::*;
+use crate::batch::testing::batch;
 use crate::disk::memory::{MemoryDisk, MemoryOptions};
 
 #[test]
@@ -108,6 +109,42 @@ fn a_power_cut_at_any_operation_keeps_what_was_synced() {
             disk = disk.crash_image(cut + life);
         }
     }
+}
+
+#[test]
+fn batches_that_are_appended_at_once_are_there_together_or_not_at_all() {
+    let script = |disk: &MemoryDisk| -> Result<(), StoreError> {
+        let Ok((store, _, recovered)) = open(disk, options(), vec![spec(1, 0)]) else { return Ok(()) };
+        let slot = recovered.partitions[0].slot;
+        for step in 0..4_i64 {
+            let mut steps = append(step * 3, 1, &[]);
+            let one = |number| batch(1, Timestamp(0), &[number; 3_000]);
+            steps.records = (0..3).flat_map(one).collect::<Vec<u8>>().into();
+            store.append(slot, steps)?;
+            run_with(&store, store.start_epoch(slot, LeaderEpoch(0), Offset(0)))?;
+            if step % 2 == 1 {
+                run_with(&store, store.destage_all())?;
+            }
+        }
+        Ok(())
+    };
+    let whole = MemoryDisk::default();
+    script(&whole).expect("no crash");
+    let mut counts = std::collections::BTreeSet::new();
+    for cut in 1..=whole.operation_count() {
+        let disk = MemoryDisk::default();
+        disk.crash_at(cut);
+        let _ = script(&disk);
+        for seed in 0..4 {
+            let image = disk.crash_image(seed);
+            let (store, _, recovered) =
+                open(&image, options(), vec![spec(1, 0)]).expect("nothing is damaged");
+            let count = block_on(read_all(&store, recovered.partitions[0].slot, 4096)).len();
+            assert_eq!(count % 3, 0, "cut {cut}, image {seed}: {count} batches");
+            counts.insert(count);
+        }
+    }
+    assert_eq!(counts, [0, 3, 6, 9, 12].into());
 }
 
 #[test]

@@ -94,7 +94,7 @@ impl Partition {
             producer: None,
         };
         let offset = self.replica().log_end();
-        self.append_own(store, now, batch).map_err(|_| MarkRefusal::Unavailable)?;
+        self.append_own(store, now, &[batch]).map_err(|_| MarkRefusal::Unavailable)?;
         self.change_producers(|table| table.record_marker(now, marker, offset));
         Ok(self.replica().log_end())
     }
