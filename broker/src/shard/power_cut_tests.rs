@@ -264,7 +264,7 @@ impl Life {
             let (store, slot) = (self.store(place).clone(), self.slot(place));
             async move { store.start_epoch(slot, LeaderEpoch(0), Offset(0)).await }
         });
-        let entries = entries.collect();
+        let entries: Vec<_> = entries.collect();
         self.run(entries)
     }
 
@@ -273,7 +273,7 @@ impl Life {
             let store = shard.store.clone();
             async move { store.destage_all().await }
         });
-        let all = all.collect();
+        let all: Vec<_> = all.collect();
         self.run(all)
     }
 
