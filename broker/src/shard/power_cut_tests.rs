@@ -26,8 +26,8 @@ use protocol::types::{
 };
 use storage::disk::memory::{MemoryDisk, MemoryOptions, block_on};
 use storage::store::{
-    BatchAppend, LogConfig, PartitionSlot, PartitionSpec, RecoveryObserver, ShardStore, StoreError,
-    StoreFailure, StoreListener, StoreOptions, TakenSnapshot,
+    BatchAppend, DestagePause, LogConfig, PartitionSlot, PartitionSpec, RecoveryObserver, ShardStore,
+    StoreError, StoreFailure, StoreListener, StoreOptions, TakenSnapshot,
 };
 
 const ID: &str = "transactional";
@@ -116,6 +116,10 @@ impl StoreListener for Listener {
             (Offset(*end), Bytes::from(bytes).slice(start..))
         });
         Box::pin(std::future::ready(taken))
+    }
+
+    fn pause_destaging(&self, _bytes: usize) -> DestagePause {
+        Box::pin(std::future::ready(()))
     }
 
     fn failed(&self, _failure: &StoreFailure) {}

@@ -75,6 +75,10 @@ impl StoreListener for Told {
         Box::pin(std::future::ready(Some((Offset(self.end.get()), state))))
     }
 
+    fn pause_destaging(&self, _bytes: usize) -> DestagePause {
+        Box::pin(std::future::ready(()))
+    }
+
     fn failed(&self, _failure: &StoreFailure) {}
 }
 
