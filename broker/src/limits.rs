@@ -40,9 +40,12 @@ pub const REPLY_ROOM_PART: usize = 4;
 pub const REPLY_UNREAD_SECONDS_MAX: u64 = 5;
 /// What a client must take of its replies in that time to count as one that reads them.
 pub const REPLY_TAKEN_BYTES_MIN: u64 = 64 * 1024;
-/// A produce of more partitions than this waits for room for its reply, which is large, before it is served.
-pub const PRODUCE_PARTITIONS_UNASKED_MAX: usize = 1000;
+/// A produce that takes more memory than this once it is decoded, for more than a thousand partitions, waits for room for its
+/// reply, which is large, before it is decoded.
+pub const PRODUCE_DECODED_UNASKED_BYTES_MAX: usize = 64 * 1024;
 
+const _: () = assert!(PRODUCE_DECODED_UNASKED_BYTES_MAX < DECODE_BYTES_MAX);
+const _: () = assert!(DECODE_WAITING_BYTES_MAX < DECODE_BYTES_MAX);
 const _: () = assert!(FRAME_PEEK_BYTES < FRAME_LARGE_BYTES);
 const _: () = assert!(FRAME_LARGE_BYTES <= SCRATCH_BYTES);
 const _: () = assert!(FRAME_PROGRESS_SHORT_SECONDS < FRAME_PROGRESS_SECONDS);
@@ -86,6 +89,10 @@ pub const DECODE_EXPANSION_MAX: usize = 16;
 /// Memory that decoding one request may take, however long it is: what large requests carry is records, which are not decoded,
 /// and ten thousand partitions take a few megabytes.
 pub const DECODE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Memory that decoding a request may take that its client lets wait for as long as it likes.
+pub const DECODE_WAITING_BYTES_MAX: usize = 1024 * 1024;
+/// Topics that one command to the quorum makes for a request for metadata; for more there is another one.
+pub const TOPICS_CREATED_AT_ONCE_MAX: usize = 1000;
 /// How many questions of one request are asked at the same time.
 pub const JOINED_FUTURES_MAX: usize = 256;
 /// A frame that is so many times as long as what is appended of it is not kept for that: it is copied.
@@ -126,9 +133,15 @@ pub const COORDINATOR_RETRY_SECONDS: u64 = 1;
 pub const COORDINATOR_BYTES_MIN: u64 = 16 << 20;
 /// What a regular expression of a client may take once it is compiled.
 pub const PATTERN_BYTES_MAX: usize = 1024 * 1024;
-/// What a produced batch may decompress to where it must be looked into, on the shard's thread. A native one must always be
-/// open to being transcoded.
+/// What a produced batch may decompress to where it must be looked into. A native one must always be open to being
+/// transcoded.
 pub const PRODUCED_BATCH_DECOMPRESSED_BYTES_MAX: usize = NATIVE_BODY_BYTES_MAX;
+/// How much of the records of one request a shard works on itself, where they must be looked into: about a fifth of a
+/// millisecond.
+pub const PRODUCED_IN_PASSING_BYTES_MAX: usize = 64 * 1024;
+/// Threads beside a shard's, for what takes long without waiting: while one works on a produced batch and one compacts, files
+/// are still renamed and removed.
+pub const BLOCKING_THREADS: usize = 3;
 /// What a stored batch may decompress to when it is looked into.
 pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// How much of a log is transcoded at a time: a few milliseconds of a thread.

@@ -11,9 +11,10 @@ use protocol::messages::add_partitions_to_txn::{
     AddPartitionsToTxnPartitionResult, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse,
     AddPartitionsToTxnResult, AddPartitionsToTxnTopic, AddPartitionsToTxnTopicResult,
 };
-use protocol::types::TransactionVersion;
+use protocol::types::{PartitionIndex, TransactionVersion};
 
 use super::errors::told;
+use super::once::each_once;
 use super::reply::Reply;
 use super::transact::{ask_transaction, producer, sort_out, transaction_refusal};
 use crate::runtime::join_all;
@@ -26,11 +27,23 @@ const SEVERAL_VERSION_MIN: i16 = 4;
 const FENCED_VERSION_MIN: i16 = 2;
 
 /// One transaction of a request.
-struct Asked<'r, 'a> {
+struct Asked<'a> {
     id: &'a str,
     producer: Producer,
     verify_only: bool,
-    topics: &'r [AddPartitionsToTxnTopic<'a>],
+    topics: Vec<Topic<'a>>,
+}
+
+/// A topic, and those of its partitions that are named, each of them once.
+type Topic<'a> = (&'a str, Vec<PartitionIndex>);
+
+/// The partitions of a request, each of them once.
+fn distinct<'a>(topics: &[AddPartitionsToTxnTopic<'a>]) -> Vec<Topic<'a>> {
+    let all =
+        topics.iter().flat_map(|topic| topic.partitions.iter().map(|partition| (topic.name, *partition)));
+    let all = each_once(all, |named| *named);
+    let topics = all.chunk_by(|(one, _), (next, _)| one == next);
+    topics.map(|named| (named[0].0, named.iter().map(|(_, partition)| *partition).collect())).collect()
 }
 
 /// One error for each partition, topic by topic.
@@ -44,28 +57,27 @@ pub async fn handle(shard: &Rc<Shard>, request: &AddPartitionsToTxnRequest<'_>, 
             id: request.v3_and_below_transactional_id,
             producer: producer(request.v3_and_below_producer_id, request.v3_and_below_producer_epoch),
             verify_only: false,
-            topics: &request.v3_and_below_topics,
+            topics: distinct(&request.v3_and_below_topics),
         };
         let errors = add(shard, &asked, version).await;
-        reply.send(&classic_response(asked.topics, &errors));
+        reply.send(&classic_response(&asked.topics, &errors));
         return;
     }
-    let asked: Vec<Asked<'_, '_>> = request
-        .transactions
-        .iter()
+    let asked: Vec<Asked<'_>> = each_once(&request.transactions, |transaction| transaction.transactional_id)
+        .into_iter()
         .map(|transaction| Asked {
             id: transaction.transactional_id,
             producer: producer(transaction.producer_id, transaction.producer_epoch),
             verify_only: transaction.verify_only,
-            topics: &transaction.topics,
+            topics: distinct(&transaction.topics),
         })
         .collect();
     let errors = join_all(asked.iter().map(|asked| add(shard, asked, version))).await;
     reply.send(&response(&asked, &errors));
 }
 
-async fn add(shard: &Rc<Shard>, asked: &Asked<'_, '_>, version: i16) -> Errors {
-    let topics = asked.topics.iter().map(|topic| (topic.name, topic.partitions.as_slice()));
+async fn add(shard: &Rc<Shard>, asked: &Asked<'_>, version: i16) -> Errors {
+    let topics = asked.topics.iter().map(|(name, partitions)| (*name, partitions.as_slice()));
     let known = sort_out(&shard.image(), topics);
     if known.iter().flatten().any(|is_known| !is_known) {
         let error = |is_known: &bool| {
@@ -76,7 +88,7 @@ async fn add(shard: &Rc<Shard>, asked: &Asked<'_, '_>, version: i16) -> Errors {
     let partitions: PartitionSet = asked
         .topics
         .iter()
-        .flat_map(|topic| topic.partitions.iter().map(|partition| (topic.name, *partition)))
+        .flat_map(|(name, partitions)| partitions.iter().map(|partition| (*name, *partition)))
         .collect();
     let (id, producer): (Arc<str>, _) = (Arc::from(asked.id), asked.producer);
     let request = if asked.verify_only {
@@ -94,8 +106,8 @@ async fn add(shard: &Rc<Shard>, asked: &Asked<'_, '_>, version: i16) -> Errors {
         Ok(_) => KafkaError::None,
         Err(refusal) => transaction_refusal(*refusal, fenced(version)),
     };
-    let line = |topic: &AddPartitionsToTxnTopic<'_>| {
-        topic.partitions.iter().map(|partition| error_of(topic.name, *partition)).collect()
+    let line = |(name, partitions): &Topic<'_>| {
+        partitions.iter().map(|partition| error_of(name, *partition)).collect()
     };
     asked.topics.iter().map(line).collect()
 }
@@ -104,14 +116,11 @@ fn fenced(version: i16) -> KafkaError {
     if version < FENCED_VERSION_MIN { KafkaError::InvalidProducerEpoch } else { KafkaError::ProducerFenced }
 }
 
-fn topic_results<'a>(
-    topics: &[AddPartitionsToTxnTopic<'a>],
-    errors: &Errors,
-) -> Vec<AddPartitionsToTxnTopicResult<'a>> {
-    let result = |(topic, errors): (&AddPartitionsToTxnTopic<'a>, &Vec<KafkaError>)| {
-        let lines = topic.partitions.iter().zip(errors);
+fn topic_results<'a>(topics: &[Topic<'a>], errors: &Errors) -> Vec<AddPartitionsToTxnTopicResult<'a>> {
+    let result = |((name, partitions), errors): (&Topic<'a>, &Vec<KafkaError>)| {
+        let lines = partitions.iter().zip(errors);
         AddPartitionsToTxnTopicResult {
-            name: topic.name,
+            name,
             results_by_partition: lines
                 .map(|(partition, error)| AddPartitionsToTxnPartitionResult {
                     partition_index: *partition,
@@ -123,10 +132,7 @@ fn topic_results<'a>(
     topics.iter().zip(errors).map(result).collect()
 }
 
-fn classic_response<'a>(
-    topics: &[AddPartitionsToTxnTopic<'a>],
-    errors: &Errors,
-) -> AddPartitionsToTxnResponse<'a> {
+fn classic_response<'a>(topics: &[Topic<'a>], errors: &Errors) -> AddPartitionsToTxnResponse<'a> {
     AddPartitionsToTxnResponse {
         throttle_time_ms: 0,
         error_code: ErrorCode::NONE,
@@ -135,10 +141,10 @@ fn classic_response<'a>(
     }
 }
 
-fn response<'a>(asked: &[Asked<'_, 'a>], errors: &[Errors]) -> AddPartitionsToTxnResponse<'a> {
-    let result = |(asked, errors): (&Asked<'_, 'a>, &Errors)| AddPartitionsToTxnResult {
+fn response<'a>(asked: &[Asked<'a>], errors: &[Errors]) -> AddPartitionsToTxnResponse<'a> {
+    let result = |(asked, errors): (&Asked<'a>, &Errors)| AddPartitionsToTxnResult {
         transactional_id: asked.id,
-        topic_results: topic_results(asked.topics, errors),
+        topic_results: topic_results(&asked.topics, errors),
     };
     AddPartitionsToTxnResponse {
         throttle_time_ms: 0,
@@ -150,22 +156,34 @@ fn response<'a>(asked: &[Asked<'_, 'a>], errors: &[Errors]) -> AddPartitionsToTx
 
 #[cfg(test)]
 mod tests {
-    use protocol::types::{PartitionIndex, ProducerEpoch, ProducerId};
+    use protocol::types::{ProducerEpoch, ProducerId};
 
     use super::*;
     use crate::api::testing::in_every_version;
 
     #[test]
+    fn what_is_named_again_is_there_once() {
+        let topic = |name, partitions: &[i32]| AddPartitionsToTxnTopic {
+            name,
+            partitions: partitions.iter().copied().map(PartitionIndex).collect(),
+        };
+        let named = [topic("a", &[1, 0, 1]), topic("b", &[1]), topic("a", &[0, 2])];
+        let expected = [("a", [1, 0].as_slice()), ("b", &[1]), ("a", &[2])];
+        let expected = expected.map(|(name, indexes)| (name, topic(name, indexes).partitions));
+        assert_eq!(distinct(&named), expected);
+    }
+
+    #[test]
     fn the_answer_goes_into_every_version() {
         let partitions = vec![PartitionIndex(0), PartitionIndex(3)];
-        let topics = vec![AddPartitionsToTxnTopic { name: "orders", partitions }];
+        let topics = vec![("orders", partitions)];
         let errors: Errors =
             vec![vec![KafkaError::OperationNotAttempted, KafkaError::UnknownTopicOrPartition]];
         let asked = [Asked {
             id: "payments",
             producer: producer(ProducerId(1), ProducerEpoch(0)),
             verify_only: false,
-            topics: &topics,
+            topics: topics.clone(),
         }];
         in_every_version!(
             AddPartitionsToTxnResponse<'_>,

@@ -17,6 +17,7 @@ use super::errors::{metadata_error, told};
 use super::once::each_once;
 use super::operations;
 use super::reply::Reply;
+use crate::limits::TOPICS_CREATED_AT_ONCE_MAX;
 use crate::shard::Shard;
 use crate::shard::internal_topics::{internal_topic, is_internal};
 
@@ -37,8 +38,13 @@ pub async fn handle(shard: &Rc<Shard>, request: &MetadataRequest<'_>, reply: Rep
     let entries = match &request.topics {
         Some(asked) if !(asked.is_empty() && reply.version() == 0) => {
             let create = request.allow_auto_topic_creation && shard.config.auto_create_topics;
-            let asked = asked.iter().map(|topic| (topic.name, topic.topic_id));
-            look_up(shard, each_once(asked, |asked| *asked).into_iter(), create).await
+            let asked = each_once(asked.iter().map(|topic| (topic.name, topic.topic_id)), |asked| *asked);
+            let image = shard.image();
+            let mut entries: Vec<_> = asked.into_iter().map(|asked| look_up(&image, asked)).collect();
+            if create {
+                create_missing(shard, &mut entries).await;
+            }
+            entries
         }
         _ => shard.image().topics().map(|topic| Entry::Found(Arc::clone(topic))).collect(),
     };
@@ -102,28 +108,16 @@ fn broker(endpoint: Endpoint<'_>) -> MetadataResponseBroker<'_> {
     }
 }
 
-async fn look_up<'a>(
-    shard: &Rc<Shard>,
-    asked: impl Iterator<Item = (Option<&'a str>, TopicId)>,
-    create: bool,
-) -> Vec<Entry<'a>> {
-    let mut entries = Vec::new();
-    for (name, id) in asked {
-        let found = find(&shard.image(), name, id);
-        entries.push(match (found, name) {
-            (Some(topic), _) => Entry::Found(topic),
-            (None, Some(name)) if create && id == TopicId::ZERO => create_missing(shard, name).await,
-            (None, Some(name)) => {
-                let error = match logic::metadata::validate_topic_name(name) {
-                    Ok(()) => KafkaError::UnknownTopicOrPartition,
-                    Err(_) => KafkaError::InvalidTopicException,
-                };
-                Entry::Missing { name: Some(name), id, error }
-            }
-            (None, None) => Entry::Missing { name: None, id, error: KafkaError::UnknownTopicId },
-        });
-    }
-    entries
+fn look_up<'a>(image: &Image, (name, id): (Option<&'a str>, TopicId)) -> Entry<'a> {
+    let error = match (find(image, name, id), name) {
+        (Some(topic), _) => return Entry::Found(topic),
+        (None, Some(name)) if logic::metadata::validate_topic_name(name).is_err() => {
+            KafkaError::InvalidTopicException
+        }
+        (None, Some(_)) => KafkaError::UnknownTopicOrPartition,
+        (None, None) => KafkaError::UnknownTopicId,
+    };
+    Entry::Missing { name, id, error }
 }
 
 fn find(image: &Image, name: Option<&str>, id: TopicId) -> Option<Arc<Topic>> {
@@ -133,12 +127,50 @@ fn find(image: &Image, name: Option<&str>, id: TopicId) -> Option<Arc<Topic>> {
     }
 }
 
-/// Makes a topic that a client wants to use. Kafka answers LEADER_NOT_AVAILABLE and lets the client ask again; here the
-/// topic is ready when the answer leaves.
-async fn create_missing<'a>(shard: &Rc<Shard>, name: &'a str) -> Entry<'a> {
-    let missing = |error| Entry::Missing { name: Some(name), id: TopicId::ZERO, error };
+/// Makes the topics that a client wants to use, many with each command to the quorum. Kafka answers LEADER_NOT_AVAILABLE and
+/// lets the client ask again; here the topics are ready when the answer leaves.
+async fn create_missing(shard: &Rc<Shard>, entries: &mut [Entry<'_>]) {
+    let mut missing: Vec<_> = entries.iter_mut().filter_map(creatable).collect();
+    for some in missing.chunks_mut(TOPICS_CREATED_AT_ONCE_MAX) {
+        let topics = some.iter().map(|(name, _)| new_topic(shard, name)).collect();
+        let answer = shard.submit(Command::CreateTopics(topics)).await;
+        let mut outcomes = answer.map(|response| match response {
+            Response::CreateTopics(outcomes) => outcomes.into_iter(),
+            other => unreachable!("CreateTopics is answered by {other:?}"),
+        });
+        let image = shard.image();
+        for (name, entry) in some {
+            let name = *name;
+            let made = match &mut outcomes {
+                Ok(outcomes) => outcomes.next().expect("each topic has an outcome").or_else(|error| {
+                    // Somebody else may have made it meanwhile.
+                    find(&image, Some(name), TopicId::ZERO).ok_or(metadata_error(&error))
+                }),
+                Err(_) => Err(KafkaError::LeaderNotAvailable),
+            };
+            **entry = match made {
+                Ok(topic) => Entry::Found(topic),
+                Err(error) => Entry::Missing { name: Some(name), id: TopicId::ZERO, error },
+            };
+        }
+    }
+}
+
+/// The name of a topic that is not there and can be made, and where its entry is.
+fn creatable<'e, 'a>(entry: &'e mut Entry<'a>) -> Option<(&'a str, &'e mut Entry<'a>)> {
+    match *entry {
+        Entry::Missing {
+            name: Some(name),
+            id: TopicId::ZERO,
+            error: KafkaError::UnknownTopicOrPartition,
+        } => Some((name, entry)),
+        _ => None,
+    }
+}
+
+fn new_topic(shard: &Shard, name: &str) -> NewTopic {
     let id = shard.random_topic_id();
-    let topic = internal_topic(&shard.config, name, id).unwrap_or_else(|| NewTopic {
+    internal_topic(&shard.config, name, id).unwrap_or_else(|| NewTopic {
         name: name.to_owned(),
         id,
         shape: TopicShape::Counts {
@@ -146,19 +178,7 @@ async fn create_missing<'a>(shard: &Rc<Shard>, name: &'a str) -> Entry<'a> {
             replication_factor: shard.config.default_replication_factor,
         },
         settings: Vec::new(),
-    });
-    match shard.submit(Command::CreateTopics(vec![topic])).await {
-        Ok(Response::CreateTopics(mut outcomes)) => match outcomes.pop() {
-            Some(Ok(topic)) => Entry::Found(topic),
-            Some(Err(error)) => match find(&shard.image(), Some(name), TopicId::ZERO) {
-                Some(topic) => Entry::Found(topic),
-                None => missing(metadata_error(&error)),
-            },
-            None => missing(KafkaError::UnknownServerError),
-        },
-        Ok(_) => missing(KafkaError::UnknownServerError),
-        Err(_) => missing(KafkaError::LeaderNotAvailable),
-    }
+    })
 }
 
 fn topic<'a>(entry: &'a Entry<'a>, topic_authorized_operations: i32) -> MetadataResponseTopic<'a> {

@@ -3,6 +3,7 @@
 //! Produce and Fetch overlap freely on a connection: their replies wait, their order is kept by the ticket. Everything
 //! else runs alone, after all earlier requests of the connection are answered, so that a client sees its own effects.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 
@@ -14,11 +15,13 @@ use protocol::messages::produce::ProduceRequest;
 use protocol::wire::{DecodeError, Reader};
 
 use crate::limits::{
-    DECODE_BYTES_MAX, DECODE_BYTES_MIN, DECODE_EXPANSION_MAX, PRODUCE_PARTITIONS_UNASKED_MAX,
+    DECODE_BYTES_MAX, DECODE_BYTES_MIN, DECODE_EXPANSION_MAX, DECODE_WAITING_BYTES_MAX,
+    PRODUCE_DECODED_UNASKED_BYTES_MAX,
 };
 use crate::metrics::{Activity, note};
 use crate::net::connection::{Connection, ServeOutcome, Service};
 use crate::net::replies::{Replies, Ticket};
+use crate::net::reply_budget::{ReplyBudget, Room};
 use crate::runtime::either;
 use crate::shard::Shard;
 use crate::shard::inflow::Sent;
@@ -124,17 +127,37 @@ pub const OFFERED: &[ApiKey] = &[
     ApiKey::DescribeTopicPartitions,
 ];
 
-/// The undecoded body of a request.
+/// The undecoded body of a request. What decoding it has taken is charged for, beside the replies, as long as this is there.
 struct Body<'a> {
     bytes: &'a [u8],
     version: i16,
+    replies: &'a Rc<ReplyBudget>,
+    held: Cell<Option<Room>>,
 }
 
 impl<'a> Body<'a> {
     fn read<M: Message<'a>>(&self) -> Result<M, DecodeError> {
+        let (message, taken_bytes) = M::decode_counted(self.bytes, self.version, self.decoded_bytes_max())?;
+        // All that is small is as good as nothing.
+        if taken_bytes > DECODE_BYTES_MIN {
+            self.held.set(Some(self.replies.charge(taken_bytes)));
+        }
+        Ok(message)
+    }
+
+    /// For what may wait for as long as a client likes, and others must not wait for: it is smaller.
+    fn read_waiting<M: Message<'a>>(&self) -> Result<M, DecodeError> {
+        self.read_within(DECODE_WAITING_BYTES_MAX)
+    }
+
+    fn read_within<M: Message<'a>>(&self, bytes_max: usize) -> Result<M, DecodeError> {
+        M::decode(self.bytes, self.version, self.decoded_bytes_max().min(bytes_max))
+    }
+
+    fn decoded_bytes_max(&self) -> usize {
         // What arrays may take in memory grows with what came over the wire: a small request stays small.
         let expanded_bytes = self.bytes.len().saturating_mul(DECODE_EXPANSION_MAX);
-        M::decode(self.bytes, self.version, (DECODE_BYTES_MIN + expanded_bytes).min(DECODE_BYTES_MAX))
+        (DECODE_BYTES_MIN + expanded_bytes).min(DECODE_BYTES_MAX)
     }
 }
 
@@ -168,17 +191,23 @@ impl Api {
             }
         }
         let reply = Reply::new(Rc::clone(shard), ticket, header.correlation_id, version);
-        let body = Body { bytes: body, version };
+        let body = Body { bytes: body, version, replies: &shard.budget.replies, held: Cell::new(None) };
         match header.api {
             ApiKey::Produce => {
-                let request: ProduceRequest<'_> = body.read()?;
-                let partitions = request.topic_data.iter().map(|topic| topic.partition_data.len());
-                let is_large = partitions.sum::<usize>() > PRODUCE_PARTITIONS_UNASKED_MAX;
-                if is_large && !self.room_for_reply(reply.ticket().replies()).await {
-                    return Ok(Sent::default());
-                }
+                let read: Result<ProduceRequest<'_>, _> =
+                    match body.read_within(PRODUCE_DECODED_UNASKED_BYTES_MAX) {
+                        Err(DecodeError::OverBudget { .. }) => {
+                            if !self.room_for_reply(reply.ticket().replies()).await {
+                                return Ok(Sent::default());
+                            }
+                            body.read()
+                        }
+                        read => read,
+                    };
+                let mut request = read?;
+                produce::refuse_repeated(&mut request);
                 let verified = produce::verify(shard, &request, version).await;
-                let sent = produce::handle(shard, frame, &request, &verified, reply);
+                let sent = produce::handle(shard, frame, &request, &verified, body.held.take(), reply);
                 connection.affinity.note(sent.only_owner());
                 return Ok(sent);
             }
@@ -194,7 +223,7 @@ impl Api {
             ApiKey::FindCoordinator => find_coordinator::handle(shard, &body.read()?, reply).await,
             ApiKey::JoinGroup => {
                 let client = Client { id: header.client_id, peer: connection.peer };
-                join_group::handle(shard, client, &body.read()?, reply).await;
+                join_group::handle(shard, client, &body.read_waiting()?, reply).await;
             }
             ApiKey::ConsumerGroupHeartbeat => {
                 let client = Client { id: header.client_id, peer: connection.peer };
@@ -203,7 +232,7 @@ impl Api {
             ApiKey::ConsumerGroupDescribe => {
                 consumer_group_describe::handle(shard, &body.read()?, reply).await;
             }
-            ApiKey::SyncGroup => sync_group::handle(shard, &body.read()?, reply).await,
+            ApiKey::SyncGroup => sync_group::handle(shard, &body.read_waiting()?, reply).await,
             ApiKey::Heartbeat => heartbeat::handle(shard, &body.read()?, reply).await,
             ApiKey::LeaveGroup => leave_group::handle(shard, &body.read()?, reply).await,
             ApiKey::OffsetCommit => offset_commit::handle(shard, &body.read()?, reply).await,

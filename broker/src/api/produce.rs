@@ -24,8 +24,10 @@ use smallvec::SmallVec;
 
 use super::errors::{produce_refusal, told};
 use super::reply::Reply;
+use super::submit::{Place, repeated};
 use super::verify::{self, Batch, Support, Verified};
 use crate::limits::FRAME_BYTES_PER_APPENDED_BYTE_MAX;
+use crate::net::reply_budget::Room;
 use crate::shard::Shard;
 use crate::shard::inflow::Sent;
 use crate::shard::internal_topics::is_internal;
@@ -66,12 +68,14 @@ struct Section {
 
 type Sections = SmallVec<[Section; 1]>;
 
-/// Takes the request; the answer follows by itself. Returns what was sent to which shard.
+/// Takes the request; the answer follows by itself, and until then what it takes in memory is `held`. Returns what was sent to
+/// which shard.
 pub fn handle(
     shard: &Rc<Shard>,
     frame: &Bytes,
     request: &ProduceRequest<'_>,
     verified: &[Verified],
+    held: Option<Room>,
     reply: Reply,
 ) -> Sent {
     let mut sections = skeleton(request);
@@ -102,6 +106,7 @@ pub fn handle(
         for outcome in outcomes {
             note(&mut sections, outcome);
         }
+        drop(held);
         answer_unless_silent(sections, acks, reply);
     });
     let call = ProduceCall::new(count, Listener::Client(listener));
@@ -109,6 +114,30 @@ pub fn handle(
         shard.produce(owner, &call, terms, items);
     }
     sent
+}
+
+/// Leaves one line of each partition that is named again and again, without a batch: it is refused, once. Apache Kafka's broker
+/// takes the last batch and forgets the others without a word.
+pub fn refuse_repeated(request: &mut ProduceRequest<'_>) {
+    if partitions(request).nth(1).is_none() {
+        return;
+    }
+    let topics = request.topic_data.iter();
+    let mut repeated = repeated(topics.flat_map(|topic| {
+        topic.partition_data.iter().map(|partition| (topic.name, topic.topic_id, partition.index))
+    }));
+    for topic in &mut request.topic_data {
+        topic.partition_data.retain_mut(|partition| {
+            match repeated.next((topic.name, topic.topic_id, partition.index)) {
+                Place::Only => true,
+                Place::FirstOfSeveral => {
+                    partition.records = None;
+                    true
+                }
+                Place::Again => false,
+            }
+        });
+    }
 }
 
 /// Has the coordinator asked for the batches of a transaction, before any of them is appended: one answer for each
@@ -338,3 +367,6 @@ fn partition_response(line: &Line) -> PartitionProduceResponse<'_> {
         current_leader: LeaderIdAndEpoch { leader_id: BrokerId(-1), leader_epoch: LeaderEpoch::UNKNOWN },
     }
 }
+
+#[cfg(test)]
+mod tests;

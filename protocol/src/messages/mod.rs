@@ -59,8 +59,19 @@ pub trait Message<'a>: Field<'a> {
     /// Reads a body. `budget_bytes` bounds the memory that arrays may take. The version must be one of the API's:
     /// whoever read the header has checked that. Bytes behind the body are ignored, as Kafka's broker and clients do.
     fn decode(bytes: &'a [u8], version: i16, budget_bytes: usize) -> Result<Self, DecodeError> {
+        Self::decode_counted(bytes, version, budget_bytes).map(|(message, _)| message)
+    }
+
+    /// As [`Message::decode`], and how much memory its arrays take.
+    fn decode_counted(
+        bytes: &'a [u8],
+        version: i16,
+        budget_bytes: usize,
+    ) -> Result<(Self, usize), DecodeError> {
         assert!(Self::API.supports(version), "{} has no version {version}", Self::API);
-        Self::read(&mut Reader::new(bytes, budget_bytes), Self::API.format(version))
+        let mut reader = Reader::new(bytes, budget_bytes);
+        let message = Self::read(&mut reader, Self::API.format(version))?;
+        Ok((message, budget_bytes - reader.budget_bytes()))
     }
 
     /// Writes the body; a value that the version can't carry fails the frame when it is finished.
