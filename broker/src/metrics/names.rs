@@ -45,6 +45,7 @@ metrics! {
         RecordsAppended = "appended_records_total", "Records appended.";
         BytesAppended = "appended_bytes_total", "Bytes of record batches appended.";
         BatchesDuplicate = "duplicate_batches_total", "Batches of idempotent producers that were there already.";
+        BatchesPreparedAside = "prepared_aside_batches_total", "Produced batches that a thread beside the shard's decompressed or compressed.";
         BytesFetched = "fetched_bytes_total", "Bytes of record batches given to consumers.";
         TailHits = "tail_cache_hits_total", "Reads served from memory alone.";
         TailMisses = "tail_cache_misses_total", "Reads that went to the device.";

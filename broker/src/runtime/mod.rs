@@ -16,9 +16,9 @@ pub use mesh::{Mesh, MeshJoin, MeshReceiver};
 pub use queues::{Queue, Queues, run_in, spawn, spawn_into};
 pub use wait::{Tally, either, join_all};
 
-use glommio::{LocalExecutorBuilder, Placement};
+use glommio::{CpuSet, LocalExecutorBuilder, Placement, PoolPlacement};
 
-use crate::limits::{RING_DEPTH, RING_MEMORY_BYTES};
+use crate::limits::{BLOCKING_THREADS, RING_DEPTH, RING_MEMORY_BYTES};
 
 /// A shard's thread.
 pub type ShardThread<T> = std::thread::JoinHandle<T>;
@@ -40,6 +40,7 @@ where
             .name(&format!("shard-{index}"))
             .io_memory(RING_MEMORY_BYTES)
             .ring_depth(RING_DEPTH)
+            .blocking_thread_pool_placement(beside(core))
             .make()
             .unwrap_or_else(|error| panic!("shard {index}: no executor: {error}"));
         executor.run(async move {
@@ -48,6 +49,15 @@ where
             main().await
         })
     })
+}
+
+/// Where the threads beside a shard's are: on its core, where it has one.
+fn beside(core: Option<usize>) -> PoolPlacement {
+    let cores = core.and_then(|core| Some(CpuSet::online().ok()?.filter(|online| online.cpu == core)));
+    match cores {
+        Some(cores) => PoolPlacement::Custom(vec![cores; BLOCKING_THREADS]),
+        None => PoolPlacement::Unbound(BLOCKING_THREADS),
+    }
 }
 
 /// Runs what takes long without waiting, on a thread beside the shard's.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 use storage::store::Admission;
 
-use crate::limits::{DESTAGE_BYTES_PER_SECOND_FIRST, INFLOW_AHEAD_MAX, INFLOW_TURN_MAX};
+use crate::limits::{DESTAGE_BYTES_PER_SECOND_FIRST, INFLOW_AHEAD_MAX, INFLOW_FULL_PAUSE, INFLOW_TURN_MAX};
 
 /// What a full journal's bytes cost: there is no turn to wait for.
 const CLOSED: u64 = u64::MAX;
@@ -110,6 +110,19 @@ impl Inflow {
         let wait = Duration::from_nanos(turn.saturating_sub(now));
         if wait < INFLOW_AHEAD_MAX { Turn::Now } else { Turn::After(wait) }
     }
+
+    /// Waits for a turn for so many bytes. `pause` waits for a time, and says whether to go on; where it says no, so does
+    /// this.
+    pub async fn wait(&self, bytes: usize, pause: impl AsyncFn(Duration) -> bool) -> bool {
+        loop {
+            match self.take_turn(bytes, Instant::now()) {
+                Turn::Now => return true,
+                Turn::After(time) => return pause(time).await,
+                Turn::Full if pause(INFLOW_FULL_PAUSE).await => {}
+                Turn::Full => return false,
+            }
+        }
+    }
 }
 
 /// The rate at which a shard's destaging frees its journal, as far as it is known.
@@ -144,6 +157,8 @@ fn nanoseconds(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
 
     const MIB: usize = 1 << 20;
@@ -203,6 +218,42 @@ mod tests {
         let turns: Vec<Turn> = (0..100).map(|_| queues[0].take_turn(100 * MIB, began)).collect();
         assert_eq!(turns[0], Turn::Now, "the first has nobody before it");
         assert!(turns[1..].iter().all(|turn| *turn == Turn::After(INFLOW_TURN_MAX)));
+    }
+
+    /// Waits for a turn for so many bytes; `pause` is told how many there were before. The pauses, and whether to go on.
+    fn wait(queue: &Inflow, bytes: usize, pause: impl Fn(usize) -> bool) -> (Vec<Duration>, bool) {
+        let pauses = RefCell::new(Vec::new());
+        let goes_on = futures_lite::future::block_on(queue.wait(bytes, async |time| {
+            pauses.borrow_mut().push(time);
+            pause(pauses.borrow().len() - 1)
+        }));
+        (pauses.into_inner(), goes_on)
+    }
+
+    #[test]
+    fn a_full_journal_is_waited_for_until_it_has_room_or_the_producer_goes() {
+        let (queues, _) = queue(1.0);
+        assert_eq!(wait(&queues[0], MIB, |before| before < 3), (vec![INFLOW_FULL_PAUSE; 4], false));
+        let frees = |before: usize| {
+            if before == 2 {
+                queues[0].set(Admission::Admit, &Drained::default());
+            }
+            true
+        };
+        assert_eq!(wait(&queues[0], MIB, frees), (vec![INFLOW_FULL_PAUSE; 3], true));
+        assert_eq!(wait(&queues[0], MIB, |_| false), (vec![], true), "nobody waits where there is room");
+    }
+
+    #[test]
+    fn a_turn_is_waited_for_once() {
+        for is_there in [true, false] {
+            let (queues, _) = queue(0.999);
+            assert_eq!(wait(&queues[0], 100 * MIB, |_| false), (vec![], true), "it has nobody before it");
+            let (pauses, goes_on) = wait(&queues[0], MIB, |_| is_there);
+            assert_eq!(pauses.len(), 1);
+            assert!((INFLOW_AHEAD_MAX..=INFLOW_TURN_MAX).contains(&pauses[0]), "{pauses:?}");
+            assert_eq!(goes_on, is_there);
+        }
     }
 
     #[test]

@@ -30,11 +30,12 @@ mod serving;
 pub mod start;
 mod topics;
 mod transactions;
+mod workbench;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use logic::config::{BrokerLayers, ConfigMap, Described};
 use logic::fetch::SessionCache;
@@ -47,7 +48,6 @@ use storage::disk::glommio::GlommioDisk;
 use storage::store::ShardStore;
 use tokio::sync::watch;
 
-use crate::limits::INFLOW_FULL_PAUSE;
 use crate::metrics::{self, Count};
 use crate::net::budget::Budget;
 use crate::net::connection::Connections;
@@ -60,16 +60,18 @@ use calls::Calls;
 use catch_up::CatchUp;
 pub use compaction::CompactionShare;
 use groups::Groups;
-use inflow::{Drained, Inflow, Sent, Turn};
+use inflow::{Drained, Inflow, Sent};
 use internal_topics::InternalTopic;
 use messages::{Answer, Message, ProduceItem, ProduceOutcome, ProduceTerms, Question};
 use pacing::Pacing;
-use partition::{Partition, Partitions};
+use partition::{Appending, Partition, Partitions};
+use prepare::InPassing;
 use produce::{Listener, ProduceCall};
 use producer_ids::ProducerIds;
 use producer_memory::ProducerMemory;
 pub use topics::partition_specs;
 use transactions::Transactions;
+use workbench::{Waiting, Workbench};
 
 /// The store as the broker runs it.
 pub type Store = ShardStore<GlommioDisk>;
@@ -154,6 +156,8 @@ pub struct Shard {
     pub fetches_parked: Tally,
     /// Where its connections receive into.
     pub scratch: Rc<Scratch>,
+    /// What takes long of what producers send.
+    workbench: Workbench,
     /// What its consumers that catch up share.
     catch_up: CatchUp,
     /// The coordinators of consumer groups.
@@ -251,17 +255,27 @@ impl Shard {
         self.mesh.send(owner, Message::Produce { call: name, terms, items });
     }
 
-    fn produce_here(&self, call: &Rc<ProduceCall>, terms: ProduceTerms, items: Vec<ProduceItem>) {
+    fn produce_here(self: &Rc<Self>, call: &Rc<ProduceCall>, terms: ProduceTerms, items: Vec<ProduceItem>) {
         let now = self.now();
+        let mut in_passing = InPassing::default();
         for item in items {
+            if self.workbench.has_line(item.key) {
+                self.line_up(Waiting { call: Rc::clone(call), terms, item, is_long: false });
+                continue;
+            }
             let place = item.place;
             let outcome = match self.partitions.get(item.key) {
-                Some(partition) => partition.produce(&self.store, now, terms, &item, call),
+                Some(partition) => partition.produce(&self.store, now, terms, &item, call, &mut in_passing),
                 None => Err(produce::ProduceRefusal::Unknown),
             };
             match outcome {
-                Ok(None) => {}
-                Ok(Some(produced)) => self.note(call, ProduceOutcome { place, result: Ok(produced) }),
+                Ok(Appending::Waits) => {}
+                Ok(Appending::TakesLong) => {
+                    self.line_up(Waiting { call: Rc::clone(call), terms, item, is_long: true });
+                }
+                Ok(Appending::Done(produced)) => {
+                    self.note(call, ProduceOutcome { place, result: Ok(produced) })
+                }
                 Err(refusal) => self.note(call, ProduceOutcome { place, result: Err(refusal) }),
             }
         }
@@ -281,23 +295,15 @@ impl Shard {
 
     /// Holds a producer back while the journals of the shards that its request went to fill up, and its connection lasts.
     pub async fn hold_back(&self, sent: &Sent, replies: &Replies) {
+        let pause = async |time: Duration| {
+            metrics::add(Count::HeldBack, u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+            let is_over = either(sleep(time), replies.closing.next().wait()).await;
+            self.note_fullness();
+            is_over && !replies.is_closed()
+        };
         for &(owner, bytes) in sent.bytes_by_shard() {
-            loop {
-                match self.config.inflows[owner].take_turn(bytes, Instant::now()) {
-                    Turn::Now => break,
-                    Turn::After(wait) => {
-                        metrics::add(Count::HeldBack, u64::try_from(wait.as_micros()).unwrap_or(u64::MAX));
-                        either(sleep(wait), replies.closing.next().wait()).await;
-                        break;
-                    }
-                    Turn::Full => {
-                        let goes_on = either(sleep(INFLOW_FULL_PAUSE), replies.closing.next().wait()).await;
-                        if !goes_on || replies.is_closed() {
-                            return;
-                        }
-                        self.note_fullness();
-                    }
-                }
+            if !self.config.inflows[owner].wait(bytes, &pause).await {
+                return;
             }
         }
     }

@@ -21,7 +21,7 @@ use storage::store::{Admission, BatchAppend, PartitionSlot, ReadBatches, ReadErr
 
 use super::catch_up::Place;
 use super::messages::{Isolation, PartitionError, ProduceItem, ProduceTerms, ReadDone, ReadItem};
-use super::prepare::{Prepared, prepare};
+use super::prepare::{InPassing, Prepared, prepare_in_passing};
 use super::produce::{Pending, ProduceCall, ProduceRefusal, Produced};
 use super::producer_memory::{Held, ProducerMemory};
 use super::{Shard, Store};
@@ -50,6 +50,17 @@ pub struct Partition {
     sealed: RefCell<VecDeque<(Offset, Instant)>>,
     /// The damage that was logged last.
     damage_told: RefCell<String>,
+}
+
+/// What has become of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appending {
+    /// All that its producer waits for.
+    Done(Produced),
+    /// Appended; the outcome comes later, through [`Partition::pop_due`].
+    Waits,
+    /// Nothing yet: to make it ready takes longer than a shard has time.
+    TakesLong,
 }
 
 struct State {
@@ -128,7 +139,7 @@ impl Partition {
         self.state.borrow_mut().change_producers(change)
     }
 
-    /// Appends a batch: `None` where its outcome comes later, through [`Partition::pop_due`].
+    /// Appends a batch, unless it takes long to make it ready.
     ///
     /// # Errors
     /// Nothing was appended.
@@ -139,10 +150,30 @@ impl Partition {
         terms: ProduceTerms,
         item: &ProduceItem,
         call: &Rc<ProduceCall>,
-    ) -> Result<Option<Produced>, ProduceRefusal> {
+        in_passing: &mut InPassing,
+    ) -> Result<Appending, ProduceRefusal> {
+        self.replica().check_append(terms.acks)?;
+        match prepare_in_passing(now, terms.version, &item.records, &self.config.get(), in_passing) {
+            Some(prepared) => self.append_prepared(store, now, terms, item, call, prepared?),
+            None => Ok(Appending::TakesLong),
+        }
+    }
+
+    /// Appends a batch that is ready.
+    ///
+    /// # Errors
+    /// Nothing was appended.
+    pub fn append_prepared(
+        &self,
+        store: &Store,
+        now: Timestamp,
+        terms: ProduceTerms,
+        item: &ProduceItem,
+        call: &Rc<ProduceCall>,
+        prepared: Prepared,
+    ) -> Result<Appending, ProduceRefusal> {
         let mut state = self.state.borrow_mut();
         state.replica.check_append(terms.acks)?;
-        let prepared = prepare(now, terms.version, &item.records, &self.config.get())?;
         let log_start = state.replica.log_start();
         let (end, produced) = match state.check_producer(&prepared, item.guard)? {
             Some(original) => {
@@ -165,17 +196,17 @@ impl Partition {
         };
         let State { replica, waiting_acked, waiting_committed, .. } = &mut *state;
         let (waiters, watermark) = match terms.acks {
-            Acks::None => return Ok(Some(produced)),
+            Acks::None => return Ok(Appending::Done(produced)),
             Acks::Leader => (waiting_acked, replica.acked_end()),
             Acks::All => (waiting_committed, replica.high_watermark()),
         };
         if end <= watermark {
-            return Ok(Some(produced));
+            return Ok(Appending::Done(produced));
         }
         let appended = Instant::now();
         let pending = Pending { call: Rc::clone(call), place: item.place, produced, appended };
         waiters.push(end, terms.deadline, pending);
-        Ok(None)
+        Ok(Appending::Waits)
     }
 
     /// The log begins at `start` now.

@@ -35,6 +35,7 @@ use super::producer_ids::ProducerIds;
 use super::producer_memory::ProducerMemory;
 use super::topics::{partition_specs, topic_config};
 use super::transactions::Transactions;
+use super::workbench::Workbench;
 use super::{Shard, ShardConfig, background, inbox, pacing, serving, wall_clock};
 use crate::api::Api;
 use crate::limits::{
@@ -150,6 +151,7 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
         shard_count: config.shard_count,
         seed: rand::random(),
     });
+    let workbench = Workbench::new(config.requests_bytes / 2);
     let catch_up = CatchUp::new(config.read_ahead_bytes);
     let groups = Groups::new(config.groups.clone());
     let transactions = Transactions::new(config.transactions);
@@ -165,6 +167,7 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
         producer_memory,
         fetches_parked: Tally::default(),
         scratch: Scratch::new(),
+        workbench,
         catch_up,
         groups,
         transactions,

@@ -171,7 +171,8 @@ proptest! {
         samples in vec(sample(), 1..20),
     ) {
         let bytes = build(Encoding::Native, options, &samples);
-        let packed = recompress(only(&bytes), to, None, BYTES_MAX).expect("it decompresses");
+        let records = only(&bytes).records(BYTES_MAX).expect("it decompresses");
+        let packed = recompress(only(&bytes).header(), &records, to, None);
         prop_assert_eq!(check_crc(only(&packed)), Ok(()));
         prop_assert_eq!(packed, build(Encoding::Native, BatchOptions { compression: to, ..options }, &samples));
     }

@@ -3,8 +3,8 @@
 use zerocopy::IntoBytes;
 
 use super::read::{Header, Part, RecordProblem};
-use crate::batch::{Batch, BatchHeader, Encoding, HEADER_BYTES, HeaderFields, TimestampType};
-use crate::compression::{Compression, DecompressError, compress};
+use crate::batch::{BatchHeader, Encoding, HEADER_BYTES, HeaderFields, TimestampType};
+use crate::compression::{Compression, compress};
 use crate::native::Draft;
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 use crate::wire::{put_varint, put_varlong, varint_bytes, varlong_bytes};
@@ -214,19 +214,14 @@ pub fn restamp(batch: &mut [u8], producer: ProducerStamp) {
     header.set_producer(producer.id, producer.epoch, producer.base_sequence, body);
 }
 
-/// The same batch in another compression: the records' bytes are the same, the header says how they are packed.
-/// `bytes_max` bounds them in between.
-pub fn recompress(
-    batch: Batch<'_>,
-    codec: Compression,
-    level: Option<i32>,
-    bytes_max: usize,
-) -> Result<Vec<u8>, DecompressError> {
-    let records = batch.records(bytes_max)?;
-    let body = compress(codec, level, &records);
-    let mut header = *batch.header();
+/// A batch in another compression: the records' bytes are the same, the header says how they are packed. `records` are
+/// those of the batch with this header, decompressed.
+#[must_use]
+pub fn recompress(header: &BatchHeader, records: &[u8], codec: Compression, level: Option<i32>) -> Vec<u8> {
+    let body = compress(codec, level, records);
+    let mut header = *header;
     header.set_compression(codec, &body);
-    Ok(join(&header, &body))
+    join(&header, &body)
 }
 
 /// Appends a record of a native body in Kafka's form.
