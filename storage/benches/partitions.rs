@@ -3,7 +3,8 @@
 //!
 //! `cargo bench -p storage --bench partitions` prints one row for each number of partitions. All stores are open at
 //! once and take turns, a part of a volume each, so that what else the machine does meets them alike; medians and
-//! extremes are over the counted turns. A turn's time includes the round of destaging that is under way at its end.
+//! extremes are over the counted turns. A turn's time includes the round of destaging that is under way at its end. In the end
+//! each store is closed and opened again: how long that takes, for each of its partitions.
 //!
 //! Settings: `IOLITE_BENCH_PARTITIONS` (1,100,1000,10000), `IOLITE_BENCH_JOURNAL_MIB` (256, of each store),
 //! `IOLITE_BENCH_VOLUMES` (10, before anything counts), `IOLITE_BENCH_TURNS` (5), `IOLITE_BENCH_IN_FLIGHT` (1024),
@@ -11,6 +12,7 @@
 //! The files, of so many volumes for each store, lie under `target/` and are removed at the end.
 
 use std::cell::Cell;
+use std::path::Path;
 use std::rc::Rc;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -90,6 +92,24 @@ async fn run() {
             subject.median(|turn| turn.rounds),
         );
     }
+    for subject in subjects {
+        let count = subject.slots.len();
+        let took = subject.open_again(journal_bytes).await;
+        let micros_each = took.as_secs_f64() * 1e6 / per_second(count as u64, Duration::from_secs(1));
+        println!(
+            "{count:>6} partitions: closed and opened again in {took:.0?}, {micros_each:.0} us for each"
+        );
+    }
+}
+
+fn options(journal_bytes: u64) -> StoreOptions {
+    StoreOptions {
+        journal_file_bytes: journal_bytes / JOURNAL_FILES,
+        journal_files_max: usize::try_from(JOURNAL_FILES).expect("few"),
+        destage_concurrent_max: setting("IOLITE_BENCH_CONCURRENT", 16),
+        destage_small_concurrent_max: setting("IOLITE_BENCH_SMALL_CONCURRENT", 256),
+        ..StoreOptions::new(0, 1)
+    }
 }
 
 /// A store with so many partitions.
@@ -129,16 +149,9 @@ impl Subject {
     async fn open(count: i32, journal_bytes: u64, background: TaskQueueHandle) -> Self {
         let directory = fresh_directory(&directory_name(count));
         let disk = GlommioDisk::open(&directory).await.expect("a disk with direct I/O");
-        let options = StoreOptions {
-            journal_file_bytes: journal_bytes / JOURNAL_FILES,
-            journal_files_max: usize::try_from(JOURNAL_FILES).expect("few"),
-            destage_concurrent_max: setting("IOLITE_BENCH_CONCURRENT", 16),
-            destage_small_concurrent_max: setting("IOLITE_BENCH_SMALL_CONCURRENT", 256),
-            ..StoreOptions::new(0, 1)
-        };
         let specs = (0..count).map(spec).collect();
         let (store, recovered) =
-            ShardStore::open(disk, options, specs, &mut ()).await.expect("a fresh store");
+            ShardStore::open(disk, options(journal_bytes), specs, &mut ()).await.expect("a fresh store");
         let progress = Rc::new(Progress::default());
         store.set_listener(progress.clone());
         let pump = store.clone();
@@ -146,6 +159,22 @@ impl Subject {
         let slots: Vec<_> = recovered.partitions.iter().map(|found| found.slot).collect();
         let ends = vec![0; slots.len()];
         Self { store, progress, slots, ends, appended: 0, background, turns: Vec::new() }
+    }
+
+    /// How long it takes to open what was closed in order: nothing of the journal has to be replayed.
+    async fn open_again(self, journal_bytes: u64) -> Duration {
+        self.store.close().await.expect("it closes");
+        let count = i32::try_from(self.slots.len()).expect("few");
+        drop(self.store);
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(directory_name(count));
+        let disk = GlommioDisk::open(&directory).await.expect("a disk with direct I/O");
+        let specs = (0..count).map(spec).collect();
+        let began = Instant::now();
+        let opened = ShardStore::open(disk, options(journal_bytes), specs, &mut ()).await;
+        let took = began.elapsed();
+        let (store, _) = opened.expect("all is there");
+        store.close().await.expect("it closes");
+        took
     }
 
     /// Appends so many bytes and waits until they are synced, and the destager rests.

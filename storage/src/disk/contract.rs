@@ -249,6 +249,15 @@ async fn check_names<D: Disk>(disk: &D) -> io::Result<()> {
     let listed = disk.list_sized(Path::new("a")).await?;
     assert_eq!(listed, [directory, entry("x", 120), entry("y", 121), entry("z", 122)]);
     assert_eq!(disk.list(Path::new("a")).await?, ["b", "x", "y", "z"]);
+    let all_but_x = |entries: &[DirectoryEntry]| -> Vec<usize> {
+        (0..entries.len()).filter(|place| entries[*place].name != "x").collect()
+    };
+    let survey = disk.survey(Path::new("a"), all_but_x, 121).await?;
+    assert_eq!(survey.entries, listed);
+    assert_eq!(*survey.content("y").expect("it was asked for"), expected(0, 121, b'y'));
+    let others = ["b", "x", "z", "absent"].map(|name| survey.content(name));
+    assert_eq!(others, [None; 4], "a directory, not asked for, too long, not there");
+    assert_eq!(disk.survey(Path::new("absent"), all_but_x, 121).await?.entries, []);
 
     disk.rename(Path::new("a/x"), Path::new("a/y")).await?;
     assert_eq!(disk.list(Path::new("a")).await?, ["b", "y", "z"]);

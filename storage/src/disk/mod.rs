@@ -98,6 +98,23 @@ pub trait Disk: Clone + 'static {
     /// What the system says.
     async fn list_sized(&self, directory: &Path) -> io::Result<Vec<DirectoryEntry>>;
 
+    /// As [`Disk::list_sized`], with the contents of those files that `choose` names by their place, as far as they are no
+    /// longer than `bytes_max`: for a few small files in each of thousands of directories, where opening each of them costs
+    /// more than what is in it.
+    ///
+    /// # Errors
+    /// What the system says.
+    async fn survey(&self, directory: &Path, choose: ChooseFiles, bytes_max: usize) -> io::Result<Survey> {
+        let entries = self.list_sized(directory).await?;
+        let mut contents = Vec::new();
+        for name in chosen(&entries, choose, bytes_max) {
+            let file = self.open(&directory.join(&name), OpenMode::Read).await?;
+            contents.push((name, file.read_at(0, bytes_max).await?));
+            file.close().await?;
+        }
+        Ok(Survey { entries, contents })
+    }
+
     /// Creates a directory and its parents. Durable after [`Disk::sync_directory`] of each parent.
     ///
     /// # Errors
@@ -143,6 +160,33 @@ pub trait Disk: Clone + 'static {
     /// # Errors
     /// What the system says.
     async fn available_bytes(&self) -> io::Result<u64>;
+}
+
+/// Names files of a directory by their places in its list.
+pub type ChooseFiles = fn(&[DirectoryEntry]) -> Vec<usize>;
+
+/// A directory, and what is in some of its files.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// What is there, sorted by name.
+    pub entries: Vec<DirectoryEntry>,
+    contents: Vec<(String, Bytes)>,
+}
+
+impl Survey {
+    /// What is in a file; none where it was not asked for, is not there, or is too long.
+    #[must_use]
+    pub fn content(&self, name: &str) -> Option<&Bytes> {
+        self.contents.iter().find(|(found, _)| found == name).map(|(_, content)| content)
+    }
+}
+
+/// The names of the files that a survey reads.
+fn chosen(entries: &[DirectoryEntry], choose: ChooseFiles, bytes_max: usize) -> Vec<String> {
+    let is_short =
+        |entry: &&DirectoryEntry| usize::try_from(entry.size_bytes).is_ok_and(|size| size <= bytes_max);
+    let entries = choose(entries).into_iter().map(|place| &entries[place]);
+    entries.filter(|entry| !entry.is_directory).filter(is_short).map(|entry| entry.name.clone()).collect()
 }
 
 /// Whether a file could not be opened because the process, or the machine, has too many open: nothing has happened, and

@@ -321,7 +321,8 @@ pub(super) async fn read_valid<E: Entry, F: DiskFile>(
     Ok(parse_valid(&bytes, keep))
 }
 
-fn parse_valid<E: Entry>(bytes: &[u8], keep: impl Fn(&E) -> bool) -> (Vec<E>, Rest) {
+/// The entries at the beginning of an index that are in order and to be kept, and what is behind them.
+pub(super) fn parse_valid<E: Entry>(bytes: &[u8], keep: impl Fn(&E) -> bool) -> (Vec<E>, Rest) {
     let mut entries: Vec<E> = Vec::new();
     let mut rest = bytes;
     while let Some((first, behind)) = rest.split_at_checked(E::BYTES) {

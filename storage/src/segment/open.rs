@@ -26,13 +26,15 @@ use protocol::types::{Offset, PartitionKey};
 use super::SegmentError;
 use super::config::LogConfig;
 use super::files::OpenFiles;
-use super::index::{Entry, Index, OffsetEntry, Rest, TimeEntry, read_valid};
+use super::index::{Entry, Index, OffsetEntry, Rest, TimeEntry, parse_valid, read_valid};
 use super::log::{Active, Latest, PartitionLog, Segment, State, retire_directory};
-use super::names::{FileKind, IDENTITY_FILE, is_cleaned, parse_file_name, parse_identity, parse_swap_name};
+use super::names::{
+    FileKind, IDENTITY_FILE, file_name, is_cleaned, parse_file_name, parse_identity, parse_swap_name,
+};
 use super::read::before;
 use super::walk::{PADDING, SegmentView, Step, Target, Walk, write_pieces};
-use crate::disk::{Disk, DiskFile, OpenMode};
-use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_READ_BYTES_MIN, SEGMENT_WALK_BYTES};
+use crate::disk::{DirectoryEntry, Disk, DiskFile, Survey};
+use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_READ_BYTES_MIN, SEGMENT_WALK_BYTES, SURVEYED_FILE_BYTES_MAX};
 
 /// The files of a partition's directory, with their sizes.
 #[derive(Default)]
@@ -46,12 +48,40 @@ struct Listing {
 }
 
 impl Listing {
+    fn of(entries: &[DirectoryEntry]) -> Self {
+        let mut listing = Self::default();
+        for entry in entries {
+            match parse_file_name(&entry.name) {
+                Some((base, FileKind::Log)) => {
+                    listing.logs.insert(base, entry.size_bytes);
+                }
+                Some(index) => {
+                    listing.indexes.insert(index, entry.size_bytes);
+                }
+                None if is_cleaned(&entry.name) => listing.aside.push(entry.name.clone()),
+                None => listing.swaps.extend(parse_swap_name(&entry.name)),
+            }
+        }
+        listing
+    }
+
     /// The length of an index, if it is one that the index can have.
     fn index_count<E: Entry>(&self, base: Offset) -> Option<u32> {
         let size = *self.indexes.get(&(base, E::KIND))?;
         let entry = u64::try_from(E::BYTES).expect("small");
         if size.is_multiple_of(entry) { u32::try_from(size / entry).ok() } else { None }
     }
+}
+
+/// What is read together with the directory: whose it is, and the indexes of the last segment.
+fn choose_files(entries: &[DirectoryEntry]) -> Vec<usize> {
+    let parsed = || entries.iter().enumerate().map(|(place, entry)| (place, parse_file_name(&entry.name)));
+    let last = parsed().filter_map(|(_, name)| name).map(|(base, _)| base).max();
+    let is_chosen = |place: usize, name: Option<(Offset, FileKind)>| match name {
+        Some((base, kind)) => Some(base) == last && FileKind::INDEXES.contains(&kind),
+        None => entries[place].name == IDENTITY_FILE,
+    };
+    parsed().filter(|(place, name)| is_chosen(*place, *name)).map(|(place, _)| place).collect()
 }
 
 /// The last segment as a walk has found it.
@@ -79,12 +109,13 @@ impl<D: Disk> PartitionLog<D> {
         log_start: Offset,
     ) -> Result<Self, SegmentError> {
         let log = Self::create(files, key, directory, config, cut);
-        let known = log.take_directory().await?;
-        let mut listing = log.list().await?;
+        let (known, mut survey) = log.survey().await?;
+        let mut listing = Listing::of(&survey.entries);
         let mut removed = !listing.aside.is_empty();
         if !listing.swaps.is_empty() {
             log.finish_replacements(&listing).await?;
-            listing = log.list().await?;
+            (_, survey) = log.survey().await?;
+            listing = Listing::of(&survey.entries);
         }
         log.remove_aside(&listing.aside).await?;
         removed |= log.remove_orphans(&listing).await?;
@@ -98,7 +129,7 @@ impl<D: Disk> PartitionLog<D> {
             _ => (),
         }
         let cut_back = match first {
-            Some(_) => log.open_segments(&listing, cut).await?,
+            Some(_) => log.open_segments(&listing, &survey, cut).await?,
             None => false,
         };
         if removed || cut_back {
@@ -171,7 +202,7 @@ impl<D: Disk> PartitionLog<D> {
     }
 
     async fn install_last(&self, view: SegmentView, cut: Offset) -> Result<(), SegmentError> {
-        let last = self.recover_last(view, cut).await?;
+        let last = self.recover_last(view, &Survey::default(), cut).await?;
         if let Some(position) = last.damaged_at {
             return Err(self.corrupt(view.base, position, last.end));
         }
@@ -186,48 +217,22 @@ impl<D: Disk> PartitionLog<D> {
         Ok(())
     }
 
-    /// Looks whose directory it is. Another topic's is taken out of the way. Whether it is known to be ours.
-    async fn take_directory(&self) -> Result<bool, SegmentError> {
+    /// Looks what is in the directory, and whose it is. Another topic's is taken out of the way. Whether it is known to be
+    /// ours.
+    async fn survey(&self) -> Result<(bool, Survey), SegmentError> {
         let disk = self.files.disk();
-        let path = self.directory.join(IDENTITY_FILE);
-        let content = async {
-            let file = match disk.open(&path, OpenMode::Read).await {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                opened => opened?,
-            };
-            let content = file.read_at(0, 4096).await?;
-            file.close().await?;
-            io::Result::Ok(Some(content))
-        };
-        let content = content.await.map_err(|error| self.directory_error(error))?;
-        match content.as_deref().and_then(parse_identity) {
-            Some(topic_id) if topic_id == self.key.topic_id => Ok(true),
+        let survey = disk.survey(&self.directory, choose_files, SURVEYED_FILE_BYTES_MAX).await;
+        let survey = survey.map_err(|error| self.directory_error(error))?;
+        match survey.content(IDENTITY_FILE).and_then(|content| parse_identity(content)) {
+            Some(topic_id) if topic_id == self.key.topic_id => Ok((true, survey)),
             Some(topic_id) => {
                 let other = PartitionKey { topic_id, ..self.key };
                 retire_directory(disk, &self.directory, other).await?;
-                Ok(false)
+                Ok((false, Survey::default()))
             }
             // Made by a life that ended before it was synced; whether anything is missing, the cut tells.
-            None => Ok(false),
+            None => Ok((false, survey)),
         }
-    }
-
-    async fn list(&self) -> Result<Listing, SegmentError> {
-        let entries = self.files.disk().list_sized(&self.directory).await;
-        let mut listing = Listing::default();
-        for entry in entries.map_err(|error| self.directory_error(error))? {
-            match parse_file_name(&entry.name) {
-                Some((base, FileKind::Log)) => {
-                    listing.logs.insert(base, entry.size_bytes);
-                }
-                Some(index) => {
-                    listing.indexes.insert(index, entry.size_bytes);
-                }
-                None if is_cleaned(&entry.name) => listing.aside.push(entry.name),
-                None => listing.swaps.extend(parse_swap_name(&entry.name)),
-            }
-        }
-        Ok(listing)
     }
 
     async fn finish_replacements(&self, listing: &Listing) -> Result<(), SegmentError> {
@@ -276,7 +281,12 @@ impl<D: Disk> PartitionLog<D> {
     }
 
     /// Opens what the listing has, the last one cut. Whether something was cut away.
-    async fn open_segments(&self, listing: &Listing, cut: Offset) -> Result<bool, SegmentError> {
+    async fn open_segments(
+        &self,
+        listing: &Listing,
+        survey: &Survey,
+        cut: Offset,
+    ) -> Result<bool, SegmentError> {
         let mut segments = VecDeque::new();
         let mut rebuild = Vec::new();
         for (&base, &size_bytes) in &listing.logs {
@@ -294,7 +304,7 @@ impl<D: Disk> PartitionLog<D> {
         let found = segments.pop_back().expect("there is a segment");
         rebuild.retain(|&base| base != found.base);
         let view = SegmentView { base: found.base, end: Offset(i64::MAX), size_bytes: found.size_bytes };
-        let last = self.recover_last(view, cut).await?;
+        let last = self.recover_last(view, survey, cut).await?;
         if last.end < cut {
             let position = last.damaged_at.unwrap_or(last.segment.size_bytes);
             return Err(self.corrupt(view.base, position, last.end));
@@ -312,9 +322,14 @@ impl<D: Disk> PartitionLog<D> {
 
     /// Walks over the end of the last segment, from its last index entry on, up to the cut; then cuts its files, and
     /// syncs them. Where records below the cut are damaged, nothing is cut.
-    async fn recover_last(&self, view: SegmentView, cut: Offset) -> Result<LastSegment, SegmentError> {
-        let offsets = self.read_index::<OffsetEntry>(view.base, cut).await?;
-        let times = self.read_index::<TimeEntry>(view.base, cut).await?;
+    async fn recover_last(
+        &self,
+        view: SegmentView,
+        survey: &Survey,
+        cut: Offset,
+    ) -> Result<LastSegment, SegmentError> {
+        let offsets = self.read_index::<OffsetEntry>(view.base, survey, cut).await?;
+        let times = self.read_index::<TimeEntry>(view.base, survey, cut).await?;
         // A time index that is not there covers nothing of what the offset index does.
         let covered = times.is_some() || offsets.as_ref().is_none_or(|(entries, _)| entries.is_empty());
         let (offsets, times) = (offsets.unwrap_or_default(), times.unwrap_or_default());
@@ -351,15 +366,19 @@ impl<D: Disk> PartitionLog<D> {
     async fn read_index<E: Entry>(
         &self,
         base: Offset,
+        survey: &Survey,
         cut: Offset,
     ) -> Result<Option<(Vec<E>, Rest)>, SegmentError> {
+        let keep = |entry: &E| base.plus(i64::from(entry.relative_offset())) < cut;
+        if let Some(content) = survey.content(&file_name(base, E::KIND)) {
+            return Ok(Some(parse_valid(content, keep)));
+        }
         let file = match self.file(base, E::KIND).await {
             Err(SegmentError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Ok(None);
             }
             opened => opened?,
         };
-        let keep = |entry: &E| base.plus(i64::from(entry.relative_offset())) < cut;
         read_valid(&*file, keep).await.map(Some).map_err(self.error(base, E::KIND))
     }
 

@@ -24,6 +24,7 @@ use crate::journal::replay::{FoundFrame, ReplayFile, Replayed, replay};
 use crate::journal::ring::{self, FrameLocation, Ring};
 use crate::journal::window::Window;
 use crate::journal::{FrameSequence, Generation};
+use crate::limits::OPEN_CONCURRENT_MAX;
 use crate::recovery::{Choice, Recovery, choose};
 use crate::segment::{OpenFiles, PartitionLog, SegmentError, TOPICS_DIRECTORY, partition_directory};
 use crate::tail::{Frame, Tail};
@@ -66,7 +67,7 @@ impl<D: Disk> ShardStore<D> {
         }
         let mut replay = replay_journal(&options, &files, &before, &live).await?;
         let open_files = OpenFiles::new(disk.clone(), options.open_files_max);
-        let logs = open_logs(&open_files, &options, &live, &mut replay).await?;
+        let logs = open_logs(&open_files, &live, &mut replay).await?;
         let is_damaged = !replay.damage.is_empty();
         if is_damaged && !options.accept_damage {
             return Err(OpenError::Damaged(Box::new(replay.damage)));
@@ -224,7 +225,6 @@ fn damage(recovery: &Recovery, end: &Replayed, live: &[PartitionSpec]) -> Damage
 /// damage, and the log begins or ends where it is whole.
 async fn open_logs<D: Disk>(
     files: &OpenFiles<D>,
-    options: &StoreOptions,
     live: &[PartitionSpec],
     replay: &mut Replay,
 ) -> Result<Vec<PartitionLog<D>>, OpenError> {
@@ -238,7 +238,7 @@ async fn open_logs<D: Disk>(
         found.borrow_mut()[index] = Some(opened);
         Ok(())
     });
-    for_each_concurrent(opens, options.destage_concurrent_max).await?;
+    for_each_concurrent(opens, OPEN_CONCURRENT_MAX).await?;
     let mut logs = Vec::with_capacity(live.len());
     for opened in found.into_inner() {
         let (log, lost) = opened.expect("every log was opened");

@@ -24,7 +24,7 @@ use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
 use small::{SmallWrite, SmallWrites};
 
-use super::{DirectoryEntry, Disk, DiskFile, IoBuffer, OpenMode, SharedBuffer};
+use super::{ChooseFiles, DirectoryEntry, Disk, DiskFile, IoBuffer, OpenMode, SharedBuffer, Survey};
 use crate::limits::BUFFER_ALIGN_BYTES;
 
 mod read;
@@ -177,6 +177,22 @@ impl Disk for GlommioDisk {
     async fn list_sized(&self, directory: &Path) -> io::Result<Vec<DirectoryEntry>> {
         let directory = self.full(directory);
         blocking(move || list_sized_blocking(&directory)).await
+    }
+
+    /// All of it on a thread beside, through the page cache: a handful of system calls instead of a dozen ways there and back.
+    async fn survey(&self, directory: &Path, choose: ChooseFiles, bytes_max: usize) -> io::Result<Survey> {
+        let directory = self.full(directory);
+        let survey = move || {
+            let entries = list_sized_blocking(&directory)?;
+            let read = |name: String| {
+                let content = std::fs::read(directory.join(&name))?;
+                Ok((name, Bytes::from(content)))
+            };
+            let names = super::chosen(&entries, choose, bytes_max).into_iter();
+            let contents = names.map(read).collect::<io::Result<_>>()?;
+            Ok(Survey { entries, contents })
+        };
+        blocking(survey).await
     }
 
     async fn create_directory(&self, path: &Path) -> io::Result<()> {
