@@ -38,3 +38,22 @@ pub fn take_small_pages() {
     // SAFETY: the call is given four numbers and no memory of ours.
     let _ = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In one test, since there is one table for the process.
+    #[test]
+    fn freed_memory_is_kept_for_a_minute_unless_somebody_has_chosen() {
+        // SAFETY: as in `keep_memory`.
+        let get = || unsafe { mi_option_get(PURGE_DELAY) };
+        assert_eq!(get(), PURGE_DELAY_DEFAULT, "the place in the table, without MIMALLOC_PURGE_DELAY");
+        keep_memory();
+        assert_eq!(get(), A_MINUTE);
+        // SAFETY: as in `keep_memory`.
+        unsafe { mi_option_set(PURGE_DELAY, 7) };
+        keep_memory();
+        assert_eq!(get(), 7);
+    }
+}

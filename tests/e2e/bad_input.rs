@@ -4,12 +4,16 @@ use std::fs;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use bytes::{Bytes, BytesMut};
 use e2e::batch::Batch;
 use e2e::broker::{self, Broker, Options, Target};
-use e2e::wire::{self, Connection, encode_request, topic_name};
+use e2e::figures::figure;
+use e2e::wire::{self, Connection, decode_response, encode_request, topic_name};
+use kafka_protocol::indexmap::IndexMap;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{ApiKey, FetchRequest, MetadataRequest, ProduceRequest};
+use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 
@@ -239,6 +243,43 @@ fn what_is_asked_again_and_again_is_answered_once() {
     serves(&mut broker);
 }
 
+/// A client asks for many topics that are not there: they are made together, and those that can't be hinder no other.
+#[test]
+fn topics_that_are_asked_for_by_the_thousand_are_there_with_the_answer() {
+    use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+    const NAMES: usize = 1_200;
+    const INVALID_TOPIC: i16 = 17;
+    if Target::chosen() == Target::Kafka {
+        return;
+    }
+    let mut broker = start();
+    let mut names: Vec<String> = (0..NAMES).map(|number| format!("wanted.{number}")).collect();
+    names[7] = "good".to_owned();
+    names[9] = "no/name".to_owned();
+    names[11] = "wanted_12".to_owned();
+    let asked = |name: &String| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
+    let request = MetadataRequest::default()
+        .with_allow_auto_topic_creation(true)
+        .with_topics(Some(names.iter().map(asked).collect()));
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let answer = Connection::open(broker.kafka()).call(12, &request);
+        assert_eq!(answer.topics.len(), NAMES);
+        for (place, (name, topic)) in names.iter().zip(&answer.topics).enumerate() {
+            let expected = if matches!(place, 9 | 12) { INVALID_TOPIC } else { 0 };
+            assert_eq!(
+                (topic.name.as_ref(), topic.error_code),
+                (Some(&topic_name(name)), expected),
+                "{name}"
+            );
+            assert_eq!(topic.partitions.len(), usize::from(expected == 0), "{name}");
+        }
+        ids.push(answer.topics.iter().map(|topic| topic.topic_id).collect::<Vec<_>>());
+    }
+    assert_eq!(ids[0], ids[1], "each is made once");
+    serves(&mut broker);
+}
+
 /// A commit of six million offsets, 84 MB, within the limit of a request: it would take four times as much once it is decoded.
 #[test]
 fn a_request_of_too_many_small_things_is_refused_before_it_is_decoded_whole() {
@@ -262,4 +303,92 @@ fn a_request_of_too_many_small_things_is_refused_before_it_is_decoded_whole() {
     assert!(connection.receive().is_err(), "it is not answered, and its connection is closed");
     assert_small(&broker, before);
     serves(&mut broker);
+}
+
+/// Batches of some hundred kilobytes at most that unfold to sixty mebibytes each, for topics whose records are looked into.
+const BOMBS_PER_TOPIC: i32 = 6;
+const BOMB_VALUE_BYTES: usize = 60 << 20;
+/// What all of them take together, unfolded.
+const BOMBS_BYTES: u64 = BOMB_VALUE_BYTES as u64 * 2 * BOMBS_PER_TOPIC.unsigned_abs() as u64;
+/// A shard that worked on them itself would serve nobody between the first and the last of them.
+const SERVED_MEANWHILE_MIN: u32 = 4;
+
+fn bomb(compression: Compression) -> Bytes {
+    let record = Record {
+        transactional: false,
+        control: false,
+        delete_horizon: false,
+        partition_leader_epoch: -1,
+        producer_id: -1,
+        producer_epoch: -1,
+        timestamp_type: TimestampType::Creation,
+        offset: 0,
+        sequence: -1,
+        timestamp: 1_700_000_000_000,
+        key: Some(Bytes::from_static(b"key")),
+        value: Some(vec![0; BOMB_VALUE_BYTES].into()),
+        headers: IndexMap::default(),
+    };
+    let mut batch = BytesMut::new();
+    let options = RecordEncodeOptions { version: 2, compression };
+    RecordBatchEncoder::encode(&mut batch, [&record], &options).expect("it can be encoded");
+    assert!(batch.len() < 1_000_000, "{} bytes", batch.len());
+    batch.freeze()
+}
+
+/// One request to two topics, with the same batch for each of so many partitions.
+fn produce_to_all(partitions: i32, compacted: &Bytes, recompressed: &Bytes) -> ProduceRequest {
+    let topics = [("compacted", compacted), ("recompressed", recompressed)].map(|(name, records)| {
+        let data = (0..partitions).map(|partition| {
+            PartitionProduceData::default().with_index(partition).with_records(Some(records.clone()))
+        });
+        TopicProduceData::default().with_name(topic_name(name)).with_partition_data(data.collect())
+    });
+    ProduceRequest::default().with_acks(-1).with_timeout_ms(30_000).with_topic_data(topics.to_vec())
+}
+
+/// One client's batches keep a thread busy for seconds. The shard goes on serving others, and takes each partition's
+/// batches in the order in which they came.
+#[test]
+fn batches_that_unfold_to_much_hold_up_nobody() {
+    if Target::chosen() == Target::Kafka {
+        return;
+    }
+    // A poll this long would be told of.
+    let configs = vec![("shard.stall.ms".to_owned(), "1000".to_owned())];
+    let mut broker = Broker::start(Target::Iolite, &Options { shards: 1, configs, ..Options::default() });
+    wire::create_topic(broker.kafka(), "good", 1, &[]);
+    wire::create_topic(broker.kafka(), "compacted", BOMBS_PER_TOPIC, &[("cleanup.policy", "compact")]);
+    wire::create_topic(broker.kafka(), "recompressed", BOMBS_PER_TOPIC, &[("compression.type", "lz4")]);
+    let bombs = produce_to_all(BOMBS_PER_TOPIC, &bomb(Compression::Gzip), &bomb(Compression::Zstd));
+    let small = Batch::of_key(1_700_000_000_000, b"key", b"small").encode().into();
+    let small = produce_to_all(BOMBS_PER_TOPIC, &small, &small);
+    let before = resident_bytes(&broker);
+    let mut bomber = Connection::open(broker.kafka());
+    for (correlation, request) in [(1, &bombs), (2, &small)] {
+        bomber.send(&encode_request(correlation, 9, request)).expect("sent");
+    }
+    let mut served = 0;
+    while !bomber.has_something_to_read() {
+        serves(&mut broker);
+        served += 1;
+    }
+    println!("others were served {served} times meanwhile");
+    assert!(served >= SERVED_MEANWHILE_MIN, "others were served {served} times meanwhile");
+    for (offset, correlation) in [(0, 1), (1, 2)] {
+        let frame = bomber.receive().expect("the broker answers");
+        let answer = decode_response::<ProduceRequest>(frame, correlation, 9);
+        for line in answer.responses.iter().flat_map(|topic| &topic.partition_responses) {
+            assert_eq!((line.error_code, line.base_offset), (0, offset), "partition {}", line.index);
+        }
+    }
+    assert_eq!(
+        figure(&broker, "prepared_aside_batches_total"),
+        u64::from(BOMBS_PER_TOPIC.unsigned_abs()) * 2
+    );
+    let stuck = broker.process().lines().into_iter().find(|line| line.contains("stuck in"));
+    assert_eq!(stuck, None);
+    let grown = resident_bytes(&broker).saturating_sub(before);
+    println!("the broker has grown by {grown} B");
+    assert!(grown < BOMBS_BYTES / 2, "grew by {grown} B");
 }

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use e2e::broker::{Broker, Options, Target};
+use e2e::figures::{await_figure, figure};
 use e2e::wire::{self, Connection};
 use e2e::{DEADLINE, unique};
 use nix::sys::signal::Signal;
@@ -158,4 +159,24 @@ fn on_a_filesystem_in_memory_it_says_so_and_works() {
     });
     wire::create_topic(broker.kafka(), "fleeting", 1, &[]);
     assert_eq!(produce(&mut Connection::open(broker.kafka()), "fleeting", b"here"), Ok(0));
+}
+
+/// A topic that syncs late is acknowledged from memory. What it was sent is on the disk soon nevertheless, though nobody sends
+/// any more.
+#[test]
+fn what_is_synced_late_is_synced_all_the_same() {
+    const LATE: [(&str, &str); 2] = [("flush.messages", "1000000"), ("flush.ms", "100")];
+    let options = Options { shards: 1, ..Options::default() };
+    let broker = Broker::start(Target::Iolite, &options);
+    wire::create_topic(broker.kafka(), "late", 1, &LATE);
+    let mut connection = Connection::open(broker.kafka());
+    for number in 0..3 {
+        let frames = figure(&broker, "journal_frames_total");
+        let offset = i64::try_from(number).expect("few");
+        assert_eq!(produce(&mut connection, "late", &numbered(number, 1_000)), Ok(offset));
+        await_figure(&broker, "journal_frames_total", |count| count > frames);
+    }
+    let broker = Broker::start_on(broker.kill(), Target::Iolite, &options);
+    let values = read_all(&mut Connection::open(broker.kafka()), "late");
+    assert_eq!(values, [0, 1, 2].map(|number| numbered(number, 1_000)));
 }
