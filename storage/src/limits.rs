@@ -85,6 +85,12 @@ pub const INDEX_ENTRIES_UNWRITTEN_MAX: u32 = 16;
 /// An index file longer than this is damaged.
 pub const INDEX_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// How many partitions are opened at once at a start.
+pub const OPEN_CONCURRENT_MAX: usize = 64;
+
+/// Up to this length the indexes of a partition's last segment are read together with its directory at a start.
+pub const SURVEYED_FILE_BYTES_MAX: usize = 64 * 1024;
+
 /// How many readers of one partition find the place where they stopped without looking it up.
 pub const READ_CURSORS: usize = 4;
 
@@ -112,8 +118,14 @@ pub const SYNC_EACH_MAX: usize = 8;
 /// How much compaction reads of a log before others get their turn.
 pub const COMPACTION_READ_BYTES: usize = 256 * 1024;
 
+/// Up to so many bytes of records compaction works on where it runs; more is done beside its thread: packing them again
+/// takes about a millisecond.
+pub const COMPACTION_IN_PASSING_BYTES_MAX: usize = 32 * 1024;
+
 /// A batch whose records take more memory than this, decompressed, is left as it is: no broker would have taken it.
 pub const COMPACTION_RECORDS_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Compaction makes no segment of segments that are longer than this together: a delete horizon may make records longer.
 pub const COMPACTION_SEGMENT_BYTES_MAX: u64 = SEGMENT_BYTES_MAX / 2;
+
+const _: () = assert!(COMPACTION_IN_PASSING_BYTES_MAX <= COMPACTION_RECORDS_BYTES_MAX);

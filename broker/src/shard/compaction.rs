@@ -17,7 +17,7 @@ use super::messages::Isolation;
 use super::partition::Partition;
 use crate::limits::{COMPACTION_AHEAD_MAX, COMPACTION_LEFT_OUT_PAUSE};
 use crate::metrics::{self, Activity, Count, note};
-use crate::runtime::yield_if_needed;
+use crate::runtime::{run_blocking, yield_if_needed};
 
 /// What a shard's compaction may take.
 #[derive(Clone, Copy, Debug)]
@@ -159,5 +159,9 @@ impl CompactionHost for Host<'_> {
         }
         yield_if_needed().await;
         !self.shard.stopping.is_raised()
+    }
+
+    async fn beside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        run_blocking(work).await
     }
 }

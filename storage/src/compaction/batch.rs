@@ -1,17 +1,21 @@
 //! Which records of one batch stay.
+//!
+//! A batch may unfold to far more than its length. What is small is opened where it is met; all else, and whatever is done
+//! with its records, is for [`super::CompactionHost::beside`].
 
 use bytes::Bytes;
-use protocol::batch::{Batch, BatchHeader, BatchIter, check_crc};
+use protocol::batch::{Batch, BatchHeader, BatchIter, HEADER_BYTES, check_crc};
+use protocol::compression::{Compression, DecompressError};
 use protocol::records::{ControlKind, ControlRecord, Record, RecordIter, Retained, without_records};
 use protocol::types::{Offset, Timestamp};
 
 use super::keys::Keys;
-use crate::limits::COMPACTION_RECORDS_BYTES_MAX;
+use crate::limits::{COMPACTION_IN_PASSING_BYTES_MAX, COMPACTION_RECORDS_BYTES_MAX};
 
 /// By what a round decides.
-pub(super) struct Rules<'a> {
+pub(super) struct Rules {
     /// Where each key was written last, below `mapped_end`.
-    pub(super) keys: &'a Keys,
+    pub(super) keys: Keys,
     /// Up to where the table knows of keys.
     pub(super) mapped_end: Offset,
     /// The clock.
@@ -45,38 +49,65 @@ pub(super) enum Cleaned {
 }
 
 /// A batch with its CRC checked, decompressed as far as it can be.
-pub(super) struct Opened<'a> {
-    pub(super) batch: Batch<'a>,
+#[derive(Clone)]
+pub(super) struct Opened {
+    /// The whole batch.
+    bytes: Bytes,
     /// None where it has more than a broker would have taken: it stays as it is.
-    pub(super) records: Option<std::borrow::Cow<'a, [u8]>>,
+    records: Option<Bytes>,
+}
+
+/// Opens a whole batch where that takes little; none where it takes more.
+pub(super) fn open_in_passing(bytes: &Bytes) -> Option<Result<Opened, String>> {
+    if bytes.len() > COMPACTION_IN_PASSING_BYTES_MAX {
+        return None;
+    }
+    match open_within(bytes, COMPACTION_IN_PASSING_BYTES_MAX) {
+        Ok(Opened { records: None, .. }) => None,
+        opened => Some(opened),
+    }
 }
 
 /// Opens a whole batch.
-pub(super) fn open(bytes: &[u8]) -> Result<Opened<'_>, String> {
-    let mut batches = BatchIter::new(bytes);
-    let batch = match batches.next() {
-        Some(Ok(batch)) if batch.bytes().len() == bytes.len() => batch,
-        Some(Err(error)) => return Err(error.to_string()),
-        _ => return Err("it is not one batch".to_owned()),
-    };
-    check_crc(batch).map_err(|error| error.to_string())?;
-    let records = match batch.records(COMPACTION_RECORDS_BYTES_MAX) {
-        Ok(records) => Some(records),
-        Err(protocol::compression::DecompressError::TooLarge { .. }) => None,
-        Err(error) => return Err(error.to_string()),
-    };
-    Ok(Opened { batch, records })
+pub(super) fn open(bytes: &Bytes) -> Result<Opened, String> {
+    open_within(bytes, COMPACTION_RECORDS_BYTES_MAX)
 }
 
-impl Opened<'_> {
+fn open_within(bytes: &Bytes, records_bytes_max: usize) -> Result<Opened, String> {
+    let batch = only_batch(bytes)?;
+    check_crc(batch).map_err(|error| error.to_string())?;
+    let is_compressed = batch.header().compression().is_some_and(|codec| codec != Compression::None);
+    let records = match batch.records(records_bytes_max) {
+        Ok(records) if is_compressed => Some(Bytes::from(records.into_owned())),
+        Ok(_) => Some(bytes.slice(HEADER_BYTES..)),
+        Err(DecompressError::TooLarge { .. }) => None,
+        Err(error) => return Err(error.to_string()),
+    };
+    Ok(Opened { bytes: bytes.clone(), records })
+}
+
+fn only_batch(bytes: &[u8]) -> Result<Batch<'_>, String> {
+    match BatchIter::new(bytes).next() {
+        Some(Ok(batch)) if batch.bytes().len() == bytes.len() => Ok(batch),
+        Some(Err(error)) => Err(error.to_string()),
+        _ => Err("it is not one batch".to_owned()),
+    }
+}
+
+impl Opened {
     pub(super) fn header(&self) -> &BatchHeader {
-        self.batch.header()
+        BatchHeader::from_prefix(&self.bytes).expect("it was opened")
+    }
+
+    /// Whether it takes little to go through its records.
+    pub(super) fn is_little(&self) -> bool {
+        self.records.as_ref().is_none_or(|records| records.len() <= COMPACTION_IN_PASSING_BYTES_MAX)
     }
 
     /// The records with keys, in order, up to one that can't be read.
     pub(super) fn keyed(&self) -> impl Iterator<Item = Result<(Offset, &[u8]), String>> {
         let records = self.records.as_deref().unwrap_or_default();
-        RecordIter::new(records, self.batch.header()).filter_map(|record| match record {
+        RecordIter::new(records, self.header()).filter_map(|record| match record {
             Ok(record) => record.key.map(|key| Ok((record.offset, key))),
             Err(problem) => Some(Err(problem.to_string())),
         })
@@ -84,13 +115,13 @@ impl Opened<'_> {
 
     /// What a control batch says.
     pub(super) fn marker(&self) -> Option<ControlKind> {
-        let record = RecordIter::new(self.records.as_deref()?, self.batch.header()).next()?.ok()?;
+        let record = RecordIter::new(self.records.as_deref()?, self.header()).next()?.ok()?;
         ControlRecord::read(&record).ok()?.map(|marker| marker.kind)
     }
 
     /// Decides.
-    pub(super) fn clean(&self, standing: Standing, rules: &Rules<'_>) -> Result<Cleaned, String> {
-        let header = self.batch.header();
+    pub(super) fn clean(&self, standing: Standing, rules: &Rules) -> Result<Cleaned, String> {
+        let header = self.header();
         let Some(records) = &self.records else { return Ok(Cleaned::Same) };
         let is_past_horizon =
             rules.removes_tombstones && header.delete_horizon().is_some_and(|horizon| horizon <= rules.now);
@@ -103,7 +134,7 @@ impl Opened<'_> {
             return Ok(match standing.must_stay {
                 false => Cleaned::Gone,
                 true if header.record_count() == 0 => Cleaned::Same,
-                true => Cleaned::Changed(without_records(self.batch).into()),
+                true => Cleaned::Changed(without_records(only_batch(&self.bytes)?).into()),
             });
         }
         let is_undated = header.delete_horizon().is_none();
@@ -117,7 +148,7 @@ impl Opened<'_> {
     }
 }
 
-impl Rules<'_> {
+impl Rules {
     fn keeps(&self, record: &Record<'_>, is_past_horizon: bool) -> bool {
         if record.offset >= self.mapped_end {
             return true;

@@ -62,6 +62,9 @@ pub trait CompactionHost {
 
     /// Called when so many bytes were read or written: waits until the bandwidth allows more. False ends the round.
     async fn pace(&self, bytes: u64) -> bool;
+
+    /// Does what takes long without waiting: on a thread beside the caller's, where there is one.
+    async fn beside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T;
 }
 
 /// What a round did.

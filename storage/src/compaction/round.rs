@@ -1,11 +1,13 @@
-//! The executor of one round. It reads and writes a piece at a time and lets others go first; what it does takes effect
-//! group by group.
+//! The executor of one round. It reads and writes a piece at a time and lets others go first; what takes long in between is
+//! done beside its thread. What it does takes effect group by group.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::batch::BatchIter;
 use protocol::types::Offset;
 
-use super::batch::{Cleaned, Rules, Standing, open};
+use super::batch::{Cleaned, Opened, Rules, Standing, open, open_in_passing};
 use super::keys::Keys;
 use super::plan::{CompactionPlan, Group, plan_groups};
 use super::transactions::{Marker, Transactions};
@@ -69,16 +71,17 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
         outcome.dirty_bytes = map.bytes;
         outcome.keys = map.keys.count();
         outcome.has_more = map.end < plan.end;
-        let mut rules = Rules {
-            keys: &map.keys,
-            mapped_end: map.end,
+        let mapped_end = map.end;
+        let mut rules = Arc::new(Rules {
+            keys: map.keys,
+            mapped_end,
             now: self.host.now(),
             delete_retention_ms: self.delete_retention_ms,
             removes_tombstones: true,
-        };
+        });
         let summaries = self.log.summaries().await.map_err(CompactionError::Read)?;
         let mut transactions = Transactions::new(self.host.aborted(self.log.start(), plan.end));
-        for group in plan_groups(&summaries, map.end, plan.end, self.segment_bytes) {
+        for group in plan_groups(&summaries, mapped_end, plan.end, self.segment_bytes) {
             match self.clean_group(&group, &rules, &mut transactions).await? {
                 GroupEnd::Done(bytes) => {
                     outcome.before_bytes += group.bytes;
@@ -87,6 +90,7 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
                 GroupEnd::TooLong => {
                     outcome.left_out.get_or_insert(group.base);
                     // It may have what a later tombstone deletes.
+                    let rules = Arc::get_mut(&mut rules).expect("nothing is under way between two groups");
                     rules.removes_tombstones = false;
                 }
                 GroupEnd::Interrupted => return Ok(outcome),
@@ -94,8 +98,8 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
         }
         if outcome.left_out.is_none() {
             let _turn = self.turn.enter().await;
-            self.log.set_cleaned(map.end).await.map_err(CompactionError::Write)?;
-            outcome.cleaned = map.end;
+            self.log.set_cleaned(mapped_end).await.map_err(CompactionError::Write)?;
+            outcome.cleaned = mapped_end;
         }
         let untold = transactions.without_batches_below(served_compacted);
         if !untold.is_empty() {
@@ -113,7 +117,12 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
         let mut reader = Reader { log: self.log, next: from, end };
         while let Some((batches, bytes)) = reader.read().await? {
             for batch in batches {
-                if let Some(full_at) = map.add(&batch, from, &mut transactions)? {
+                let opened = self.open(&batch).await?;
+                let mut full_at = None;
+                if counts(&opened, &mut transactions) {
+                    (map, full_at) = self.add(map, opened, from).await?;
+                }
+                if let Some(full_at) = full_at {
                     assert!(full_at > from, "the table takes some keys at least");
                     map.end = full_at;
                     return Ok(Some(map));
@@ -131,7 +140,7 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
     async fn clean_group(
         &self,
         group: &Group,
-        rules: &Rules<'_>,
+        rules: &Arc<Rules>,
         transactions: &mut Transactions,
     ) -> Result<GroupEnd, CompactionError> {
         let begun = self.log.begin_replacement(group.base, group.end).await;
@@ -178,7 +187,7 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
     async fn write_group(
         &self,
         group: &Group,
-        rules: &Rules<'_>,
+        rules: &Arc<Rules>,
         transactions: &mut Transactions,
         replacement: &mut Replacement<'_, D>,
     ) -> Result<Option<Written>, CompactionError> {
@@ -190,7 +199,7 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
             let before = replacement.size_bytes();
             for batch in batches {
                 if let Some(batch) = held.replace(batch) {
-                    let kept = self.clean_batch(batch, false, rules, transactions, &mut written)?;
+                    let kept = self.clean_batch(batch, false, rules, transactions, &mut written).await?;
                     self.write_batch(kept, replacement, &mut written).await?;
                     yield_now().await;
                 }
@@ -201,34 +210,38 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
         }
         // Cut away since the round was planned.
         let Some(last) = held else { return Ok(None) };
-        let kept = self.clean_batch(last, true, rules, transactions, &mut written)?;
+        let kept = self.clean_batch(last, true, rules, transactions, &mut written).await?;
         self.write_batch(kept, replacement, &mut written).await?;
         Ok(Some(written))
     }
 
     /// What stays of a batch.
-    fn clean_batch(
+    async fn clean_batch(
         &self,
         batch: Bytes,
         is_last: bool,
-        rules: &Rules<'_>,
+        rules: &Arc<Rules>,
         transactions: &mut Transactions,
         written: &mut Written,
     ) -> Result<Option<Bytes>, CompactionError> {
-        let cleaned = {
-            let opened = open(&batch).map_err(|reason| damaged(&batch, reason))?;
-            let header = opened.header();
-            let is_producers_last = header.producer_id().get() >= 0 && self.host.is_last_of_producer(header);
-            let mut standing = Standing { must_stay: is_last || is_producers_last, ..Standing::default() };
-            if header.is_control() {
-                let marker = transactions.marker(header, opened.marker());
-                standing.is_over = marker != Marker::Needed;
-                standing.is_held = marker == Marker::Told || !self.forgets_durably;
-            } else {
-                standing.is_over = transactions.is_aborted(header);
-            }
-            opened.clean(standing, rules).map_err(|reason| damaged(&batch, reason))?
+        let opened = self.open(&batch).await?;
+        let header = opened.header();
+        let is_producers_last = header.producer_id().get() >= 0 && self.host.is_last_of_producer(header);
+        let mut standing = Standing { must_stay: is_last || is_producers_last, ..Standing::default() };
+        if header.is_control() {
+            let marker = transactions.marker(header, opened.marker());
+            standing.is_over = marker != Marker::Needed;
+            standing.is_held = marker == Marker::Told || !self.forgets_durably;
+        } else {
+            standing.is_over = transactions.is_aborted(header);
+        }
+        let cleaned = if opened.is_little() {
+            opened.clean(standing, rules)
+        } else {
+            let rules = Arc::clone(rules);
+            self.host.beside(move || opened.clean(standing, &rules)).await
         };
+        let cleaned = cleaned.map_err(|reason| damaged(&batch, reason))?;
         written.is_changed |= cleaned != Cleaned::Same;
         Ok(match cleaned {
             // A small batch must not hold on to all that was read with it.
@@ -255,26 +268,58 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
     }
 }
 
+impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
+    async fn open(&self, batch: &Bytes) -> Result<Opened, CompactionError> {
+        let opened = match open_in_passing(batch) {
+            Some(opened) => opened,
+            None => {
+                let batch = batch.clone();
+                self.host.beside(move || open(&batch)).await
+            }
+        };
+        opened.map_err(|reason| damaged(batch, reason))
+    }
+
+    /// See [`Map::add`].
+    async fn add(
+        &self,
+        mut map: Map,
+        opened: Opened,
+        from: Offset,
+    ) -> Result<(Map, Option<Offset>), CompactionError> {
+        let (map, full_at) = if opened.is_little() {
+            let full_at = map.add(&opened, from);
+            (map, full_at)
+        } else {
+            let add = move || {
+                let full_at = map.add(&opened, from);
+                (map, full_at)
+            };
+            self.host.beside(add).await
+        };
+        Ok((map, full_at?))
+    }
+}
+
+/// Whether the keys of a batch count: those of an aborted one don't, and a marker has none.
+fn counts(opened: &Opened, transactions: &mut Transactions) -> bool {
+    let header = opened.header();
+    if header.is_control() {
+        transactions.marker(header, opened.marker());
+        return false;
+    }
+    !transactions.is_aborted(header)
+}
+
 impl Map {
     /// Notes the keys of a batch from an offset on: what lies before was noted by an earlier round, and the table is not
     /// made for it. Where the table is full: the offset of the first record that is not in it.
-    fn add(
-        &mut self,
-        batch: &Bytes,
-        from: Offset,
-        transactions: &mut Transactions,
-    ) -> Result<Option<Offset>, CompactionError> {
-        let opened = open(batch).map_err(|reason| damaged(batch, reason))?;
-        let header = opened.header();
-        if header.is_control() {
-            transactions.marker(header, opened.marker());
-            return Ok(None);
-        }
-        if transactions.is_aborted(header) {
-            return Ok(None);
-        }
+    fn add(&mut self, opened: &Opened, from: Offset) -> Result<Option<Offset>, CompactionError> {
         for record in opened.keyed() {
-            let (offset, key) = record.map_err(|reason| damaged(batch, reason))?;
+            let (offset, key) = record.map_err(|reason| CompactionError::Damaged {
+                offset: opened.header().base_offset(),
+                reason,
+            })?;
             if offset >= from && self.keys.put(key, offset).is_err() {
                 return Ok(Some(offset));
             }

@@ -73,6 +73,8 @@ struct Model {
     touched: i64,
     /// Up to where the log is compacted.
     cleaned: i64,
+    /// How often the last round had something done beside it.
+    beside: u32,
 }
 
 /// What a batch holds.
@@ -292,6 +294,8 @@ struct Host<'a> {
     forgotten: RefCell<Vec<Offset>>,
     /// The round is to end after so many pieces.
     pieces_max: Cell<u32>,
+    /// How often something was done beside the round.
+    beside: Cell<u32>,
 }
 
 impl CompactionHost for Host<'_> {
@@ -317,11 +321,17 @@ impl CompactionHost for Host<'_> {
         self.pieces_max.set(self.pieces_max.get().saturating_sub(1));
         self.pieces_max.get() > 0
     }
+
+    async fn beside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        self.beside.set(self.beside.get() + 1);
+        work()
+    }
 }
 
 fn host(model: &Model, pieces_max: u32) -> Host<'_> {
     let (paced, forgotten) = (Cell::new(0), RefCell::default());
-    Host { model, now: model.now, paced, forgotten, pieces_max: Cell::new(pieces_max) }
+    let (pieces_max, beside) = (Cell::new(pieces_max), Cell::new(0));
+    Host { model, now: model.now, paced, forgotten, pieces_max, beside }
 }
 
 async fn compact(
@@ -364,8 +374,9 @@ async fn compact_within(
         forgets_durably: true,
     };
     let outcome = round.run(&plan).await;
-    let (paced_bytes, forgotten) = (host.paced.get(), host.forgotten.take());
+    let (paced_bytes, forgotten, beside) = (host.paced.get(), host.forgotten.take(), host.beside.get());
     model.forget(&forgotten);
+    model.beside = beside;
     let outcome = outcome?;
     assert!(!outcome.is_interrupted);
     assert!(paced_bytes >= outcome.before_bytes);
@@ -741,4 +752,30 @@ fn rounds_go_on_in_the_middle_of_a_batch_of_many_keys() {
         assert!(rounds > 4, "the table took few keys at a time");
         model.check(&log).await;
     });
+}
+
+/// A batch of many records is worked on beside the round, and one that is small where it is met. Nothing else is different.
+#[test]
+fn what_takes_long_is_done_beside_the_round() {
+    for compression in 0..5 {
+        let many = (0..900_u16).map(|number| (u8::try_from(number % 250).expect("below 250"), true));
+        let long = Written { compression, producer: None, records: many.collect() };
+        let disk = MemoryDisk::default();
+        let mut model = Model::default();
+        let mut log = run(&disk, &[Action::Append(vec![long]), Action::Sync], &mut model).expect("no faults");
+        let script = [Action::Append(values(0..60)), Action::Sync];
+        let again = Action::Compact { is_small: false, is_tight: false, later_ms: 0 };
+        block_on(async {
+            for action in script.iter().chain([&again]) {
+                act(&disk, &mut log, &mut model, action).await.expect("no faults");
+            }
+            assert_eq!(model.beside, 4, "opened and looked through for its keys, then for its records");
+            model.check_compacted(&model.check(&log).await);
+            for action in script.iter().chain([&again]) {
+                act(&disk, &mut log, &mut model, action).await.expect("no faults");
+            }
+            assert_eq!(model.beside, 0, "what is left is small");
+            model.check_compacted(&model.check(&log).await);
+        });
+    }
 }

@@ -194,6 +194,10 @@ impl<D: Disk, H: CompactionHost> CompactionHost for Noting<'_, D, H> {
     async fn pace(&self, bytes: u64) -> bool {
         self.host.pace(bytes).await
     }
+
+    async fn beside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        self.host.beside(work).await
+    }
 }
 
 impl<D: Disk> Shared<D> {

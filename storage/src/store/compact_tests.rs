@@ -36,6 +36,10 @@ impl CompactionHost for Plain {
     async fn pace(&self, _bytes: u64) -> bool {
         true
     }
+
+    async fn beside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        work()
+    }
 }
 
 fn compacted_spec() -> PartitionSpec {
@@ -245,5 +249,9 @@ impl CompactionHost for Deleting {
             self.store.free_deleted().await.expect("no faults");
         }
         true
+    }
+
+    async fn beside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        Plain.beside(work).await
     }
 }

@@ -102,6 +102,10 @@ impl CompactionHost for Told {
         false
     }
 
+    async fn beside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        work()
+    }
+
     async fn pace(&self, _bytes: u64) -> bool {
         let left = self.pieces_left.get();
         self.pieces_left.set(left.map(|left| left.saturating_sub(1)));
