@@ -74,7 +74,7 @@ apis! {
     SyncGroup = 14, 0..=5, Some(4);
     DescribeGroups = 15, 0..=6, Some(5);
     ListGroups = 16, 0..=5, Some(3);
-    ApiVersions = 18, 0..=4, Some(3);
+    ApiVersions = 18, 0..=5, Some(3);
     CreateTopics = 19, 2..=7, Some(5);
     DeleteTopics = 20, 1..=6, Some(4);
     DeleteRecords = 21, 0..=2, Some(2);

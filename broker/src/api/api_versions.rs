@@ -9,6 +9,7 @@ use protocol::messages::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
 use protocol::native;
+use protocol::types::BrokerId;
 
 use super::OFFERED;
 use super::errors::told;
@@ -18,6 +19,8 @@ use crate::shard::Shard;
 /// The version of the answer to a version that the broker doesn't know (KIP-511).
 const FALLBACK_VERSION: i16 = 0;
 
+/// From this version on clients say who they are.
+const NAMED_VERSION_MIN: i16 = 3;
 /// From this version on clients know that a feature's lowest level may be 0 (KIP-1022).
 const LEVEL_0_VERSION_MIN: i16 = 4;
 /// Nothing about features is told.
@@ -25,18 +28,29 @@ const UNKNOWN_EPOCH: i64 = -1;
 
 /// Answers.
 pub fn handle(shard: &Rc<Shard>, request: &ApiVersionsRequest<'_>, reply: Reply) {
+    let (image, version) = (shard.image(), reply.version());
+    match check(request, version, image.cluster_id(), shard.broker_id) {
+        KafkaError::None => reply.send(&with_features(response(KafkaError::None, OFFERED), &image, version)),
+        error => reply.send(&response(error, &[])),
+    }
+}
+
+/// What is wrong with a request: the client's name, or whom it takes this broker for (KIP-1242).
+fn check(request: &ApiVersionsRequest<'_>, version: i16, cluster_id: &str, broker: BrokerId) -> KafkaError {
     let named = |text: &str| {
         text.chars().next().is_some_and(|first| first.is_ascii_alphanumeric())
             && text.chars().last().is_some_and(|last| last.is_ascii_alphanumeric())
             && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-')
     };
-    let valid = reply.version() < 3
-        || (named(request.client_software_name) && named(request.client_software_version));
-    if valid {
-        let version = reply.version();
-        reply.send(&with_features(response(KafkaError::None, OFFERED), &shard.image(), version));
-    } else {
-        reply.send(&response(KafkaError::InvalidRequest, &[]));
+    let is_named = named(request.client_software_name) && named(request.client_software_version);
+    if version >= NAMED_VERSION_MIN && !is_named {
+        return KafkaError::InvalidRequest;
+    }
+    match request.cluster_id {
+        Some(believed) if (believed, request.node_id) != (cluster_id, broker) => {
+            KafkaError::RebootstrapRequired
+        }
+        Some(_) | None => KafkaError::None,
     }
 }
 
@@ -98,6 +112,26 @@ mod tests {
 
     use super::*;
     use crate::api::testing::{apply, in_every_version, one_broker};
+
+    #[test]
+    fn who_takes_the_broker_for_another_is_to_look_for_its_cluster_again() {
+        let ask = |cluster_id, node_id, client_software_name| {
+            let request = ApiVersionsRequest {
+                client_software_name,
+                client_software_version: "1.0",
+                cluster_id,
+                node_id: BrokerId(node_id),
+            };
+            check(&request, 5, "ours", BrokerId(1))
+        };
+        assert_eq!(ask(None, -1, "e2e"), KafkaError::None);
+        assert_eq!(ask(None, 7, "e2e"), KafkaError::None);
+        assert_eq!(ask(Some("ours"), 1, "e2e"), KafkaError::None);
+        assert_eq!(ask(Some("ours"), 2, "e2e"), KafkaError::RebootstrapRequired);
+        assert_eq!(ask(Some("ours"), -1, "e2e"), KafkaError::RebootstrapRequired);
+        assert_eq!(ask(Some("theirs"), 1, "e2e"), KafkaError::RebootstrapRequired);
+        assert_eq!(ask(Some("theirs"), 1, "a b"), KafkaError::InvalidRequest);
+    }
 
     #[test]
     fn a_feature_is_told_of_as_long_as_it_is_in_force() {

@@ -4,6 +4,7 @@
 use protocol::api::ApiKey;
 use protocol::error::{ErrorCode, KafkaError};
 use protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use protocol::types::BrokerId;
 use rustc_hash::FxHashMap;
 
 use super::{Answer, Connection};
@@ -51,10 +52,13 @@ impl Versions {
     }
 }
 
+/// The next one says whom the client takes the broker for, which this client never does; and brokers that don't know it would
+/// have to be asked twice.
+const NEWEST_ASKED: i16 = 4;
+
 /// Asks what the broker offers, in the newest version known here and then, if that is too new, in the broker's newest.
 pub(super) async fn negotiate(connection: &Connection) -> Result<Versions, ConnectionError> {
-    let newest = *ApiKey::ApiVersions.versions().end();
-    let answer = ask(connection, newest).await?;
+    let answer = ask(connection, NEWEST_ASKED).await?;
     let refusal: Result<ApiVersionsResponse<'_>, _> = answer.decode_in(0);
     let is_too_new = |code: ErrorCode| code.known() == Some(KafkaError::UnsupportedVersion);
     let Some(refusal) = refusal.ok().filter(|refusal| is_too_new(refusal.error_code)) else {
@@ -68,6 +72,8 @@ async fn ask(connection: &Connection, version: i16) -> Result<Answer, Connection
     let request = ApiVersionsRequest {
         client_software_name: "iolite-client",
         client_software_version: env!("CARGO_PKG_VERSION"),
+        cluster_id: None,
+        node_id: BrokerId(-1),
     };
     match connection.try_send_in(version, &request) {
         Ok(reply) => reply.await,

@@ -6,6 +6,7 @@ use super::*;
 use crate::messages::Message;
 use crate::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::messages::list_offsets::ListOffsetsResponse;
+use crate::types::BrokerId;
 
 fn request(api: ApiKey, version: i16) -> Vec<u8> {
     let header = RequestHeader { api, version, correlation_id: 7, client_id: Some("kcat") };
@@ -95,7 +96,12 @@ fn an_api_versions_response_header_never_has_tags() {
 
 #[test]
 fn a_request_is_framed() {
-    let body = ApiVersionsRequest { client_software_name: "x", client_software_version: "1" };
+    let body = ApiVersionsRequest {
+        client_software_name: "x",
+        client_software_version: "1",
+        cluster_id: None,
+        node_id: BrokerId(-1),
+    };
     let mut chunks = Vec::<Bytes>::new();
     write_request(&mut Writer::new(), 1, 3, None, &body, &mut chunks).expect("it can be written");
     assert_eq!(chunks.concat(), b"\0\0\0\x10\0\x12\0\x03\0\0\0\x01\xff\xff\0\x02x\x021\0");

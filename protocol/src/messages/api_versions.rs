@@ -3,6 +3,7 @@
 use protocol_derive::Message;
 
 use crate::error::ErrorCode;
+use crate::types::BrokerId;
 
 /// Asks what the broker offers.
 #[derive(Clone, Debug, PartialEq, Message)]
@@ -14,6 +15,12 @@ pub struct ApiVersionsRequest<'a> {
     /// The client library's version.
     #[wire(versions = "3+", ignorable)]
     pub client_software_version: &'a str,
+    /// The cluster that the client believes to be connected to; null where it doesn't know one.
+    #[wire(versions = "5+", ignorable)]
+    pub cluster_id: Option<&'a str>,
+    /// The broker that it believes to be connected to; -1 where it doesn't know one.
+    #[wire(versions = "5+", default = BrokerId(-1), ignorable)]
+    pub node_id: BrokerId,
 }
 
 /// What the broker offers.

@@ -34,14 +34,16 @@ fn pass_through<T: Decodable + Encodable + std::fmt::Debug>(
     (output.to_vec(), field_names(&theirs))
 }
 
-/// Fields of versions that only one side has (InitProducerId 6 there; DescribeLogDirs 5 and WriteTxnMarkers 2 here),
+/// Fields of versions that only one side has (InitProducerId 6 there; ApiVersions 5, DescribeLogDirs 5 and WriteTxnMarkers 2 here),
 /// one that Kafka has given another name since, and one that is not Kafka's.
-const ONE_SIDED_FIELDS: [&str; 9] = [
+const ONE_SIDED_FIELDS: [&str; 11] = [
     "enable_2_pc",
     "keep_prepared_txn",
     "ongoing_txn_producer_id",
     "ongoing_txn_producer_epoch",
     "is_cordoned",
+    "cluster_id",
+    "node_id",
     "transaction_version",
     "generation_id",
     "generation_id_or_member_epoch",
