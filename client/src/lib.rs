@@ -82,6 +82,7 @@ mod links;
 mod mock;
 pub mod partitioner;
 pub mod producer;
+mod ways;
 
 pub use admin::{Admin, At, Isolation, NewTopic, Partition};
 pub use client::Client;

@@ -24,5 +24,8 @@ pub const BUILT_BYTES_MAX: usize = 0x7fff_ffff;
 pub const RECORD_OVERHEAD_BYTES: usize = 5 * 5 + 10 + 1;
 /// Fetched pieces that wait to be taken, besides the bound on their bytes.
 pub const FETCHED_PIECES_MAX: usize = 4096;
+/// How many answers in a row must say that a partition is not there before a consumer takes it for gone: brokers lag behind
+/// each other.
+pub const ABSENCES_MAX: u32 = 3;
 
 const _: () = assert!(IDEMPOTENT_IN_FLIGHT_MAX < IN_FLIGHT_MAX);

@@ -31,20 +31,17 @@ use crate::admin::{At, Isolation, Partition};
 use crate::client::is_misdirected;
 use crate::connection::{Answer, Connection};
 use crate::error::{ConnectionError, SendError};
-use crate::limits::FETCHED_PIECES_MAX;
-use crate::links::Links;
+use crate::limits::{ABSENCES_MAX, FETCHED_PIECES_MAX};
+use crate::ways::Ways;
 use executor::Signal;
 
-/// How many answers in a row must say that a partition is not there before it is taken for gone: brokers lag behind each
-/// other.
-const ABSENCES_MAX: u32 = 3;
 /// How long the task sleeps at most while a partition waits that nothing else may wake it for.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// All that a consumer is.
 pub(super) struct Fetcher {
     client: Client,
-    links: Links,
+    ways: Rc<Ways>,
     options: ConsumerOptions,
     assigned: RefCell<BTreeMap<Partition, Rc<Assigned>>>,
     pieces: RefCell<VecDeque<Piece>>,
@@ -57,12 +54,9 @@ pub(super) struct Fetcher {
     incarnations: Cell<u64>,
     /// Where the next round begins, so that no partition always comes last.
     turn: Cell<usize>,
-    /// Raised when there may be something to fetch.
-    work: Signal,
     /// Raised when something can be taken.
     pub arrived: Signal,
     has_ended: Cell<bool>,
-    refreshing: Cell<bool>,
 }
 
 /// A partition that is read.
@@ -99,7 +93,6 @@ struct Piece {
 #[derive(Default)]
 struct Lane {
     is_fetching: Cell<bool>,
-    connecting: Cell<bool>,
     /// After how many pieces taken the broker had nothing, asked in a hurry.
     drained_at: Cell<Option<u64>>,
 }
@@ -181,7 +174,7 @@ impl Fetcher {
     pub(super) fn start(client: &Client, options: ConsumerOptions) -> Rc<Self> {
         let fetcher = Rc::new(Self {
             client: client.clone(),
-            links: client.links(),
+            ways: Ways::new(client.cluster()),
             options,
             assigned: RefCell::default(),
             pieces: RefCell::default(),
@@ -190,10 +183,8 @@ impl Fetcher {
             takes: Cell::new(0),
             incarnations: Cell::new(0),
             turn: Cell::new(0),
-            work: Signal::default(),
             arrived: Signal::default(),
             has_ended: Cell::new(false),
-            refreshing: Cell::new(false),
         });
         glommio::spawn_local(Rc::clone(&fetcher).run()).detach();
         fetcher
@@ -209,8 +200,8 @@ impl Fetcher {
 
     pub(super) fn end(&self) {
         self.has_ended.set(true);
-        self.links.close();
-        self.work.raise();
+        self.ways.close();
+        self.ways.work.raise();
     }
 
     pub(super) fn assign(&self, partitions: &[(Partition, Offset)]) {
@@ -260,7 +251,7 @@ impl Fetcher {
         if let Some(assigned) = self.assigned.borrow().get(partition) {
             assigned.is_paused.set(paused);
         }
-        self.work.raise();
+        self.ways.work.raise();
     }
 
     /// Which assignment of a partition is read, if any is.
@@ -287,7 +278,7 @@ impl Fetcher {
             }
             is_wanted
         });
-        self.work.raise();
+        self.ways.work.raise();
     }
 
     fn release(&self, bytes: usize) {
@@ -303,14 +294,14 @@ impl Fetcher {
             of.buffered_bytes.update(|held| held - fetched.size_bytes());
             of.position.set(fetched.next_offset());
             self.takes.update(|count| count + 1);
-            self.work.raise();
+            self.ways.work.raise();
         }
         Some(outcome)
     }
 
     async fn run(self: Rc<Self>) {
         while !self.has_ended.get() {
-            let work = self.work.next();
+            let work = self.ways.work.next();
             let alarm = self.round(Instant::now());
             work.wait_until(alarm).await;
         }
@@ -405,7 +396,7 @@ impl Fetcher {
             Whereabouts::Absent if state.is_absent_in(self.client.cluster().generation()) => {
                 self.stop(state, ConsumeProblem::Gone);
             }
-            Whereabouts::Absent | Whereabouts::Unknown => self.refresh_metadata(),
+            Whereabouts::Absent | Whereabouts::Unknown => self.ways.refresh(),
         }
         None
     }
@@ -415,24 +406,10 @@ impl Fetcher {
     fn way_to(self: &Rc<Self>, broker: BrokerId, is_crowded: bool) -> Option<(Rc<Lane>, Connection)> {
         let lane = Rc::clone(self.lanes.borrow_mut().entry(broker).or_default());
         let is_drained = is_crowded && lane.drained_at.get() == Some(self.takes.get());
-        if lane.is_fetching.get() || lane.connecting.get() || is_drained {
+        if lane.is_fetching.get() || is_drained {
             return None;
         }
-        if let Some(connection) = self.links.open(broker) {
-            return Some((lane, connection));
-        }
-        lane.connecting.set(true);
-        let fetcher = Rc::clone(self);
-        let connecting = async move {
-            let outcome = fetcher.links.connect(broker).await;
-            lane.connecting.set(false);
-            if outcome.is_err() {
-                fetcher.refresh_metadata();
-            }
-            fetcher.work.raise();
-        };
-        glommio::spawn_local(connecting).detach();
-        None
+        Some((lane, self.ways.to(broker)?))
     }
 
     fn dispatch(self: &Rc<Self>, plan: Plan) {
@@ -461,7 +438,7 @@ impl Fetcher {
             fetcher.settle(&plan, outcome);
             let has_brought = fetcher.buffered_bytes() > before;
             plan.lane.drained_at.set((!plan.is_patient && !has_brought).then_some(takes));
-            fetcher.work.raise();
+            fetcher.ways.work.raise();
         };
         glommio::spawn_local(waiting).detach();
     }
@@ -477,7 +454,7 @@ impl Fetcher {
                 // The next round connects anew.
                 plan.connection.close();
                 self.put_off(plan);
-                self.work.raise();
+                self.ways.work.raise();
             }
         }
     }
@@ -512,7 +489,7 @@ impl Fetcher {
             }
             Ok(Some(_)) | Err(_) => {
                 self.put_off(plan);
-                self.refresh_metadata();
+                self.ways.refresh();
             }
         }
     }
@@ -559,7 +536,7 @@ impl Fetcher {
             }
             Err(error) if is_misdirected(error) || error.retriable() => {
                 state.not_before.set(Some(Instant::now() + self.client.cluster().backoff(1)));
-                return self.refresh_metadata();
+                return self.ways.refresh();
             }
             Err(error) => return self.stop(state, ConsumeProblem::Refused(error)),
         }
@@ -617,26 +594,9 @@ impl Fetcher {
                 Ok(found) => state.fetch_at.set(found.first().copied().flatten().unwrap_or(Offset(0))),
                 Err(error) => fetcher.stop(&state, ConsumeProblem::Reset(Rc::new(error))),
             }
-            fetcher.work.raise();
+            fetcher.ways.work.raise();
         };
         glommio::spawn_local(looking).detach();
-    }
-
-    /// Asks where the leaders are, but not again and again.
-    fn refresh_metadata(self: &Rc<Self>) {
-        if self.refreshing.replace(true) {
-            return;
-        }
-        let fetcher = Rc::clone(self);
-        let refreshing = async move {
-            let cluster = fetcher.client.cluster();
-            // A failure is no news: what waits is tried again in any case.
-            let _known = cluster.refresh(cluster.generation()).await;
-            fetcher.work.raise();
-            executor::sleep(cluster.backoff(1)).await;
-            fetcher.refreshing.set(false);
-        };
-        glommio::spawn_local(refreshing).detach();
     }
 }
 

@@ -29,7 +29,7 @@ use super::{Acks, DeliveredBatch, ProducerOptions, Record, TrySendError, batch_o
 use crate::Client;
 use crate::connection::{Connection, Reply};
 use crate::error::{ClientError, ProduceError, SendError, TransactionError};
-use crate::links::Links;
+use crate::ways::Ways;
 use executor::Signal;
 
 /// How long the sender sleeps at most while something waits that nothing else may wake it for.
@@ -38,7 +38,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// All that a producer is.
 pub(super) struct Sender {
     client: Client,
-    links: Links,
+    ways: Rc<Ways>,
     options: ProducerOptions,
     limits: QueueLimits,
     identity: SharedIdentity,
@@ -57,20 +57,16 @@ pub(super) struct Sender {
     held_bytes: Cell<usize>,
     /// How many wait for memory or a flush: nothing lingers while any does.
     hurried: Cell<usize>,
-    /// Raised when there may be something to do.
-    work: Signal,
     /// Raised when a batch was decided.
     pub freed: Signal,
     is_refusing: Cell<bool>,
     has_ended: Cell<bool>,
-    refreshing: Cell<bool>,
 }
 
 /// What is under way to one broker.
 #[derive(Default)]
 struct Lane {
     in_flight: Cell<usize>,
-    connecting: Cell<bool>,
     waiting_for_room: Cell<bool>,
 }
 
@@ -92,7 +88,7 @@ impl Sender {
     ) -> Rc<Self> {
         let sender = Rc::new(Self {
             client: client.clone(),
-            links: client.links(),
+            ways: Ways::new(client.cluster()),
             encoding: Cell::new(options.encoding),
             options,
             limits,
@@ -106,11 +102,9 @@ impl Sender {
             next_number: Cell::new(0),
             held_bytes: Cell::new(0),
             hurried: Cell::new(0),
-            work: Signal::default(),
             freed: Signal::default(),
             is_refusing: Cell::new(false),
             has_ended: Cell::new(false),
-            refreshing: Cell::new(false),
         });
         glommio::spawn_local(Rc::clone(&sender).run()).detach();
         sender
@@ -201,7 +195,7 @@ impl Sender {
         lingering.push_back((due, Rc::clone(partition)));
         // The first to be due sets the sender's alarm; those behind it are due later.
         if lingering.len() == 1 {
-            self.work.raise();
+            self.ways.work.raise();
         }
     }
 
@@ -210,7 +204,7 @@ impl Sender {
         let was_listed = std::mem::replace(&mut partition.queue.borrow_mut().is_listed, true);
         if !was_listed {
             self.ready.borrow_mut().push_back(Rc::clone(partition));
-            self.work.raise();
+            self.ways.work.raise();
         }
     }
 
@@ -242,12 +236,12 @@ impl Sender {
     pub(super) fn end(&self) {
         self.refuse();
         self.has_ended.set(true);
-        self.work.raise();
+        self.ways.work.raise();
     }
 
     async fn run(self: Rc<Self>) {
         while !self.has_ended.get() {
-            let work = self.work.next();
+            let work = self.ways.work.next();
             let alarm = self.round(now());
             work.wait_until(alarm).await;
         }
@@ -259,7 +253,7 @@ impl Sender {
         }
         self.ready.take();
         self.lingering.take();
-        self.links.close();
+        self.ways.close();
     }
 
     /// Sends what can be sent; when to look again at the latest.
@@ -350,7 +344,7 @@ impl Sender {
         groups: &'a mut Vec<Group>,
     ) -> Option<&'a mut Group> {
         let Some(broker) = partition.leader(self.client.cluster()) else {
-            self.refresh_metadata();
+            self.ways.refresh();
             return None;
         };
         if let Some(place) = groups.iter().position(|group| group.broker == broker) {
@@ -360,10 +354,7 @@ impl Sender {
         if lane.in_flight.get() >= self.options.in_flight_max.max(1) {
             return None;
         }
-        let Some(connection) = self.links.open(broker) else {
-            self.connect(broker, &lane);
-            return None;
-        };
+        let connection = self.ways.to(broker)?;
         if !connection.has_room() {
             self.wait_for_room(connection, &lane);
             return None;
@@ -376,22 +367,6 @@ impl Sender {
         Rc::clone(self.lanes.borrow_mut().entry(broker).or_default())
     }
 
-    fn connect(self: &Rc<Self>, broker: BrokerId, lane: &Rc<Lane>) {
-        if lane.connecting.replace(true) {
-            return;
-        }
-        let (sender, lane) = (Rc::clone(self), Rc::clone(lane));
-        let connecting = async move {
-            let outcome = sender.links.connect(broker).await;
-            lane.connecting.set(false);
-            if outcome.is_err() {
-                sender.refresh_metadata();
-            }
-            sender.work.raise();
-        };
-        glommio::spawn_local(connecting).detach();
-    }
-
     fn wait_for_room(self: &Rc<Self>, connection: Connection, lane: &Rc<Lane>) {
         if lane.waiting_for_room.replace(true) {
             return;
@@ -400,26 +375,9 @@ impl Sender {
         let waiting = async move {
             connection.room().await;
             lane.waiting_for_room.set(false);
-            sender.work.raise();
+            sender.ways.work.raise();
         };
         glommio::spawn_local(waiting).detach();
-    }
-
-    /// Asks where the leaders are, but not again and again.
-    fn refresh_metadata(self: &Rc<Self>) {
-        if self.refreshing.replace(true) {
-            return;
-        }
-        let sender = Rc::clone(self);
-        let refreshing = async move {
-            let cluster = sender.client.cluster();
-            // A failure is no news: what waits is tried again in any case.
-            let _known = cluster.refresh(cluster.generation()).await;
-            sender.work.raise();
-            executor::sleep(cluster.backoff(1)).await;
-            sender.refreshing.set(false);
-        };
-        glommio::spawn_local(refreshing).detach();
     }
 
     fn dispatch(self: &Rc<Self>, mut group: Group) {
@@ -557,7 +515,7 @@ struct Hurry<'a>(&'a Sender);
 impl<'a> Hurry<'a> {
     fn begin(sender: &'a Sender) -> Self {
         sender.hurried.update(|count| count + 1);
-        sender.work.raise();
+        sender.ways.work.raise();
         Self(sender)
     }
 }

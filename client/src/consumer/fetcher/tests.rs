@@ -82,6 +82,18 @@ async fn read_all(client: &Client, partition_count: i32, options: ConsumerOption
     consumer
 }
 
+/// Reads a topic of one partition, of which nothing can be read: why.
+fn stopped(mock: Mock, script: impl AsyncFn(&Mock, &Asked) -> Answered + 'static) -> ConsumeProblem {
+    mock.run(
+        |_| {},
+        script,
+        async |_, client| {
+            let consumer = read_all(&client, 1, ConsumerOptions::default()).await;
+            next(&consumer).await.expect_err("there is nothing to read").reason
+        },
+    )
+}
+
 async fn next(consumer: &Consumer) -> Result<(i32, Offset), ConsumeError> {
     let outcome = consumer.next_before(patience()).await.expect("something comes");
     outcome.map(|fetched| (fetched.partition().get(), fetched.next_offset()))
@@ -156,38 +168,21 @@ fn what_would_be_refused_again_stops_its_partition_alone() {
 
 #[test]
 fn a_topic_that_is_gone_stops() {
-    let script = async |mock: &Mock, asked: &Asked| {
+    let reason = stopped(Mock::with_topic("t", 1), async |mock, asked| {
         mock.topics.borrow_mut().clear();
         answer(asked, |_, _| Says::Error(KafkaError::UnknownTopicId))
-    };
-    Mock::with_topic("t", 1).run(
-        |_| {},
-        script,
-        async |_, client| {
-            let consumer = read_all(&client, 1, ConsumerOptions::default()).await;
-            let error = next(&consumer).await.expect_err("there is nothing to read");
-            assert!(matches!(error.reason, ConsumeProblem::Gone), "{error}");
-        },
-    );
+    });
+    assert!(matches!(reason, ConsumeProblem::Gone), "{reason}");
 }
 
 #[test]
 fn a_topic_that_may_not_be_described_any_more_stops() {
-    let script = async |mock: &Mock, asked: &Asked| {
-        let hidden = Err(KafkaError::TopicAuthorizationFailed);
-        mock.topics.borrow_mut().insert("t".to_owned(), hidden);
+    let refusal = KafkaError::TopicAuthorizationFailed;
+    let reason = stopped(Mock::with_topic("t", 1), async move |mock, asked| {
+        mock.topics.borrow_mut().insert("t".to_owned(), Err(refusal));
         answer(asked, |_, _| Says::Error(KafkaError::NotLeaderOrFollower))
-    };
-    Mock::with_topic("t", 1).run(
-        |_| {},
-        script,
-        async |_, client| {
-            let consumer = read_all(&client, 1, ConsumerOptions::default()).await;
-            let error = next(&consumer).await.expect_err("there is nothing to read");
-            let reason = KafkaError::TopicAuthorizationFailed;
-            assert!(matches!(error.reason, ConsumeProblem::Refused(refused) if refused == reason), "{error}");
-        },
-    );
+    });
+    assert!(matches!(reason, ConsumeProblem::Refused(refused) if refused == refusal), "{reason}");
 }
 
 #[test]
@@ -228,15 +223,7 @@ fn of_an_answer_that_is_too_large_only_the_partition_at_fault_stops() {
 #[test]
 fn a_broker_without_fetches_is_no_broker_to_read_from() {
     let mock = Mock { lacks: vec![protocol::api::ApiKey::Fetch], ..Mock::with_topic("t", 1) };
-    mock.run(
-        |_| {},
-        async |_: &Mock, _: &Asked| None,
-        async |_, client| {
-            let consumer = read_all(&client, 1, ConsumerOptions::default()).await;
-            let error = next(&consumer).await.expect_err("there is nothing to read");
-            let is_it =
-                matches!(error.reason, ConsumeProblem::Unanswerable(ConnectionError::Unsupported { .. }));
-            assert!(is_it, "{error}");
-        },
-    );
+    let reason = stopped(mock, async |_, _| None);
+    let is_it = matches!(reason, ConsumeProblem::Unanswerable(ConnectionError::Unsupported { .. }));
+    assert!(is_it, "{reason}");
 }

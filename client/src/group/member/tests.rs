@@ -63,13 +63,38 @@ fn fetched(asked: &Asked) -> Vec<(i32, i64)> {
     partitions.map(|one| (one.partition.get(), one.fetch_offset.get())).collect()
 }
 
+/// Has a member join; what its first fetch asked for, and what it says that it owns then. `script` answers all but fetches.
+fn begins(
+    partition_count: i32,
+    script: impl AsyncFn(&Asked) -> Answered + 'static,
+) -> (Vec<(i32, i64)>, Vec<Partition>) {
+    let (begun, done) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Signal::default()));
+    let (noted, raised) = (Rc::clone(&begun), Rc::clone(&done));
+    let script = async move |_: &Mock, asked: &Asked| {
+        if asked.api != ApiKey::Fetch {
+            return script(asked).await;
+        }
+        noted.replace(fetched(asked));
+        raised.raise();
+        std::future::pending().await
+    };
+    Mock::with_topic("t", partition_count).run(
+        |_| {},
+        script,
+        async |_, client| {
+            let done = done.next();
+            let member = client.join_group("g", &["t"], GroupOptions::default()).await.expect("it joins");
+            executor::before(patience(), done.wait()).await.expect("the partition is begun");
+            (begun.take(), member.owned())
+        },
+    )
+}
+
 /// Where a member begins is told only after ten heartbeats.
 #[test]
 fn heartbeats_go_on_while_a_partition_is_begun() {
-    let (beats, begun) = (Rc::new(Signal::default()), Rc::new(RefCell::new(Vec::new())));
-    let (count, done) = (Cell::new(0), Rc::new(Signal::default()));
-    let (noted, raised) = (Rc::clone(&begun), Rc::clone(&done));
-    let script = async move |_: &Mock, asked: &Asked| match asked.api {
+    let (beats, count) = (Signal::default(), Cell::new(0));
+    let script = async move |asked: &Asked| match asked.api {
         ApiKey::ConsumerGroupHeartbeat => {
             count.set(count.get() + 1);
             beats.raise();
@@ -82,68 +107,35 @@ fn heartbeats_go_on_while_a_partition_is_begun() {
             }
             committed(asked, &[0], 7)
         }
-        ApiKey::Fetch => {
-            noted.replace(fetched(asked));
-            raised.raise();
-            std::future::pending().await
-        }
         other => panic!("{other} is not asked for"),
     };
-    Mock::with_topic("t", 1).run(
-        |_| {},
-        script,
-        async |_, client| {
-            let done = done.next();
-            let member = client.join_group("g", &["t"], GroupOptions::default()).await.expect("it joins");
-            executor::before(patience(), done.wait()).await.expect("the partition is begun");
-            assert_eq!(*begun.borrow(), [(0, 7)]);
-            assert_eq!(member.owned(), [Partition::new("t", 0)]);
-        },
-    );
+    assert_eq!(begins(1, script), (vec![(0, 7)], vec![Partition::new("t", 0)]));
 }
 
 /// The coordinator thinks again while the member still looks where to begin: what it took back is not begun.
 #[test]
 fn what_is_taken_back_meanwhile_is_not_begun() {
-    let (told, done) = (Rc::new(Signal::default()), Rc::new(Signal::default()));
-    let (asked_for, raised) = (Rc::new(Cell::new(0)), Rc::clone(&done));
-    let (begun, looking) = (Rc::new(RefCell::new(Vec::new())), Rc::clone(&asked_for));
-    let noted = Rc::clone(&begun);
-    let script = async move |_: &Mock, asked: &Asked| match asked.api {
+    let (told, looks) = (Signal::default(), Cell::new(0));
+    let script = async move |asked: &Asked| match asked.api {
         ApiKey::ConsumerGroupHeartbeat => {
             assert!(!owned(asked).contains(&0), "it was never begun");
-            if looking.get() == 0 {
+            if looks.get() == 0 {
                 return beat(asked, &[0]);
             }
             told.raise();
             beat(asked, &[1])
         }
         ApiKey::OffsetFetch => {
-            looking.set(looking.get() + 1);
+            looks.set(looks.get() + 1);
             // The answer comes when the member has been told twice that it is to have another partition.
-            if looking.get() == 1 {
+            if looks.get() == 1 {
                 told.next().wait().await;
                 told.next().wait().await;
                 return committed(asked, &[0], 7);
             }
             committed(asked, &[1], 8)
         }
-        ApiKey::Fetch => {
-            noted.replace(fetched(asked));
-            raised.raise();
-            std::future::pending().await
-        }
         other => panic!("{other} is not asked for"),
     };
-    Mock::with_topic("t", 2).run(
-        |_| {},
-        script,
-        async |_, client| {
-            let done = done.next();
-            let member = client.join_group("g", &["t"], GroupOptions::default()).await.expect("it joins");
-            executor::before(patience(), done.wait()).await.expect("the partition is begun");
-            assert_eq!(*begun.borrow(), [(1, 8)]);
-            assert_eq!(member.owned(), [Partition::new("t", 1)]);
-        },
-    );
+    assert_eq!(begins(2, script), (vec![(1, 8)], vec![Partition::new("t", 1)]));
 }

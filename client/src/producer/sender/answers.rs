@@ -42,9 +42,9 @@ impl Sender {
             self.list(&partition);
         }
         if any_unknown {
-            self.refresh_metadata();
+            self.ways.refresh();
         }
-        self.work.raise();
+        self.ways.work.raise();
     }
 
     fn settle_answered(self: &Rc<Self>, group: &mut Group, response: &ProduceResponse<'_>) {
@@ -83,7 +83,7 @@ impl Sender {
             Verdict::Again => {
                 self.again(partition, batch, error);
                 if error != Some(KafkaError::ConcurrentTransactions) {
-                    self.refresh_metadata();
+                    self.ways.refresh();
                 }
             }
             Verdict::Failed => {

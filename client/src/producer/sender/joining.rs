@@ -56,7 +56,7 @@ impl Sender {
                     partitions.iter().for_each(|partition| self.give_up_what_waits(partition));
                 }
             }
-            self.work.raise();
+            self.ways.work.raise();
         }
     }
 
