@@ -2,8 +2,7 @@
 //!
 //! A round at one go takes much of the core and of the device for a moment, and whoever produces then waits behind it. So
 //! a round goes on at a multiple of the rate at which the journal fills up: it is over well before the next one is due,
-//! and takes no more at a time than it must. A journal that is half full, a shard that stops and a round that is nobody's
-//! concern are not paced.
+//! and takes no more at a time than it must. A journal that is half full and a shard that stops are not paced.
 
 use std::cell::Cell;
 use std::rc::Rc;

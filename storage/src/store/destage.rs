@@ -277,37 +277,56 @@ impl<D: Disk> Shared<D> {
         }
     }
 
+    /// Moves a partition's part of a round, a step at a time: between two of them others have their turn.
     async fn destage_partition(
         &self,
         slot: PartitionSlot,
         round: &Round,
         frames: &Frames,
     ) -> Result<(), StoreError> {
-        let Some(segments) = self.segments(slot) else { return Ok(()) };
-        let _turn = segments.turn.enter().await;
-        let chunks = {
-            let mut state = self.state.borrow_mut();
-            let Some(partition) = state.partition_mut(slot) else { return Ok(()) };
-            partition.is_touched = true;
-            partition.warmth = Warmth::Written;
-            let end = segments.log.end();
-            let runs: Vec<Run> =
-                partition.runs.from(end).take_while(|run| run.frame < round.below).copied().collect();
-            let mut chunks = Vec::with_capacity(runs.len());
-            for run in runs {
-                let bytes = frames.bytes(run.frame).slice(run.range());
-                chunks.extend(part_of_run(&run, &bytes, end));
+        loop {
+            let bytes = self.destage_step(slot, round, frames).await?;
+            if bytes == 0 {
+                return Ok(());
             }
-            chunks
-        };
-        for step in steps(&chunks) {
-            segments.log.append(step).await.map_err(|error| self.segment_failed(&error))?;
             match self.listener().filter(|_| round.is_paced) {
-                Some(listener) => listener.pause_destaging(step.iter().map(Bytes::len).sum()).await,
+                Some(listener) => listener.pause_destaging(bytes).await,
                 None => yield_now().await,
             }
         }
-        Ok(())
+    }
+
+    /// Appends about one long write to a partition's segments; who appends many megabytes at once reads the headers of all
+    /// of them first, and lets nobody else on meanwhile. Returns how many bytes that are: none where all is done.
+    async fn destage_step(
+        &self,
+        slot: PartitionSlot,
+        round: &Round,
+        frames: &Frames,
+    ) -> Result<usize, StoreError> {
+        let Some(segments) = self.segments(slot) else { return Ok(0) };
+        let _turn = segments.turn.enter().await;
+        let (mut chunks, mut bytes) = (Vec::new(), 0);
+        {
+            let mut state = self.state.borrow_mut();
+            let Some(partition) = state.partition_mut(slot) else { return Ok(0) };
+            partition.is_touched = true;
+            partition.warmth = Warmth::Written;
+            let end = segments.log.end();
+            for run in partition.runs.from(end).take_while(|run| run.frame < round.below) {
+                let whole = frames.bytes(run.frame).slice(run.range());
+                let Some(chunk) = part_of_run(run, &whole, end) else { continue };
+                bytes += chunk.len();
+                chunks.push(chunk);
+                if bytes >= SEGMENT_WRITE_BYTES {
+                    break;
+                }
+            }
+        }
+        if bytes > 0 {
+            segments.log.append(&chunks).await.map_err(|error| self.segment_failed(&error))?;
+        }
+        Ok(bytes)
     }
 
     /// Syncs the segments of many partitions. Their turns are taken in the order of the slots and kept until all are
@@ -385,20 +404,6 @@ impl<D: Disk> Shared<D> {
         }
         Ok(recycled)
     }
-}
-
-/// Cuts chunks into steps of about one long write each: who appends many megabytes at once reads the headers of all of
-/// them first, and lets nobody else on meanwhile.
-fn steps(chunks: &[Bytes]) -> impl Iterator<Item = &[Bytes]> {
-    let mut bytes = 0;
-    chunks.chunk_by(move |chunk, _| {
-        bytes += chunk.len();
-        let goes_on = bytes < SEGMENT_WRITE_BYTES;
-        if !goes_on {
-            bytes = 0;
-        }
-        goes_on
-    })
 }
 
 /// How full something is: thousandths, so that nothing is lost on the way to a small float.

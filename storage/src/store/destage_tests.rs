@@ -344,3 +344,29 @@ fn only_rounds_of_the_background_are_paced() {
     block_on(store.destage_all()).expect("destaged");
     assert_eq!(*heard.destaged_bytes.borrow(), paced);
 }
+
+#[test]
+fn a_partition_goes_between_two_steps_of_a_round() {
+    let disk = MemoryDisk::new(MemoryOptions::default());
+    let journal = StoreOptions {
+        journal_file_bytes: 16 << 20,
+        frame_bytes_max: 1 << 20,
+        destage_round_bytes: 4 << 20,
+        ..options()
+    };
+    let (store, heard, slots) = opened(&disk, journal, 1);
+    run_with(&store, async {
+        while store.stats().journal_used_bytes < 4 << 20 {
+            produce(&store, slots[0], SEGMENT_WRITE_BYTES / 10).await;
+        }
+    });
+    let round = async { store.destage_round().await.expect("destaged") };
+    let delete = async {
+        store.delete_partition(slots[0]).await.expect("deleted");
+        *heard.destaged_bytes.borrow()
+    };
+    let (_, destaged_before) = run_with(&store, futures_lite::future::zip(round, delete));
+    assert!(destaged_before > 0, "the round had begun");
+    assert!((destaged_before as u64) < store.stats().batch_bytes, "nobody waits for all of it");
+    assert_eq!(*heard.destaged_bytes.borrow(), destaged_before, "what is gone is not moved");
+}
