@@ -164,7 +164,8 @@ fn end_to_end_reads_every_record_along() {
 fn consume_drains_a_backlog() {
     let outcome = bench("consume", &["--backlog-bytes", "2000000"]);
     outcome.assert_fine();
-    outcome.assert_drained();
+    let report = outcome.report();
+    assert!(streams(&report, 0)[0]["drained_mb_per_second"]["mean"].as_f64().is_some_and(|rate| rate > 0.0));
 }
 
 #[test]

@@ -381,9 +381,10 @@ impl Sender {
     }
 
     fn dispatch(self: &Rc<Self>, mut group: Group) {
+        // Its batches have taken sequences: an end, or an epoch, must follow even if none of them gets to a broker.
+        self.transactions.iter().for_each(Transactions::is_told_to_brokers);
         match self.send(&mut group) {
             Ok(Some(reply)) => {
-                self.transactions.iter().for_each(Transactions::is_told_to_brokers);
                 let lane = self.lane(group.broker);
                 lane.in_flight.update(|count| count + 1);
                 let sender = Rc::clone(self);

@@ -241,19 +241,32 @@ impl Transactions {
         client: &Client,
         (producer_id, producer_epoch): (ProducerId, ProducerEpoch),
         committed: bool,
-    ) -> Result<(ProducerId, ProducerEpoch), ClientError> {
+    ) -> Result<(ProducerId, ProducerEpoch), NotEnded> {
+        let attempts = Cell::new(0);
         let request = EndTxnRequest { transactional_id: self.id(), producer_id, producer_epoch, committed };
         let doing = format!("{} a transaction of {}", if committed { "commit" } else { "abort" }, self.id());
         let version_max = if self.joins_by_writing() { i16::MAX } else { END_VERSION_MAX };
         let attempt = async |connection: Connection| {
+            attempts.update(|attempts| attempts + 1);
             let answer = connection.call_up_to(version_max, &request).await?;
             let response: EndTxnResponse = answer.decode()?;
             client.check(&doing, response.error_code, None)?;
             Ok((response.producer_id, response.producer_epoch))
         };
-        let given = self.until_done(&doing, attempt).await?;
+        let given = self.until_done(&doing, attempt).await.map_err(|error| {
+            let is_refused = matches!(error, ClientError::Kafka { .. }) && attempts.get() <= 1;
+            NotEnded { error, is_refused }
+        })?;
         Ok(if given.0 == ProducerId::NONE { (producer_id, producer_epoch) } else { given })
     }
+}
+
+/// An end of a transaction that was not confirmed.
+struct NotEnded {
+    error: ClientError,
+    /// It was refused at the first attempt. Where there were others before, one of them may have ended it: what is refused then
+    /// is to end it again.
+    is_refused: bool,
 }
 
 impl TransactionalProducer {
@@ -337,7 +350,7 @@ impl TransactionalProducer {
         }
         if transactions.is_told.get() {
             let ended = transactions.end(sender.client(), sender.identity(), false).await;
-            sender.go_on_as(ended.map_err(|error| self.note(error))?);
+            sender.go_on_as(ended.map_err(|not_ended| self.note(not_ended.error))?);
         }
         transactions.is_open.set(false);
         Ok(())
@@ -401,8 +414,8 @@ impl Transaction<'_> {
         if transactions.is_told.get() {
             match transactions.end(sender.client(), sender.identity(), true).await {
                 Ok(identity) => sender.go_on_as(identity),
-                Err(error @ ClientError::Kafka { .. }) => return Err(producer.note(error)),
-                Err(error) => return Err(TransactionError::InDoubt(error)),
+                Err(NotEnded { error, is_refused: true }) => return Err(producer.note(error)),
+                Err(NotEnded { error, .. }) => return Err(TransactionError::InDoubt(error)),
             }
         }
         transactions.is_open.set(false);

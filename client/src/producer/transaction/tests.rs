@@ -23,6 +23,8 @@ struct Book {
     asked: RefCell<Vec<String>>,
     epoch: Cell<i16>,
     refuses: Cell<Option<(ApiKey, KafkaError)>>,
+    /// What it says to the first end, whatever it does with it.
+    first_end: Cell<Option<KafkaError>>,
     /// Ends are not answered.
     is_mute: Cell<bool>,
 }
@@ -68,7 +70,8 @@ impl Book {
                 if self.is_mute.get() {
                     return None;
                 }
-                let error_code = self.outcome(asked.api);
+                let first = self.first_end.take().map(KafkaError::code);
+                let error_code = first.unwrap_or_else(|| self.outcome(asked.api));
                 let (producer_id, producer_epoch) = match asked.version >= 5 && error_code.is_none() {
                     true => (PRODUCER.0, self.next_epoch()),
                     false => (ProducerId::NONE, ProducerEpoch::NONE),
@@ -260,6 +263,21 @@ fn who_is_fenced_is_told_so_and_done_for() {
         let _delivery = send(&transaction, &topic, 0).await;
         let error = transaction.commit().await.expect_err("another one has the id");
         assert!(matches!(error, TransactionError::Fenced), "{error}");
+        assert!(matches!(producer.begin().await, Err(TransactionError::Fenced)));
+    });
+}
+
+#[test]
+fn who_is_fenced_after_an_attempt_of_which_nobody_knows_is_in_doubt() {
+    with_producer(2, async |book, mut producer, topic| {
+        book.first_end.set(Some(KafkaError::CoordinatorNotAvailable));
+        book.refuses.set(Some((ApiKey::EndTxn, KafkaError::ProducerFenced)));
+        let transaction = producer.begin().await.expect("it begins");
+        let _delivery = send(&transaction, &topic, 0).await;
+        let error = transaction.commit().await.expect_err("another one has the id");
+        assert!(matches!(error, TransactionError::InDoubt(_)), "{error}");
+        assert_eq!(book.read().iter().filter(|line| *line == "commit as 0").count(), 2);
+        book.refuses.set(Some((ApiKey::InitProducerId, KafkaError::ProducerFenced)));
         assert!(matches!(producer.begin().await, Err(TransactionError::Fenced)));
     });
 }
