@@ -291,9 +291,12 @@ impl Case {
     fn run(self) -> Turns {
         let directory = fresh_directory("journal-bench");
         let executor = LocalExecutorBuilder::new(Placement::Unbound).spawn(move || async move {
+            executor::keep_nudged();
             let queues = Queues::make();
             let bare = Bare::open(&directory);
-            let disk = GlommioDisk::open(&directory.join("store")).await.expect("a disk with direct I/O");
+            let store = directory.join("store");
+            std::fs::create_dir(&store).expect("a directory for the store");
+            let disk = GlommioDisk::open(&store).await.expect("a disk with direct I/O");
             let run = async move {
                 if self.delay_us == 0 {
                     return self.run_on(disk, bare, queues).await;

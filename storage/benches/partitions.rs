@@ -31,6 +31,7 @@ const JOURNAL_FILES: u64 = 8;
 
 fn main() {
     let executor = LocalExecutorBuilder::new(Placement::Unbound).spawn(|| async {
+        executor::keep_nudged();
         run().await;
     });
     executor.expect("a thread").join().expect("it runs");
