@@ -66,9 +66,10 @@ async fn destage(shard: Rc<Shard>) {
         let began = Instant::now();
         shard.pacing.begin(began, shard.store.stats().batch_bytes);
         let outcome = shard.store.destage_round().await;
-        if let Ok(outcome) = &outcome {
-            let took = shard.pacing.without_pauses(began.elapsed());
-            shard.drained.borrow_mut().note(outcome.destaged_bytes, took);
+        if let Ok(outcome) = &outcome
+            && shard.pacing.is_unpaced()
+        {
+            shard.drained.borrow_mut().note(outcome.destaged_bytes, began.elapsed());
         }
         shard.note_fullness();
         let wait = match outcome {

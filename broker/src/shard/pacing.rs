@@ -2,13 +2,12 @@
 //!
 //! A round at one go takes much of the core and of the device for a moment, and whoever produces then waits behind it. So
 //! a round goes on at a multiple of the rate at which the journal fills up: it is over well before the next one is due,
-//! and takes no more at a time than it must. A journal that is half full and a shard that stops are not paced.
+//! and takes no more at a time than it must. A journal that is half full or waits for a free file and a shard that stops
+//! are not paced.
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-use storage::store::Admission;
 
 use super::Shard;
 use super::background::pause;
@@ -25,8 +24,8 @@ pub struct Pacing {
     bytes_per_second: Cell<u64>,
     /// When all that the round has moved so far would be moved at its rate.
     due: Cell<Instant>,
-    /// How long the round has paused.
-    paused: Cell<Duration>,
+    /// The round has waited: how long it takes says nothing of how fast it could be.
+    has_paused: Cell<bool>,
 }
 
 impl Pacing {
@@ -37,7 +36,7 @@ impl Pacing {
             began: Cell::new((now, 0)),
             bytes_per_second: Cell::new(DESTAGE_BYTES_PER_SECOND_MIN),
             due: Cell::new(now),
-            paused: Cell::default(),
+            has_paused: Cell::new(false),
         }
     }
 
@@ -49,23 +48,21 @@ impl Pacing {
         self.bytes_per_second
             .set(inflow.saturating_mul(DESTAGE_PER_INFLOW).max(DESTAGE_BYTES_PER_SECOND_MIN));
         self.due.set(now);
-        self.paused.set(Duration::ZERO);
+        self.has_paused.set(false);
     }
 
     /// So many bytes more were moved: when the round is to go on. Steps of a round stand in one queue.
     fn step(&self, bytes: usize, now: Instant) -> Instant {
         let nanoseconds = (bytes as u64).saturating_mul(1_000_000_000) / self.bytes_per_second.get();
-        let before = self.due.get().max(now);
-        let due = before + Duration::from_nanos(nanoseconds);
+        let due = self.due.get().max(now) + Duration::from_nanos(nanoseconds);
         self.due.set(due);
-        self.paused.set(self.paused.get() + (due - before));
         due
     }
 
-    /// How long the round, which took so long, would have taken without pauses.
+    /// Whether the round, so far, went as fast as it could.
     #[must_use]
-    pub fn without_pauses(&self, took: Duration) -> Duration {
-        took.saturating_sub(self.paused.get())
+    pub fn is_unpaced(&self) -> bool {
+        !self.has_paused.get()
     }
 }
 
@@ -74,9 +71,10 @@ pub(super) async fn pause_destaging(shard: &Rc<Shard>, bytes: usize) {
     let due = shard.pacing.step(bytes, Instant::now());
     loop {
         let ahead = due.saturating_duration_since(Instant::now());
-        if ahead < DESTAGE_AHEAD_MAX || shard.store.admit(0) != Admission::Admit {
+        if ahead < DESTAGE_AHEAD_MAX || !shard.store.has_time() {
             break;
         }
+        shard.pacing.has_paused.set(true);
         if !pause(shard, ahead.min(DESTAGE_LOOK_INTERVAL)).await {
             return;
         }
@@ -91,7 +89,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     /// How long a round of so many MiB, in steps of one, goes on where so many were appended in the second before.
-    fn round(appended: u64, moved: u64) -> (Pacing, Duration) {
+    fn round(appended: u64, moved: u64) -> Duration {
         let start = Instant::now();
         let pacing = Pacing::new(start);
         let mut now = start + Duration::from_secs(1);
@@ -100,20 +98,19 @@ mod tests {
         for _ in 0..moved {
             now = now.max(pacing.step(1 << 20, now));
         }
-        (pacing, now - began)
+        now - began
     }
 
     #[test]
     fn a_round_takes_a_fraction_of_the_time_in_which_as_much_is_appended() {
-        let (pacing, took) = round(100, 100);
+        let took = round(100, 100);
         let seconds = took.as_secs_f64() * f64::from(u32::try_from(DESTAGE_PER_INFLOW).expect("small"));
         assert!((0.99..1.01).contains(&seconds), "{took:?}");
-        assert!(pacing.without_pauses(took) < Duration::from_millis(1));
     }
 
     #[test]
     fn hardly_anything_appended_is_no_reason_to_crawl() {
-        let (_, took) = round(0, DESTAGE_BYTES_PER_SECOND_MIN / MIB);
+        let took = round(0, DESTAGE_BYTES_PER_SECOND_MIN / MIB);
         assert!((0.99..1.01).contains(&took.as_secs_f64()), "{took:?}");
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Most batches go as they are. What must be decompressed (the topic wants another compression, is compacted, or bounds its
 //! records' timestamps) is, once and within a bound. The shard does that itself where it is little, and as long as all
-//! that is little of one request is not much; the rest is for a thread beside the shard's (see [`super::bench`]).
+//! that is little of one request is not much; the rest is for a thread beside the shard's (see [`super::workbench`]).
 
 use bytes::{Bytes, BytesMut};
 use logic::admission::{self, AdmissionError, Admitted, Recompression, Stamp};

@@ -82,6 +82,12 @@ impl<D: Disk> ShardStore<D> {
         Ok(())
     }
 
+    /// Whether a round of destaging need not hurry: everybody is let in, and no frame waits for a free file.
+    #[must_use]
+    pub fn has_time(&self) -> bool {
+        !self.shared.state.borrow().is_stalled && self.admit(0) == Admission::Admit
+    }
+
     /// Whether a produced batch of so many bytes may come in now.
     #[must_use]
     pub fn admit(&self, bytes: usize) -> Admission {
