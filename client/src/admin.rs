@@ -1,5 +1,7 @@
 //! Calls that change and describe the cluster: topics, offsets, configurations.
 
+mod describe;
+
 use std::collections::BTreeMap;
 
 use protocol::api::ApiKey;
@@ -11,9 +13,6 @@ use protocol::messages::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
 };
 use protocol::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
-use protocol::messages::describe_configs::{
-    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
-};
 use protocol::messages::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
 };
@@ -24,6 +23,8 @@ use protocol::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Timestamp, 
 
 use crate::Client;
 use crate::error::ClientError;
+
+pub use describe::{ConfigSource, PartitionDescription, TopicConfig, TopicDescription};
 
 /// What a resource is in requests about configurations: a topic.
 const RESOURCE_TOPIC: i8 = 2;
@@ -228,25 +229,8 @@ impl Admin {
     /// # Errors
     /// There is no such topic, or no broker answers.
     pub async fn topic_configs(&self, topic: &str) -> Result<BTreeMap<String, Option<String>>, ClientError> {
-        let request = DescribeConfigsRequest {
-            resources: vec![DescribeConfigsResource {
-                resource_type: RESOURCE_TOPIC,
-                resource_name: topic,
-                configuration_keys: None,
-            }],
-            include_synonyms: false,
-            include_documentation: false,
-        };
-        let answer = self.client.any_connection().await?.call(&request).await?;
-        let response: DescribeConfigsResponse<'_> = answer.decode()?;
-        let mut configs = BTreeMap::new();
-        for result in &response.results {
-            let doing = format!("read the configuration of topic {topic}");
-            self.client.check(&doing, result.error_code, result.error_message)?;
-            let told = result.configs.iter();
-            configs.extend(told.map(|config| (config.name.to_owned(), config.value.map(str::to_owned))));
-        }
-        Ok(configs)
+        let configs = self.describe_topic_configs(topic).await?;
+        Ok(configs.into_iter().map(|config| (config.name, config.value)).collect())
     }
 
     /// Sets keys of a topic's configuration, or puts them back to their defaults where no value is given.

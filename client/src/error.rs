@@ -190,6 +190,37 @@ impl ClientError {
         }
     }
 
+    /// Whether no broker could be reached, or one that was reached fell silent.
+    #[must_use]
+    pub const fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Connection(error) | Self::NoBroker(error) | Self::Send(SendError::Connection(error)) => {
+                !matches!(error, ConnectionError::Unsupported { .. } | ConnectionError::Malformed { .. })
+            }
+            Self::TimedOut { last, .. } => last.is_unreachable(),
+            _ => false,
+        }
+    }
+
+    /// Whether the topic or partition that was named is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Self::UnknownTopic(_) | Self::UnknownPartition { .. } => true,
+            Self::Kafka { error, .. } => {
+                matches!(error, KafkaError::UnknownTopicOrPartition | KafkaError::UnknownTopicId)
+            }
+            Self::TimedOut { last, .. } => last.is_not_found(),
+            _ => false,
+        }
+    }
+
+    /// Whether what was to be made is there already.
+    #[must_use]
+    pub fn is_there_already(&self) -> bool {
+        self.kafka() == Some(KafkaError::TopicAlreadyExists)
+    }
+
     /// What a Kafka error code means for a call, if it is one.
     #[must_use]
     pub const fn kafka(&self) -> Option<KafkaError> {

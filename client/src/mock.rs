@@ -196,7 +196,10 @@ impl Mock {
                 topic_authorized_operations: i32::MIN,
             }
         };
-        let named = request.topics.iter().flatten().filter_map(|topic| topic.name);
+        let named: Vec<&str> = match &request.topics {
+            Some(wanted) => wanted.iter().filter_map(|topic| topic.name).collect(),
+            None => topics.keys().map(String::as_str).collect(),
+        };
         asked.answer(&MetadataResponse {
             throttle_time_ms: 0,
             brokers: vec![MetadataResponseBroker {
@@ -207,7 +210,7 @@ impl Mock {
             }],
             cluster_id: Some("mock"),
             controller_id: BROKER,
-            topics: named.map(describe).collect(),
+            topics: named.into_iter().map(describe).collect(),
             cluster_authorized_operations: i32::MIN,
             error_code: ErrorCode::NONE,
         })

@@ -16,6 +16,7 @@
 //! | [`transaction_index`] | the aborted transactions of a segment, in Kafka's layout |
 //! | [`transaction_log`] | the records of `__transaction_state`, in Kafka's schemas |
 //! | [`types`] | offsets, epochs, ids |
+//! | [`uuid`] | ids as people and files have them |
 //! | [`limits`] | what is bounded, and by how much |
 //!
 //! Nothing here opens a file or a socket, reads a clock or draws a random number.
@@ -38,4 +39,5 @@ pub mod records;
 pub mod transaction_index;
 pub mod transaction_log;
 pub mod types;
+pub mod uuid;
 pub mod wire;

@@ -162,6 +162,12 @@ pub struct TopicId(pub [u8; 16]);
 impl TopicId {
     /// The id that stands for "no id" on the wire.
     pub const ZERO: Self = Self([0; 16]);
+
+    /// The id as Kafka's tools and files have it.
+    #[must_use]
+    pub fn text(self) -> String {
+        crate::uuid::text(self.0)
+    }
 }
 
 impl fmt::Display for TopicId {

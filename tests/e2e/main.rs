@@ -12,6 +12,7 @@ mod consumer_groups;
 mod groups;
 mod house;
 mod interop;
+mod iolite_tool;
 mod kcat;
 mod kill;
 mod memory;

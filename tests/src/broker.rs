@@ -274,14 +274,23 @@ pub fn iolite_binary() -> &'static Path {
 /// When it does not build.
 #[must_use]
 pub fn built(package: &str) -> PathBuf {
+    built_of(package, package)
+}
+
+/// A binary of a package, built with the test's own profile.
+///
+/// # Panics
+/// When it does not build.
+#[must_use]
+pub fn built_of(package: &str, binary: &str) -> PathBuf {
     let mut build = Command::new(env!("CARGO"));
-    build.current_dir(project()).args(["build", "--quiet", "--package", package, "--bin", package]);
+    build.current_dir(project()).args(["build", "--quiet", "--package", package, "--bin", binary]);
     if target_directory().ends_with("release") {
         build.arg("--release");
     }
     let status = build.status().expect("cargo runs");
-    assert!(status.success(), "{package} does not build");
-    target_directory().join(package)
+    assert!(status.success(), "{binary} does not build");
+    target_directory().join(binary)
 }
 
 fn launch_iolite(directory: &Path, options: &Options) -> (Process, SocketAddr, Option<SocketAddr>) {

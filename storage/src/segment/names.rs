@@ -15,6 +15,7 @@
 use std::path::{Path, PathBuf};
 
 use protocol::types::{Offset, PartitionIndex, PartitionKey, TopicId};
+use protocol::uuid;
 
 /// The directory that all partitions' directories are in.
 pub const TOPICS_DIRECTORY: &str = "topics";
@@ -110,7 +111,7 @@ fn parse_offset(digits: &str) -> Option<Offset> {
 
 /// The content of the identity file.
 pub(super) fn identity_content(topic_id: TopicId) -> String {
-    format!("version: 0\ntopic_id: {}\n", base64(topic_id.0))
+    format!("version: 0\ntopic_id: {}\n", topic_id.text())
 }
 
 /// The topic that an identity file names; none where it can't be read.
@@ -119,32 +120,7 @@ pub(super) fn parse_identity(content: &[u8]) -> Option<TopicId> {
     let mut lines = text.lines();
     let version = lines.next()?.strip_prefix("version: ")?;
     let id = lines.next()?.strip_prefix("topic_id: ")?;
-    if version != "0" { None } else { parse_base64(id).map(TopicId) }
-}
-
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-/// The 22 characters of 16 bytes: 6 bits each, the last one with 2 bits and 4 zeros.
-fn base64(bytes: [u8; 16]) -> String {
-    let number = u128::from_be_bytes(bytes);
-    let sextet = |index: u32| {
-        let bits = if index < 21 { number >> (122 - 6 * index) } else { number << 4 } & 0x3f;
-        char::from(ALPHABET[usize::try_from(bits).expect("six bits")])
-    };
-    (0..22).map(sextet).collect()
-}
-
-fn parse_base64(text: &str) -> Option<[u8; 16]> {
-    if text.len() != 22 {
-        return None;
-    }
-    let sextets: Option<Vec<u128>> = text
-        .bytes()
-        .map(|byte| ALPHABET.iter().position(|&known| known == byte).and_then(|at| u128::try_from(at).ok()))
-        .collect();
-    let sextets = sextets?;
-    let head = sextets[..21].iter().fold(0, |number, sextet| (number << 6) | sextet);
-    (sextets[21] & 0xf == 0).then(|| ((head << 2) | (sextets[21] >> 4)).to_be_bytes())
+    if version != "0" { None } else { uuid::parse(id).map(TopicId) }
 }
 
 #[cfg(test)]
