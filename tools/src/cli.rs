@@ -2,9 +2,11 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::consume::ConsumeArgs;
+use crate::produce::ProduceArgs;
 use crate::topics::TopicsArgs;
 
-/// Ask a broker, and have it do things: topics.
+/// Ask a broker, and have it do things: topics and their records.
 ///
 /// For Iolite and for Apache Kafka alike.
 #[derive(Debug, Parser)]
@@ -23,6 +25,10 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 the broker or the system refused
 pub enum Command {
     /// List, describe, create, delete and alter topics.
     Topics(TopicsArgs),
+    /// Send each line of standard input as a record.
+    Produce(ProduceArgs),
+    /// Print the records of a topic, and those that come, until Ctrl-C.
+    Consume(ConsumeArgs),
 }
 
 #[cfg(test)]

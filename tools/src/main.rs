@@ -3,11 +3,17 @@
 //! Every command fills an [`output::Output`] and ends with nothing or a [`failure::Failure`], which knows the exit code. Knows
 //! of a broker what every client knows: for Iolite and Apache Kafka alike.
 
+mod bytes_text;
 mod cli;
 mod cluster;
+mod consume;
 mod exit;
 mod failure;
+mod input;
+mod interrupt;
+mod limits;
 mod output;
+mod produce;
 mod topics;
 
 use std::process::ExitCode;
@@ -30,5 +36,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Topics(arguments) => topics::run(&arguments),
+        Command::Produce(arguments) => produce::run(&arguments),
+        Command::Consume(arguments) => consume::run(&arguments),
     }
 }

@@ -42,8 +42,30 @@ impl Output {
         } else {
             self.to.write_all(for_people(value).as_bytes())?;
         }
+        self.flush()
+    }
+
+    /// Prints bytes as they are.
+    ///
+    /// # Errors
+    /// As with [`Self::show`].
+    pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        Ok(self.to.write_all(bytes)?)
+    }
+
+    /// Has everything printed by now reach whoever reads it.
+    ///
+    /// # Errors
+    /// As with [`Self::show`].
+    pub fn flush(&mut self) -> Result<(), Failure> {
         Ok(self.to.flush()?)
     }
+}
+
+/// So many of something, in words.
+pub fn count(number: usize, what: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{ending}")
 }
 
 /// Columns with headings, as wide as what is in them.

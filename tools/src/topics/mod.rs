@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::cluster::ClusterArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::{Output, OutputArgs};
+use crate::output::{Output, OutputArgs, count};
 use show::{Listed, Shown};
 
 /// Of `iolite topics`.
@@ -191,7 +191,7 @@ async fn create(client: &Client, arguments: &CreateArgs, output: &mut Output) ->
     };
     let partitions = client.topic(name).await?.partitions.len();
     output.show(&Done { topic: name, done, partitions: Some(partitions) }, |done| {
-        format!("{}: {}, {}\n", done.topic, done.done, show::count(partitions, "partition"))
+        format!("{}: {}, {}\n", done.topic, done.done, count(partitions, "partition"))
     })
 }
 
@@ -240,7 +240,7 @@ async fn alter(client: &Client, arguments: &AlterArgs, output: &mut Output) -> R
     if let Some(wanted) = arguments.partitions
         && usize::try_from(wanted).is_ok_and(|wanted| wanted <= partitions)
     {
-        let what = format!("topic {name:?} has {} already", show::count(partitions, "partition"));
+        let what = format!("topic {name:?} has {} already", count(partitions, "partition"));
         return Err(Failure::new(Exit::Failed, what).or("name a larger number; none can be taken away"));
     }
     let admin = client.admin();
@@ -257,8 +257,8 @@ async fn alter(client: &Client, arguments: &AlterArgs, output: &mut Output) -> R
     output.show(&Done { topic: name, done: "changed", partitions: Some(partitions) }, |done| {
         let settings = match changes.len() {
             0 => String::new(),
-            count => format!("{} of its configuration, ", show::count(count, "value")),
+            changed => format!("{} of its configuration, ", count(changed, "value")),
         };
-        format!("{}: changed, {settings}{}\n", done.topic, show::count(partitions, "partition"))
+        format!("{}: changed, {settings}{}\n", done.topic, count(partitions, "partition"))
     })
 }

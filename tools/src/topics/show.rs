@@ -8,7 +8,7 @@ use client::admin::{ConfigSource, PartitionDescription, TopicConfig, TopicDescri
 use protocol::types::BrokerId;
 use serde::Serialize;
 
-use crate::output::{Heading, Table};
+use crate::output::{Heading, Table, count};
 
 /// A line of the list.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -188,10 +188,4 @@ fn describe_one(topic: &Shown) -> String {
 fn listed(ids: &[i32]) -> String {
     let words: Vec<String> = ids.iter().map(i32::to_string).collect();
     words.join(",")
-}
-
-/// So many of something, in words.
-pub fn count(number: usize, what: &str) -> String {
-    let ending = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{ending}")
 }
