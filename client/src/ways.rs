@@ -35,6 +35,11 @@ impl Ways {
         })
     }
 
+    /// The connection to a broker, if it is open.
+    pub(crate) fn open(&self, broker: BrokerId) -> Option<Connection> {
+        self.links.open(broker)
+    }
+
     /// The connection to a broker, if it is open. If not, it is being made from now on.
     pub(crate) fn to(self: &Rc<Self>, broker: BrokerId) -> Option<Connection> {
         let open = self.links.open(broker);

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use protocol::batch::{Batch, BatchHeader, BatchIter, FramingError, check_crc};
@@ -31,6 +32,16 @@ pub struct Fetched {
     limits: ReadLimits,
     /// Which assignment of the partition it was fetched for.
     incarnation: u64,
+    round_trip: Option<RoundTrip>,
+}
+
+/// How long a fetch took. Pieces of one answer have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoundTrip {
+    /// When the fetch was handed to the connection.
+    pub sent_at: Instant,
+    /// When its answer was there.
+    pub answered_at: Instant,
 }
 
 /// How batches are read.
@@ -75,7 +86,19 @@ impl Fetched {
         }
         bytes.truncate(whole);
         let (high_watermark, aborted) = (Offset(-1), Vec::new());
-        Ok(Self { topic, partition, bytes, from, next, high_watermark, aborted, limits, incarnation: 0 })
+        let (incarnation, round_trip) = (0, None);
+        Ok(Self {
+            topic,
+            partition,
+            bytes,
+            from,
+            next,
+            high_watermark,
+            aborted,
+            limits,
+            incarnation,
+            round_trip,
+        })
     }
 
     pub(super) fn with_answer(
@@ -83,8 +106,10 @@ impl Fetched {
         high_watermark: Offset,
         mut aborted: Vec<AbortedTransaction>,
         incarnation: u64,
+        round_trip: RoundTrip,
     ) -> Self {
         self.incarnation = incarnation;
+        self.round_trip = Some(round_trip);
         aborted.sort_unstable_by_key(|transaction| transaction.first_offset);
         self.high_watermark = high_watermark;
         self.aborted = aborted;
@@ -128,6 +153,12 @@ impl Fetched {
     #[must_use]
     pub const fn high_watermark(&self) -> Offset {
         self.high_watermark
+    }
+
+    /// How long the fetch took that brought it; none for what was not fetched by a consumer.
+    #[must_use]
+    pub const fn round_trip(&self) -> Option<RoundTrip> {
+        self.round_trip
     }
 
     /// The batches for the application, in order, each checked as it is reached. Ends after the first error.

@@ -7,6 +7,8 @@
 //! A fetch from which a partition was left out because enough of it is buffered must not keep that one waiting: the broker
 //! answers it at once, with or without records, and when it had none it is asked again after the next piece was taken.
 //!
+//! A partition that is read up to an offset is not fetched past it.
+//!
 //! What can't be mended by asking again stops the partition, and the application is told. Where it is the answer as a whole
 //! that can't be taken, the partitions are fetched one by one first, so that only the one at fault stops.
 
@@ -25,7 +27,7 @@ use protocol::wire::Payload;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::{ConsumeError, ConsumeProblem, ConsumerOptions, Fetched, OffsetReset};
+use super::{ConsumeError, ConsumeProblem, ConsumerOptions, Fetched, OffsetReset, RoundTrip};
 use crate::Client;
 use crate::admin::{At, Isolation, Partition};
 use crate::client::is_misdirected;
@@ -69,6 +71,8 @@ struct Assigned {
     position: Cell<Offset>,
     /// Where the next fetch begins.
     fetch_at: Cell<Offset>,
+    /// Nothing is fetched from here on.
+    until: Cell<Offset>,
     buffered_bytes: Cell<usize>,
     /// What is under way, if anything: nothing else is asked meanwhile.
     is_busy: Cell<bool>,
@@ -126,6 +130,7 @@ impl Assigned {
             incarnation,
             position: Cell::new(at),
             fetch_at: Cell::new(at),
+            until: Cell::new(Offset(i64::MAX)),
             buffered_bytes: Cell::new(0),
             is_busy: Cell::new(false),
             is_paused: Cell::new(false),
@@ -140,7 +145,7 @@ impl Assigned {
 
     /// Whether it would be fetched if there were room for it.
     fn is_running(&self) -> bool {
-        !self.is_paused.get() && !self.has_stopped.get()
+        !self.is_paused.get() && !self.has_stopped.get() && self.fetch_at.get() < self.until.get()
     }
 
     /// The cluster says that it is not there; whether it has said so often enough.
@@ -241,6 +246,7 @@ impl Fetcher {
         let Some(place) = assigned.get_mut(partition) else { return false };
         let anew = Assigned::new(partition, to, place.incarnation);
         anew.is_paused.set(place.is_paused.get());
+        anew.until.set(place.until.get());
         std::mem::replace(place, anew).is_stale.set(true);
         drop(assigned);
         self.forget_stale();
@@ -250,6 +256,13 @@ impl Fetcher {
     pub(super) fn pause(&self, partition: &Partition, paused: bool) {
         if let Some(assigned) = self.assigned.borrow().get(partition) {
             assigned.is_paused.set(paused);
+        }
+        self.ways.work.raise();
+    }
+
+    pub(super) fn read_until(&self, partition: &Partition, until: Offset) {
+        if let Some(assigned) = self.assigned.borrow().get(partition) {
+            assigned.until.set(until);
         }
         self.ways.work.raise();
     }
@@ -428,14 +441,15 @@ impl Fetcher {
         self.buffered_bytes.update(|held| held + reserved);
         plan.lane.is_fetching.set(true);
         plan.partitions.iter().for_each(|(state, ..)| state.is_busy.set(true));
-        let (fetcher, takes) = (Rc::clone(self), self.takes.get());
+        let (fetcher, takes, sent_at) = (Rc::clone(self), self.takes.get(), Instant::now());
         let waiting = async move {
             let outcome = reply.await;
+            let round_trip = RoundTrip { sent_at, answered_at: Instant::now() };
             fetcher.release(reserved);
             plan.lane.is_fetching.set(false);
             plan.partitions.iter().for_each(|(state, ..)| state.is_busy.set(false));
             let before = fetcher.buffered_bytes();
-            fetcher.settle(&plan, outcome);
+            fetcher.settle(&plan, outcome, round_trip);
             let has_brought = fetcher.buffered_bytes() > before;
             plan.lane.drained_at.set((!plan.is_patient && !has_brought).then_some(takes));
             fetcher.ways.work.raise();
@@ -470,13 +484,13 @@ impl Fetcher {
     }
 
     /// A fetch was answered, or will never be.
-    fn settle(self: &Rc<Self>, plan: &Plan, outcome: Result<Answer, ConnectionError>) {
+    fn settle(self: &Rc<Self>, plan: &Plan, outcome: Result<Answer, ConnectionError>, round_trip: RoundTrip) {
         let settled = outcome.and_then(|answer| {
             let response: FetchResponse<'_> = answer.decode()?;
             let refused = response.error_code.into_result().err();
             if refused.is_none() {
                 plan.partitions.iter().for_each(|(state, ..)| state.is_suspect.set(false));
-                self.settle_partitions(plan, &answer, &response);
+                self.settle_partitions(plan, &answer, &response, round_trip);
             }
             Ok(refused)
         });
@@ -502,7 +516,13 @@ impl Fetcher {
         plan.partitions.iter().for_each(|(state, ..)| state.is_suspect.set(true));
     }
 
-    fn settle_partitions(self: &Rc<Self>, plan: &Plan, answer: &Answer, response: &FetchResponse<'_>) {
+    fn settle_partitions(
+        self: &Rc<Self>,
+        plan: &Plan,
+        answer: &Answer,
+        response: &FetchResponse<'_>,
+        round_trip: RoundTrip,
+    ) {
         let body = answer.body();
         let mut cursor = 0;
         for topic in &response.responses {
@@ -514,7 +534,7 @@ impl Fetcher {
                 cursor = place + 1;
                 let state = &plan.partitions[place].0;
                 if !state.is_stale.get() {
-                    self.settle_partition(state, data, &body);
+                    self.settle_partition(state, data, &body, round_trip);
                 }
             }
         }
@@ -525,6 +545,7 @@ impl Fetcher {
         state: &Rc<Assigned>,
         data: &PartitionData<'_>,
         body: &bytes::Bytes,
+        round_trip: RoundTrip,
     ) {
         let at = state.fetch_at.get();
         match data.error_code.into_result() {
@@ -557,7 +578,7 @@ impl Fetcher {
             Isolation::ReadCommitted => data.aborted_transactions.clone().unwrap_or_default(),
             Isolation::ReadUncommitted => Vec::new(),
         };
-        let fetched = fetched.with_answer(data.high_watermark, aborted, state.incarnation);
+        let fetched = fetched.with_answer(data.high_watermark, aborted, state.incarnation, round_trip);
         state.fetch_at.set(fetched.next_offset());
         state.buffered_bytes.update(|held| held + fetched.size_bytes());
         self.buffered_bytes.update(|held| held + fetched.size_bytes());

@@ -23,7 +23,7 @@ use crate::admin::{At, Isolation, Partition};
 use crate::error::{ClientError, ConnectionError, FetchedError};
 use executor::Wait;
 
-pub use fetched::{BatchView, Batches, Fetched, ReadLimits, Records};
+pub use fetched::{BatchView, Batches, Fetched, ReadLimits, Records, RoundTrip};
 use fetcher::Fetcher;
 pub use protocol::records::{Headers, Record};
 
@@ -215,6 +215,12 @@ impl Consumer {
     /// Stops fetching partitions, or goes on; what is buffered is still handed out.
     pub fn pause(&self, partition: &Partition, paused: bool) {
         self.fetcher.pause(partition, paused);
+    }
+
+    /// Fetches nothing of a partition from this offset on: for who wants what is there now, and no more. The batch with the
+    /// last record before it comes whole. It stays so where the partition is sought.
+    pub fn read_until(&self, partition: &Partition, until: Offset) {
+        self.fetcher.read_until(partition, until);
     }
 
     /// Waits for records of any partition.

@@ -163,6 +163,8 @@ pub(super) struct Batch {
     pub record_count: u32,
     /// What it counts for in the producer's memory.
     pub charged_bytes: usize,
+    /// Bytes of its keys and values.
+    pub payload_bytes: usize,
     /// What the sender calls its records, if anyone listens.
     pub tokens: Vec<u64>,
     pub fate: Rc<Fate>,
@@ -186,6 +188,7 @@ impl Batch {
             is_unclear: false,
             record_count: 0,
             charged_bytes: 0,
+            payload_bytes: 0,
             tokens: Vec::new(),
             fate: Rc::default(),
             stamp: ProducerStamp::NONE,
@@ -198,6 +201,7 @@ impl Batch {
         let Content::Open(builder) = &mut self.content else { panic!("a built batch takes no record") };
         builder.append(timestamp, record.key, record.value, record.headers);
         self.charged_bytes += bytes;
+        self.payload_bytes += payload_bytes(record);
         self.record_count += 1;
         self.record_count - 1
     }
@@ -256,6 +260,8 @@ impl Batch {
         let records = || RecordIter::new(&body, batch.header()).map(|record| record.expect("built here"));
         let sizes: Vec<usize> = records().map(|record| as_sent(&record, record_bytes)).collect();
         let at = middle(&sizes);
+        let front_payload_bytes: usize =
+            records().take(at).map(|record| as_sent(&record, payload_bytes)).sum();
         let mut builders = [BatchBuilder::new(options), BatchBuilder::new(options)];
         for (index, record) in records().enumerate() {
             let builder = &mut builders[usize::from(index >= at)];
@@ -276,6 +282,7 @@ impl Batch {
             first: self.first + count,
             record_count: self.record_count - count,
             charged_bytes: self.charged_bytes - front_bytes,
+            payload_bytes: self.payload_bytes - front_payload_bytes,
             tokens: back_tokens,
             fate: back_fate,
             stamp: back_stamp,
@@ -285,6 +292,7 @@ impl Batch {
         let front = Self {
             record_count: count,
             charged_bytes: front_bytes,
+            payload_bytes: front_payload_bytes,
             tokens: std::mem::take(&mut self.tokens),
             fate: front_fate,
             content: Content::Built(front.build_for(self.stamp).into()),
@@ -346,5 +354,10 @@ fn middle(sizes: &[usize]) -> usize {
 pub(super) fn record_bytes(record: &Record<'_>) -> usize {
     let headers: usize =
         record.headers.iter().map(|header| 10 + header.key.len() + header.value.map_or(0, <[u8]>::len)).sum();
-    RECORD_OVERHEAD_BYTES + record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + headers
+    RECORD_OVERHEAD_BYTES + payload_bytes(record) + headers
+}
+
+/// Bytes of key and value.
+fn payload_bytes(record: &Record<'_>) -> usize {
+    record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len)
 }

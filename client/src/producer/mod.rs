@@ -17,6 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use protocol::batch::Encoding;
 use protocol::compression::Compression;
+use protocol::error::KafkaError;
 use protocol::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use protocol::records::BatchOptions;
 use protocol::types::{PartitionIndex, ProducerEpoch, ProducerId, Timestamp};
@@ -121,10 +122,17 @@ impl fmt::Debug for ProducerOptions {
     }
 }
 
-/// Is told what became of batches, on the producer's executor, as soon as it is known.
+/// Is told what becomes of batches, on the producer's executor, as soon as it is known. Must not send from within: that is what
+/// a task is for.
 pub trait DeliveryListener {
-    /// A batch was delivered, or was not. Must not send from within: that is what a task is for.
+    /// A batch was delivered, or was not.
     fn delivered(&self, batch: &DeliveredBatch<'_>);
+
+    /// A batch was handed to the connection to its leader.
+    fn sent(&self, _batch: &SentBatch<'_>) {}
+
+    /// A batch was sent in vain, and goes again.
+    fn failed(&self, _batch: &FailedBatch<'_>) {}
 }
 
 /// What became of a batch.
@@ -132,10 +140,44 @@ pub trait DeliveryListener {
 pub struct DeliveredBatch<'a> {
     /// The topic.
     pub topic: &'a str,
+    /// The partition.
+    pub partition: PartitionIndex,
     /// Where: `offset` is the first record's, the others follow it; or why not.
     pub outcome: &'a Result<Acked, ProduceError>,
     /// The [`Record::token`] of each record, in order.
     pub tokens: &'a [u64],
+    /// Bytes of the keys and values.
+    pub payload_bytes: usize,
+}
+
+/// A batch on its way to its leader.
+#[derive(Debug)]
+pub struct SentBatch<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// The [`Record::token`] of each record, in order.
+    pub tokens: &'a [u64],
+    /// Which attempt it is, from 1.
+    pub attempt: u32,
+    /// Counts the producer's requests, from 1: batches that leave together have the same.
+    pub request: u64,
+}
+
+/// A batch that goes again.
+#[derive(Debug)]
+pub struct FailedBatch<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// The [`Record::token`] of each record, in order.
+    pub tokens: &'a [u64],
+    /// Which attempt it was, from 1.
+    pub attempt: u32,
+    /// Why: what the broker said; none where it can't be told, since no answer came, or not to the question.
+    pub reason: Option<KafkaError>,
 }
 
 /// A record to send. What it borrows is copied into the batch.
@@ -267,7 +309,8 @@ impl Producer {
         self.owner.0.try_send(topic, record)
     }
 
-    /// Waits until everything taken before is decided; nothing lingers meanwhile.
+    /// Waits until everything taken before is decided; nothing lingers meanwhile. With [`Acks::None`], also until the
+    /// brokers have read what was sent to them, for as long as their connections last.
     pub async fn flush(&self) {
         self.owner.0.flush().await;
     }

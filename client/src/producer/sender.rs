@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use protocol::api::ApiKey;
 use protocol::batch::Encoding;
 use protocol::error::KafkaError;
+use protocol::messages::metadata::MetadataRequest;
 use protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use protocol::records::BatchOptions;
 use protocol::types::{BrokerId, ProducerEpoch, ProducerId};
@@ -25,7 +26,9 @@ use super::batch::{Acked, Batch, Delivery, Outcome, record_bytes};
 use super::queue::{QueueLimits, Take, Verdict};
 use super::topic::{PartitionState, ProducerTopic, SharedIdentity, TopicState};
 use super::transaction::Transactions;
-use super::{Acks, DeliveredBatch, ProducerOptions, Record, TrySendError, batch_options, now, now_timestamp};
+use super::{
+    Acks, DeliveredBatch, ProducerOptions, Record, SentBatch, TrySendError, batch_options, now, now_timestamp,
+};
 use crate::Client;
 use crate::connection::{Connection, Reply};
 use crate::error::{ClientError, ProduceError, SendError, TransactionError};
@@ -54,6 +57,8 @@ pub(super) struct Sender {
     /// Batches not decided yet, by their numbers, and how many parts of each there are.
     undecided: RefCell<BTreeMap<u64, u32>>,
     next_number: Cell<u64>,
+    /// Requests so far.
+    requests: Cell<u64>,
     held_bytes: Cell<usize>,
     /// How many wait for memory or a flush: nothing lingers while any does.
     hurried: Cell<usize>,
@@ -100,6 +105,7 @@ impl Sender {
             lanes: RefCell::default(),
             undecided: RefCell::default(),
             next_number: Cell::new(0),
+            requests: Cell::new(0),
             held_bytes: Cell::new(0),
             hurried: Cell::new(0),
             freed: Signal::default(),
@@ -221,9 +227,22 @@ impl Sender {
         loop {
             let freed = self.freed.next();
             if is_done() || self.has_ended.get() {
-                return;
+                break;
             }
             self.in_a_hurry(freed.wait()).await;
+        }
+        if self.options.acks == Acks::None {
+            self.until_read().await;
+        }
+    }
+
+    /// Waits until brokers have read what they were sent and don't answer: they read in order, and answer this.
+    async fn until_read(&self) {
+        let brokers: Vec<BrokerId> = self.lanes.borrow().keys().copied().collect();
+        for connection in brokers.into_iter().filter_map(|broker| self.ways.open(broker)) {
+            // Where the connection ends meanwhile, losses go unnoticed, as without acks they do.
+            let _read =
+                connection.call(&MetadataRequest { topics: Some(Vec::new()), ..Default::default() }).await;
         }
     }
 
@@ -383,7 +402,11 @@ impl Sender {
     fn dispatch(self: &Rc<Self>, mut group: Group) {
         // Its batches have taken sequences: an end, or an epoch, must follow even if none of them gets to a broker.
         self.transactions.iter().for_each(Transactions::is_told_to_brokers);
-        match self.send(&mut group) {
+        let sent = self.send(&mut group);
+        if sent.is_ok() {
+            self.tell_sent(&group);
+        }
+        match sent {
             Ok(Some(reply)) => {
                 let lane = self.lane(group.broker);
                 lane.in_flight.update(|count| count + 1);
@@ -443,6 +466,22 @@ impl Sender {
         }
     }
 
+    fn tell_sent(&self, group: &Group) {
+        let request = self.requests.get() + 1;
+        self.requests.set(request);
+        let Some(listener) = &self.options.listener else { return };
+        for (partition, batch) in &group.batches {
+            let batch = batch.as_ref().expect("nothing was settled yet");
+            listener.sent(&SentBatch {
+                topic: &partition.topic.name,
+                partition: partition.index,
+                tokens: &batch.tokens,
+                attempt: batch.attempts,
+                request,
+            });
+        }
+    }
+
     /// A request that was not sent.
     fn take_back(self: &Rc<Self>, group: Group, error: &SendError) {
         let not_before = now() + self.client.cluster().backoff(1);
@@ -492,8 +531,10 @@ impl Sender {
         if let Some(listener) = &self.options.listener {
             listener.delivered(&DeliveredBatch {
                 topic: &partition.topic.name,
+                partition: partition.index,
                 outcome: &outcome,
                 tokens: &batch.tokens,
+                payload_bytes: batch.payload_bytes,
             });
         }
         batch.fate.decide(outcome);

@@ -109,7 +109,8 @@ fn transactions() -> Vec<u8> {
 #[test]
 fn aborted_transactions_and_markers_are_not_handed_out() {
     let aborted = vec![AbortedTransaction { producer_id: ProducerId(7), first_offset: Offset(0) }];
-    let fetched = fetched(0, transactions()).with_answer(Offset(7), aborted, 0);
+    let round_trip = RoundTrip { sent_at: Instant::now(), answered_at: Instant::now() };
+    let fetched = fetched(0, transactions()).with_answer(Offset(7), aborted, 0, round_trip);
     assert_eq!(values(&fetched), ["1kept", "2plain", "4again"]);
     assert_eq!(fetched.next_offset(), Offset(7));
 }

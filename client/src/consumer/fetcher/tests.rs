@@ -130,6 +130,66 @@ fn an_idle_partition_delays_no_other() {
     );
 }
 
+/// Each fetch brings one record. The end is kept to when the partition is read again.
+#[test]
+fn nothing_is_fetched_past_the_end_that_was_set() {
+    let asked_at = Rc::new(RefCell::new(Vec::new()));
+    let noted = Rc::clone(&asked_at);
+    let script = async move |_: &Mock, asked: &Asked| {
+        noted.borrow_mut().extend(fetch(asked).partitions);
+        answer(asked, |_, _| Says::Value(10))
+    };
+    Mock::with_topic("t", 2).run(
+        |_| {},
+        script,
+        async |_, client| {
+            // One piece of partition 1 is as much as may be buffered: it says when a fetch of 0 would have come.
+            let options = ConsumerOptions { partition_bytes_max: 1, ..ConsumerOptions::default() };
+            let consumer = client.consumer(options);
+            let places = [0, 1].map(|index| (Partition::new("t", index), Start::Offset(Offset(0))));
+            consumer.assign(&places).await.expect("they are there");
+            let bounded = &places[0].0;
+            consumer.read_until(bounded, Offset(2));
+            for _ in 0..2 {
+                let (mut of_bounded, mut of_other) = (0, 0);
+                while of_bounded < 2 || of_other < 5 {
+                    match next(&consumer).await.expect("records") {
+                        (0, _) => of_bounded += 1,
+                        (_, _) => of_other += 1,
+                    }
+                }
+                assert_eq!(of_bounded, 2);
+                consumer.seek(bounded, Start::Offset(Offset(0))).await.expect("it is assigned");
+            }
+            let asked = asked_at.borrow();
+            let of_bounded = asked.iter().filter(|(index, _)| *index == 0);
+            assert!(of_bounded.clone().all(|(_, offset)| *offset < Offset(2)), "{asked:?}");
+        },
+    );
+}
+
+#[test]
+fn a_piece_tells_how_long_its_fetch_took() {
+    let script = async |_: &Mock, asked: &Asked| answer(asked, |_, _| Says::Value(10));
+    Mock::with_topic("t", 2).run(
+        |_| {},
+        script,
+        async |_, client| {
+            let begun = Instant::now();
+            let consumer = read_all(&client, 2, ConsumerOptions::default()).await;
+            let mut trips = Vec::new();
+            for _ in 0..2 {
+                let fetched = consumer.next_before(patience()).await.expect("something comes");
+                trips.extend(fetched.expect("records").round_trip());
+            }
+            assert_eq!(trips.len(), 2);
+            assert_eq!(trips[0], trips[1], "both came with one answer");
+            assert!(begun <= trips[0].sent_at && trips[0].sent_at <= trips[0].answered_at);
+            assert!(trips[0].answered_at <= Instant::now());
+        },
+    );
+}
+
 #[test]
 fn what_would_be_refused_again_stops_its_partition_alone() {
     let script = async |_: &Mock, asked: &Asked| {

@@ -18,7 +18,7 @@ use crate::limits::CONCURRENT_TRANSACTIONS_PAUSE;
 use crate::producer::batch::{Acked, Batch};
 use crate::producer::queue::{Told, Verdict};
 use crate::producer::topic::PartitionState;
-use crate::producer::{batch_options, now};
+use crate::producer::{FailedBatch, batch_options, now};
 
 impl Sender {
     /// A request was answered, or will never be.
@@ -98,6 +98,15 @@ impl Sender {
 
     /// A batch has to be sent again, for this reason if the broker gave one.
     fn again(&self, partition: &PartitionState, batch: Batch, error: Option<KafkaError>) {
+        if let Some(listener) = &self.options.listener {
+            listener.failed(&FailedBatch {
+                topic: &partition.topic.name,
+                partition: partition.index,
+                tokens: &batch.tokens,
+                attempt: batch.attempts,
+                reason: error,
+            });
+        }
         if self.has_ended.get() {
             return self.decide(partition, batch, Err(ProduceError::Closed));
         }

@@ -16,7 +16,7 @@ use protocol::types::{LeaderEpoch, Offset, PartitionIndex, Sequence, Timestamp};
 
 use super::*;
 use crate::mock::{self, Answered, Asked, Mock, PRODUCER, TOPIC_ID, patience};
-use crate::producer::{Acked, Producer};
+use crate::producer::{Acked, DeliveryListener, FailedBatch, Producer};
 
 /// A record in the log: epoch, sequence, value.
 type Kept = (i16, i32, String);
@@ -281,6 +281,94 @@ fn a_running_producer_finds_new_partitions() {
                 sent.await.expect("it is delivered");
             }
             assert_eq!(topic.partition_count(), 3);
+        },
+    );
+}
+
+/// What a listener was told: the tokens, and what became of them.
+#[derive(Default)]
+struct Diary(RefCell<Vec<(Vec<u64>, String)>>);
+
+impl Diary {
+    fn note(&self, tokens: &[u64], told: String) {
+        self.0.borrow_mut().push((tokens.to_vec(), told));
+    }
+}
+
+impl DeliveryListener for Diary {
+    fn delivered(&self, batch: &DeliveredBatch<'_>) {
+        let DeliveredBatch { topic, partition, outcome, payload_bytes, .. } = batch;
+        let offset = outcome.as_ref().expect("delivered").offset.map(Offset::get);
+        self.note(
+            batch.tokens,
+            format!("{topic}-{partition} delivered at {offset:?}, {payload_bytes} bytes"),
+        );
+    }
+
+    fn sent(&self, batch: &SentBatch<'_>) {
+        let SentBatch { topic, partition, attempt, request, .. } = batch;
+        self.note(batch.tokens, format!("{topic}-{partition} sent, attempt {attempt}, request {request}"));
+    }
+
+    fn failed(&self, batch: &FailedBatch<'_>) {
+        let FailedBatch { topic, partition, attempt, reason, .. } = batch;
+        self.note(batch.tokens, format!("{topic}-{partition} attempt {attempt} failed by {reason:?}"));
+    }
+}
+
+/// The first attempt is refused, the second is too large, and the parts are taken.
+#[test]
+fn a_listener_is_told_of_every_attempt() {
+    let log = Rc::new(Log::default());
+    let refusals = RefCell::new(vec![KafkaError::MessageTooLarge, KafkaError::NotEnoughReplicas]);
+    let at_last =
+        move |log: &Log, records| Some(refusals.borrow_mut().pop().map_or_else(|| log.keep(records), Err));
+    let diary = Rc::new(Diary::default());
+    let listener: Rc<dyn DeliveryListener> = Rc::<Diary>::clone(&diary);
+    against(Mock::with_topic("t", 1), &log, at_last, async move |_, client| {
+        let options = ProducerOptions { listener: Some(listener), ..in_batches_of(ONE_BATCH) };
+        let producer = client.producer(options).await.expect("a producer");
+        let topic = producer.topic("t").await.expect("the topic");
+        for (token, value) in [(7, "a"), (8, "bc"), (9, "def")] {
+            let record = Record { token, ..Record::of(b"k", value.as_bytes()) };
+            // What becomes of it, the listener is told.
+            drop(producer.send(&topic, &record).await.expect("it is taken"));
+        }
+        executor::before(patience(), producer.flush()).await.expect("everything is decided");
+    });
+    let told = |tokens: &[u64], told: &str| (tokens.to_vec(), format!("t-0 {told}"));
+    let expected = [
+        told(&[7, 8, 9], "sent, attempt 1, request 1"),
+        told(&[7, 8, 9], "attempt 1 failed by Some(NotEnoughReplicas)"),
+        told(&[7, 8, 9], "sent, attempt 2, request 2"),
+        told(&[7], "sent, attempt 3, request 3"),
+        told(&[7], "delivered at Some(0), 2 bytes"),
+        told(&[8, 9], "sent, attempt 3, request 4"),
+        told(&[8, 9], "delivered at Some(1), 7 bytes"),
+    ];
+    assert_eq!(*diary.0.borrow(), expected);
+}
+
+/// The broker answers nothing, and reads one request after the other.
+#[test]
+fn without_acks_a_flush_waits_until_everything_was_read() {
+    const RECORDS: usize = 50;
+    let log = Rc::new(Log::default());
+    let noted = Rc::clone(&log);
+    let script = async move |_: &Mock, asked: &Asked| {
+        let records = noted.records(asked);
+        noted.keep(records).expect("it is kept");
+        Some(Vec::new())
+    };
+    Mock::with_topic("t", 1).run(
+        |_| {},
+        script,
+        async |_, client| {
+            let options = ProducerOptions { acks: Acks::None, ..in_batches_of(EACH_ITS_OWN) };
+            let producer = client.producer(options).await.expect("a producer");
+            let value = "v".repeat(100_000);
+            deliver(&producer, &[&*value; RECORDS]).await;
+            assert_eq!(log.values().len(), RECORDS);
         },
     );
 }
