@@ -1,13 +1,17 @@
 //! The load itself: glommio executors, each bound to a core away from the broker's, on which producers and readers run.
 //!
 //! One round is one call of [`run_round`]: all connect, all begin at the same moment, warm up, are measured, and end when
-//! every record is answered and read. By one clock: nanoseconds since the run's start. Knows nothing of reports.
+//! every record is answered and read. By one clock: nanoseconds since the run's start. What goes over the network is the
+//! native client's business, as an application's would be, but for readers that follow. Knows nothing of reports.
 
-mod accumulator;
+mod account;
+mod audit;
 mod cluster;
+mod course;
+mod drain;
+mod follower;
 mod moment;
 mod producer;
-mod reader;
 mod recorder;
 mod spread;
 mod thread;
@@ -17,7 +21,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use cluster::{Cluster, Layout, block_on, create_topics, delete_topics};
+use client::At;
+
+pub use audit::Audit;
+pub use cluster::{Layout, block_on, create_topics, delete_topics};
 pub use recorder::{StreamRecord, Tick};
 pub use thread::LoadError;
 
@@ -125,8 +132,14 @@ pub fn audit(
     run: u32,
     sent: &HashMap<Lane, u64>,
     records_max: u64,
-) -> Result<reader::Audit, LoadError> {
-    let layout = layout.clone();
-    let sent = sent.clone();
-    block_on(async move { reader::audit(&layout, run, &sent, records_max).await })
+) -> Result<Audit, LoadError> {
+    block_on(audit::audit(layout, run, sent, records_max))
+}
+
+/// Where the partitions of a layout end.
+pub fn ends(layout: &Layout) -> Result<Vec<i64>, LoadError> {
+    block_on(async {
+        let client = cluster::connect(&layout.bootstrap, None).await?;
+        layout.offsets(&client.admin(), At::Latest).await
+    })
 }

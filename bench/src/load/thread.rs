@@ -1,27 +1,34 @@
 //! The generator's threads: each an executor on its core, started together, told when to begin, joined at the end.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use client::error::SendError;
-use client::{ClientError, ConnectionError};
-use glommio::{LocalExecutorBuilder, Placement};
+use client::{Client, ClientError, Connection, ConnectionError, executor};
+use protocol::messages::metadata::MetadataRequest;
 
+use super::cluster::connect;
+use super::drain::Drain;
+use super::follower::Follower;
 use super::moment::since;
-use super::producer::Producer;
-use super::reader::{Goal, Reader, Start};
+use super::producer::{Producer, UNSENT_BYTES_MAX};
 use super::recorder::{Notes, StreamRecord, ThreadNotes, Tick};
 use super::{Edge, Role, RoundOutcome, RoundPlan, StreamPlan};
 use crate::interrupt;
 use crate::payload::Noise;
+use crate::workload::Acks;
 
+/// Kafka's consumer's default (`fetch.max.bytes`).
+pub const ANSWER_BYTES_MAX: usize = 50 << 20;
+/// Beside producers: walking a large answer would hold up whoever shares the thread.
+const ANSWER_BYTES_BESIDE_PRODUCERS: usize = 2 << 20;
 const TICK: Duration = Duration::from_secs(1);
 /// Between two looks at whether to begin.
 const BEGIN_LOOK_INTERVAL: Duration = Duration::from_millis(1);
@@ -29,18 +36,15 @@ const BEGIN_LOOK_INTERVAL: Duration = Duration::from_millis(1);
 const READY_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// From the moment all are ready until they begin.
 const BEGIN_DELAY_NS: u64 = 30_000_000;
-const RING_DEPTH: usize = 256;
+/// Between two looks at whether a broker has hung up.
+const HANG_UP_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// A connection on which nothing is asked is asked something so often: brokers close those that they take for forgotten.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why a load can't run, or ended before its time.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct LoadError(pub String);
-
-impl From<ClientError> for LoadError {
-    fn from(error: ClientError) -> Self {
-        Self(error.to_string())
-    }
-}
 
 impl From<ConnectionError> for LoadError {
     fn from(error: ConnectionError) -> Self {
@@ -50,6 +54,12 @@ impl From<ConnectionError> for LoadError {
 
 impl From<SendError> for LoadError {
     fn from(error: SendError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<ClientError> for LoadError {
+    fn from(error: ClientError) -> Self {
         Self(error.to_string())
     }
 }
@@ -92,6 +102,12 @@ impl Shared {
         *self.window.get().expect("tasks are spawned after the begin is set")
     }
 
+    /// How much a reader fetches at once.
+    pub fn answer_bytes_max(&self) -> usize {
+        let is_alone = self.plan.streams.iter().all(|stream| stream.producers == 0);
+        if is_alone { ANSWER_BYTES_MAX } else { ANSWER_BYTES_BESIDE_PRODUCERS }
+    }
+
     /// Whether everything is to end now.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
@@ -124,7 +140,7 @@ pub struct Threads {
 pub fn start(bootstrap: SocketAddr, plan: Arc<RoundPlan>) -> Result<Threads, LoadError> {
     assert!(!plan.cores.is_empty(), "a load has a thread");
     let (sender, words) = mpsc::channel();
-    let ends = |stream: &StreamPlan| stream.layout.places.iter().map(|_| AtomicI64::new(0)).collect();
+    let ends = |stream: &StreamPlan| (0..stream.layout.count()).map(|_| AtomicI64::new(0)).collect();
     let producers: u32 = plan.streams.iter().map(|stream| stream.producers).sum();
     let shared = Arc::new(Shared {
         window: OnceLock::new(),
@@ -136,14 +152,12 @@ pub fn start(bootstrap: SocketAddr, plan: Arc<RoundPlan>) -> Result<Threads, Loa
     });
     let mut threads = Threads { shared: Arc::clone(&shared), words, handles: Vec::new() };
     for (index, core) in plan.cores.iter().enumerate() {
-        let placement = core.map_or(Placement::Unbound, Placement::Fixed);
-        let (shared, sender) = (Arc::clone(&shared), sender.clone());
+        let (core, shared, sender) = (*core, Arc::clone(&shared), sender.clone());
         let body = move || {
-            let made = LocalExecutorBuilder::new(placement).ring_depth(RING_DEPTH).make();
-            let outcome = match made {
-                Ok(executor) => executor.run(run(bootstrap, index, shared, sender.clone())),
-                Err(error) => Err(LoadError(format!("no io_uring executor for the generator: {error}"))),
-            };
+            let life = || run(bootstrap, index, shared, sender.clone());
+            let outcome = executor::run(core, life).unwrap_or_else(|error| {
+                Err(LoadError(format!("no io_uring executor for the generator: {error}")))
+            });
             if let Err(error) = outcome {
                 // Nobody listens any more where another thread failed first.
                 let _ = sender.send(Word::Failed(error.0));
@@ -275,40 +289,81 @@ async fn run(
 ) -> Result<(), LoadError> {
     let streams = shared.plan.streams.iter().map(|_| StreamRecord::default()).collect();
     let notes: Notes = Rc::new(RefCell::new(ThreadNotes { streams, tick: Tick::default() }));
-    let producers = producers(index, &shared, &notes).await?;
-    let readers = readers(index, &shared, &notes).await?;
-    let _ = (bootstrap, sender.send(Word::Ready));
+    let bootstrap = bootstrap.to_string();
+    let client = connect(&bootstrap, None).await?;
+    let unanswered = connect(&bootstrap, Some(UNSENT_BYTES_MAX)).await?;
+    let producers = producers(index, (&client, &unanswered), &shared, &notes).await?;
+    let (followers, drains) = readers(index, &client, &shared, &notes).await?;
+    let leaders = connect_leaders(&client, &shared.plan).await?;
+    // Nobody listens any more where another thread failed first.
+    let _ = sender.send(Word::Ready);
     while shared.window.get().is_none() {
         if shared.is_stopped() {
             return Ok(());
         }
-        glommio::timer::sleep(BEGIN_LOOK_INTERVAL).await;
+        executor::sleep(BEGIN_LOOK_INTERVAL).await;
     }
     let mut tasks = Vec::new();
     for producer in producers {
         tasks.push(glommio::spawn_local(Producer::run(producer)));
     }
-    for reader in readers {
-        tasks.push(glommio::spawn_local(reader.run()));
-    }
+    tasks.extend(followers.into_iter().map(|follower| glommio::spawn_local(follower.run())));
+    tasks.extend(drains.into_iter().map(|drain| glommio::spawn_local(drain.run())));
     let ticker = glommio::spawn_local(tick(Rc::clone(&notes), Arc::clone(&shared), sender.clone()));
+    let watch = glommio::spawn_local(watch(leaders, Arc::clone(&shared)));
     let busy = glommio::spawn_local(measure_busy(Arc::clone(&shared)));
     for task in tasks {
         task.await;
     }
     let busy = busy.await;
     ticker.cancel().await;
+    watch.cancel().await;
     let streams = std::mem::take(&mut notes.borrow_mut().streams);
     let _ = sender.send(Word::Done(streams, busy));
     Ok(())
 }
 
-/// The producers that are this thread's: producers of all streams are dealt out in turn.
+/// A connection to each broker that leads some of what is written or read.
+async fn connect_leaders(client: &Client, plan: &RoundPlan) -> Result<Vec<Connection>, LoadError> {
+    let mut leaders = BTreeSet::new();
+    for name in plan.streams.iter().flat_map(|stream| &stream.layout.topics) {
+        leaders.extend(client.topic(name).await?.partitions.iter().filter_map(|partition| partition.leader));
+    }
+    let mut connections = Vec::new();
+    for leader in leaders {
+        connections.push(client.connection_to(leader).await?);
+    }
+    Ok(connections)
+}
+
+/// Ends the round when a broker hangs up. The client would connect again and go on, but what is measured then is no load on
+/// a broker that serves.
+async fn watch(leaders: Vec<Connection>, shared: Arc<Shared>) {
+    let mut asked_at = Instant::now();
+    loop {
+        executor::sleep(HANG_UP_LOOK_INTERVAL).await;
+        if asked_at.elapsed() >= KEEP_ALIVE_INTERVAL {
+            asked_at = Instant::now();
+            for leader in &leaders {
+                // That it has ended is seen below.
+                let _asked =
+                    leader.try_send(&MetadataRequest { topics: Some(Vec::new()), ..Default::default() });
+            }
+        }
+        if let Some(ended) = leaders.iter().find_map(Connection::ended) {
+            return shared.fail(ended.to_string());
+        }
+    }
+}
+
+/// The producers that are this thread's: producers of all streams are dealt out in turn. Where nobody answers, through the
+/// second of the clients.
 async fn producers(
     thread: usize,
+    (client, unanswered): (&Client, &Client),
     shared: &Arc<Shared>,
     notes: &Notes,
-) -> Result<Vec<Rc<Producer>>, LoadError> {
+) -> Result<Vec<Producer>, LoadError> {
     let mut ours = Vec::new();
     let mut number = 0;
     for (stream, plan) in shared.plan.streams.iter().enumerate() {
@@ -319,7 +374,8 @@ async fn producers(
                     || Noise::new(&plan.stream.record, u64::from(shared.plan.run) ^ thread as u64);
                 let noise = Rc::clone(noise.get_or_insert_with(new_noise));
                 let (shared, notes) = (Arc::clone(shared), Rc::clone(notes));
-                ours.push(Producer::connect(stream, share, shared, notes, noise).await?);
+                let client = if plan.stream.acks == Acks::None { unanswered } else { client };
+                ours.push(Producer::connect(client, stream, share, shared, notes, noise).await?);
             }
             number += 1;
         }
@@ -328,29 +384,36 @@ async fn producers(
 }
 
 /// The readers that are this thread's, dealt out from the last thread on.
-async fn readers(thread: usize, shared: &Arc<Shared>, notes: &Notes) -> Result<Vec<Reader>, LoadError> {
+async fn readers(
+    thread: usize,
+    client: &Client,
+    shared: &Arc<Shared>,
+    notes: &Notes,
+) -> Result<(Vec<Follower>, Vec<Drain>), LoadError> {
     let threads = shared.plan.cores.len();
-    let mut ours = Vec::new();
+    let (mut followers, mut drains) = (Vec::new(), Vec::new());
     let mut number = 0;
     for (stream, plan) in shared.plan.streams.iter().enumerate() {
         for (role, partitions) in shares(plan) {
             if threads - 1 - number % threads == thread {
-                let (start, goal) = match role {
-                    Role::Tail(group) => (Start::End, Goal::Follow { group }),
-                    Role::Drain => (Start::Beginning, Goal::Repeat(plan.backlog_ends.clone())),
-                };
-                let notes = Rc::clone(notes);
-                ours.push(Reader::connect(stream, partitions, start, goal, Arc::clone(shared), notes).await?);
+                let (shared, notes) = (Arc::clone(shared), Rc::clone(notes));
+                match role {
+                    Role::Tail(group) => {
+                        let follower = Follower::connect(client, stream, &partitions, group, shared, notes);
+                        followers.push(follower.await?);
+                    }
+                    Role::Drain => drains.push(Drain::connect(client, stream, shared, notes).await?),
+                }
             }
             number += 1;
         }
     }
-    Ok(ours)
+    Ok((followers, drains))
 }
 
 /// Which partitions each reader of a stream reads.
 fn shares(plan: &StreamPlan) -> Vec<(Role, Vec<usize>)> {
-    let all = plan.layout.places.len();
+    let all = plan.layout.count();
     let mut shares = Vec::new();
     if plan.tail_readers {
         let members = usize::try_from(plan.stream.readers_per_group).expect("a count").min(all);
@@ -367,7 +430,7 @@ async fn tick(notes: Notes, shared: Arc<Shared>, sender: Sender<Word>) {
     let begin_ns = shared.window().begin_ns;
     for index in 1_u64.. {
         let due = begin_ns + index * nanoseconds(TICK);
-        glommio::timer::sleep(Duration::from_nanos(due.saturating_sub(shared.now_ns()))).await;
+        executor::sleep(Duration::from_nanos(due.saturating_sub(shared.now_ns()))).await;
         let mut tick = std::mem::take(&mut notes.borrow_mut().tick);
         tick.at_seconds = (shared.now_ns() - begin_ns) as f64 / 1e9;
         if sender.send(Word::Tick(index, Box::new(tick))).is_err() {
@@ -380,10 +443,10 @@ async fn tick(notes: Notes, shared: Arc<Shared>, sender: Sender<Word>) {
 async fn measure_busy(shared: Arc<Shared>) -> f64 {
     let window = shared.window();
     let pause = |until_ns: u64| Duration::from_nanos(until_ns.saturating_sub(shared.now_ns()));
-    glommio::timer::sleep(pause(window.from_ns)).await;
+    executor::sleep(pause(window.from_ns)).await;
     let (before_ns, from_ns) = (thread_cpu_ns(), shared.now_ns());
     while shared.now_ns() < window.until_ns && !shared.is_stopped() {
-        glommio::timer::sleep(pause(window.until_ns).min(TICK)).await;
+        executor::sleep(pause(window.until_ns).min(TICK)).await;
     }
     let elapsed_ns = shared.now_ns().saturating_sub(from_ns).max(1);
     thread_cpu_ns().saturating_sub(before_ns) as f64 / elapsed_ns as f64

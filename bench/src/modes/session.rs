@@ -11,7 +11,7 @@ use super::options::{self, Placement};
 use crate::cli::LoadArgs;
 use crate::interrupt;
 use crate::limits::ROUNDS_MAX;
-use crate::load::{self, Cluster, Edge, Layout, RoundOutcome, RoundPlan, StreamPlan, StreamRecord};
+use crate::load::{self, Edge, Layout, RoundOutcome, RoundPlan, StreamPlan, StreamRecord};
 use crate::machine;
 use crate::measure::{grouped, rounded};
 use crate::pace::Pace;
@@ -151,7 +151,8 @@ impl Session {
             let topic = |number| format!("bench-{:08x}-{index}-{}-{number}", self.run, stream.name);
             let topics: Vec<String> = (0..stream.topics).map(topic).collect();
             self.topics.push((target, topics.clone()));
-            let made = load::create_topics(address, &topics, stream.partitions, &stream.topic_config);
+            let (bootstrap, config) = (address.to_string(), &stream.topic_config);
+            let made = load::create_topics(bootstrap, topics, stream.partitions, config);
             let layout = load::block_on(made).with_context(|| format!("{name}: topics for the run"))?;
             streams.push(StreamState { layout, ..StreamState::default() });
         }
@@ -271,7 +272,7 @@ impl Session {
             if !matches!(kind, Kind::Running(_)) {
                 continue;
             }
-            if let Err(error) = load::block_on(load::delete_topics(target.address, &topics)) {
+            if let Err(error) = load::block_on(load::delete_topics(target.address.to_string(), &topics)) {
                 left.push(format!("topics of the run are left behind: {error}"));
             }
         }
@@ -409,9 +410,7 @@ impl Session {
         let wanted: Vec<u64> = entry.workload.streams.iter().map(|stream| stream.backlog_bytes).collect();
         self.fill(index, &wanted, "writing the backlog")?;
         for state in &mut self.entries[index].streams {
-            let layout = state.layout.clone();
-            let ends = async { Cluster::connect(&layout).await?.offsets(&layout, -1).await };
-            state.backlog_ends = load::block_on(ends)?;
+            state.backlog_ends = load::ends(&state.layout)?;
         }
         Ok(())
     }
