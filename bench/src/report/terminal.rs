@@ -221,7 +221,7 @@ fn sweep(report: &Report, out: &mut String) {
     for name in names {
         let steps = report.sweep.iter().filter(|step| &step.contender == name && step.is_kept);
         let best = steps
-            .map(|step| step.acked_per_second)
+            .map(|step| step.asked_per_second)
             .fold(None, |most: Option<f64>, rate| Some(most.map_or(rate, |most| most.max(rate))));
         let told = best.map_or_else(
             || format!("no rate tried keeps p99 within {objective}"),
