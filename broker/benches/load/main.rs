@@ -6,7 +6,8 @@
 //! between what they lay. A round in which other processes use the machine is done again, twice at most ("others" in the
 //! table says what is left of that). Compare figures of one run only.
 //!
-//! `--broker NAME=PATH` (several times) measures other binaries, in turn, round by round.
+//! `--broker NAME=PATH` (several times) measures other binaries, in turn, round by round. `bench/peers/kafka-as-broker` is
+//! Apache Kafka as such a binary; to it, "synced" topics are topics with its own defaults, which sync nothing.
 
 mod bare;
 mod broker;
@@ -16,6 +17,7 @@ mod floor;
 mod poller;
 mod produce;
 mod scenarios;
+mod topic;
 mod wire;
 
 use std::path::PathBuf;

@@ -9,7 +9,8 @@ use super::fetch::{self, Reading};
 use super::figures::Table;
 use super::floor;
 use super::produce::{self, Ledger, Load, Pace, Round, Timing};
-use super::wire::{batch, create_topic};
+use super::topic;
+use super::wire::batch;
 
 /// How a scenario is run.
 pub struct Plan {
@@ -153,7 +154,7 @@ fn make_topic(broker: &Broker, load: &Load, synced: bool, retained_bytes: Option
     if !synced {
         configs.push(("flush.messages", i64::MAX.to_string()));
     }
-    create_topic(broker.address, &load.topic, load.partitions, &configs);
+    topic::create(broker.address, &load.topic, load.partitions, &configs);
 }
 
 /// One 1 KiB record in flight, synced and from memory, beside the floor.

@@ -3,28 +3,22 @@
 //! Produce version 7 and Fetch version 11: the last but few whose answers have a fixed layout, so that an answer is
 //! checked without being decoded.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
 
 use bytes::Bytes;
-use protocol::api::ApiKey;
-use protocol::frame::{SIZE_BYTES, read_response_header, write_request};
-use protocol::messages::create_topics::{
-    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
-};
+use protocol::frame::{SIZE_BYTES, write_request};
+use protocol::messages::Request;
 use protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
-use protocol::messages::{Message, Request};
 use protocol::records::{BatchBuilder, BatchOptions};
 use protocol::types::{Offset, PartitionIndex, Timestamp, TopicId};
-use protocol::wire::{Payload, Reader, Writer};
+use protocol::wire::{Payload, Writer};
 
 const PRODUCE_VERSION: i16 = 7;
 const FETCH_VERSION: i16 = 11;
-const CREATE_TOPICS_VERSION: i16 = 5;
 const CLIENT_ID: &str = "load";
-const DECODE_BYTES_MAX: usize = 16 << 20;
+/// What an answer may take once it is decoded.
+pub const DECODE_BYTES_MAX: usize = 16 << 20;
 
 /// Where the correlation id stands in a request, and in the bytes that [`Prepared::head`] replaces.
 const CORRELATION: Range<usize> = 8..12;
@@ -37,7 +31,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    fn of<'a, M: Request<'a>>(version: i16, body: &M) -> Self {
+    /// A request of this version.
+    pub fn of<'a, M: Request<'a>>(version: i16, body: &M) -> Self {
         let mut chunks = Vec::<Bytes>::new();
         write_request(&mut Writer::new(), 0, version, Some(CLIENT_ID), body, &mut chunks)
             .expect("the request can be written");
@@ -222,31 +217,4 @@ fn i32_at(bytes: &[u8], at: usize) -> i32 {
 
 fn i64_at(bytes: &[u8], at: usize) -> i64 {
     i64::from_be_bytes(array_at(bytes, at))
-}
-
-/// Makes a topic with these configs and waits until it is there.
-pub fn create_topic(address: SocketAddr, name: &str, partitions: i32, configs: &[(&str, String)]) {
-    let configs = configs.iter().map(|(name, value)| CreatableTopicConfig { name, value: Some(value) });
-    let topic = CreatableTopic {
-        name,
-        num_partitions: partitions,
-        replication_factor: 1,
-        assignments: Vec::new(),
-        configs: configs.collect(),
-    };
-    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 60_000, validate_only: false };
-    let prepared = Prepared::of(CREATE_TOPICS_VERSION, &request);
-    let mut stream = TcpStream::connect(address).expect("the broker listens");
-    stream.write_all(&prepared.frame).expect("the broker reads");
-    let mut size = [0; SIZE_BYTES];
-    stream.read_exact(&mut size).expect("the broker answers");
-    let mut frame = vec![0; usize::try_from(i32::from_be_bytes(size)).expect("a size")];
-    stream.read_exact(&mut frame).expect("the broker answers to the end");
-    let mut reader = Reader::new(&frame, DECODE_BYTES_MAX);
-    read_response_header(&mut reader, ApiKey::CreateTopics, CREATE_TOPICS_VERSION).expect("a header");
-    let response = CreateTopicsResponse::decode(reader.rest(), CREATE_TOPICS_VERSION, DECODE_BYTES_MAX)
-        .expect("an answer to CreateTopics");
-    for topic in &response.topics {
-        assert_eq!(topic.error_code.0, 0, "{}: {:?}", topic.name, topic.error_message);
-    }
 }
