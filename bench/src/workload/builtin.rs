@@ -23,6 +23,7 @@ files![
     "openmessaging-288-partitions-1250k",
     "small-unbatched",
     "small-unbatched-saturated",
+    "batched-saturated",
     "keyed-288",
     "producers-4",
     "producers-50",
