@@ -6,6 +6,7 @@ mod batch;
 mod checkpoint;
 pub mod compaction;
 pub mod disk;
+pub mod inspect;
 mod journal;
 pub mod limits;
 mod recovery;

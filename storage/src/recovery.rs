@@ -150,7 +150,8 @@ pub(crate) fn truncate_epochs(epochs: &mut Vec<EpochStart>, offset: Offset) {
 
 /// The partitions of a shard while the journal is replayed.
 pub(crate) struct Recovery {
-    live: FxHashSet<PartitionKey>,
+    /// None where every partition counts that is named.
+    live: Option<FxHashSet<PartitionKey>>,
     pub(crate) partitions: FxHashMap<PartitionKey, RecoveringPartition>,
     /// The live partitions with batches in each frame that was replayed.
     pub(crate) frames: Vec<(FrameSequence, Vec<PartitionKey>)>,
@@ -165,7 +166,13 @@ impl Recovery {
             .filter(|state| live.contains(&state.key))
             .map(|state| (state.key, RecoveringPartition::of(state)))
             .collect();
-        Self { live, partitions, frames: Vec::new() }
+        Self { live: Some(live), partitions, frames: Vec::new() }
+    }
+
+    /// The same for whoever does not know which partitions are live.
+    pub(crate) fn of_all(checkpointed: Vec<PartitionState>) -> Self {
+        let states = checkpointed.into_iter().map(|state| (state.key, RecoveringPartition::of(state)));
+        Self { live: None, partitions: states.collect(), frames: Vec::new() }
     }
 
     /// Applies a frame's entries.
@@ -175,7 +182,7 @@ impl Recovery {
         let mut damaged = found.damaged_entries.iter().copied().peekable();
         for (index, Entry { key, body }) in found.front.entries.iter().enumerate() {
             let is_damaged = damaged.next_if_eq(&index).is_some();
-            if !self.live.contains(key) {
+            if self.live.as_ref().is_some_and(|live| !live.contains(key)) {
                 continue;
             }
             let partition = self.partitions.entry(*key).or_default();

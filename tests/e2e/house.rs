@@ -140,6 +140,22 @@ fn protocol_and_logic_do_no_input_and_output_and_know_no_time_and_no_chance() {
 }
 
 #[test]
+fn tools_only_look_at_what_storage_has() {
+    let mut places = Vec::new();
+    for source in sources().iter().filter(|source| source.path.starts_with("tools/")) {
+        for (number, line) in &source.code {
+            let named = line.match_indices("storage::").map(|(at, word)| &line[at + word.len()..]);
+            let only_looks =
+                |named: &str| named.starts_with("inspect") || named.starts_with("disk::read_only");
+            if named.into_iter().any(|named| !only_looks(named)) {
+                places.push(format!("{}:{number}", source.path));
+            }
+        }
+    }
+    assert!(places.is_empty(), "tools know nothing else of storage:\n{}", places.join("\n"));
+}
+
+#[test]
 fn kafka_error_codes_stay_in_protocol_and_the_api_files() {
     // The metrics count errors under their names and decide nothing by them; a client is told of nothing else.
     let rooms = ["protocol", "broker/src/api", "broker/src/metrics", "client", "bench/src/load"];
@@ -182,7 +198,7 @@ fn crates_depend_downwards_only() {
         ("iolite-broker", &["logic", "storage", "protocol", "executor"]),
         ("iolite-client", &["protocol", "executor"]),
         ("iolite-bench", &["iolite-client", "protocol"]),
-        ("iolite-tools", &["iolite-client", "protocol"]),
+        ("iolite-tools", &["iolite-client", "protocol", "storage"]),
         ("sim", &["logic", "storage", "iolite-broker", "protocol"]),
         ("e2e", &["iolite-client"]),
     ]);

@@ -1,6 +1,7 @@
 //! `iolite`, the operator's tool, as an operator and as a script run it: what it prints is read and compared, and what it does
 //! is looked at by others.
 
+mod log;
 mod records;
 mod topics;
 

@@ -17,12 +17,15 @@ pub enum Exit {
     Unreachable,
     /// What was named is not there.
     NotFound,
+    /// What is on the disk is damaged.
+    Damaged,
 }
 
 impl Exit {
     /// Every code, in the order of the numbers.
     #[cfg(test)]
-    const ALL: [Self; 5] = [Self::Done, Self::Failed, Self::Arguments, Self::Unreachable, Self::NotFound];
+    const ALL: [Self; 6] =
+        [Self::Done, Self::Failed, Self::Arguments, Self::Unreachable, Self::NotFound, Self::Damaged];
 
     /// The number that the parent process sees.
     #[must_use]
@@ -33,6 +36,7 @@ impl Exit {
             Self::Arguments => 2,
             Self::Unreachable => 3,
             Self::NotFound => 4,
+            Self::Damaged => 5,
         }
     }
 
@@ -44,7 +48,8 @@ impl Exit {
             Self::Failed => "the broker or the system refused; standard error says what",
             Self::Arguments => "wrong arguments",
             Self::Unreachable => "no broker answers",
-            Self::NotFound => "the topic or partition that was named is not there",
+            Self::NotFound => "the topic, partition or directory that was named is not there",
+            Self::Damaged => "what is on the disk is damaged",
         }
     }
 }

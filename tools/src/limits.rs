@@ -11,4 +11,7 @@ pub const INPUT_PAUSE: Duration = Duration::from_millis(5);
 /// How long records are waited for before somebody looks whether Ctrl-C was pressed.
 pub const INTERRUPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What the records of one batch may be decompressed to where they are shown.
+pub const RECORDS_BYTES_MAX: usize = 256 << 20;
+
 const _: () = assert!(INPUT_BYTES <= LINE_BYTES_MAX);

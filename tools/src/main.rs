@@ -1,7 +1,7 @@
 //! iolite: what an operator asks of a broker, from the command line. `cli` says what there is.
 //!
 //! Every command fills an [`output::Output`] and ends with nothing or a [`failure::Failure`], which knows the exit code. Knows
-//! of a broker what every client knows: for Iolite and Apache Kafka alike.
+//! of a broker what every client knows, for Iolite and Apache Kafka alike; of its files what `storage` shows.
 
 mod bytes_text;
 mod cli;
@@ -12,6 +12,7 @@ mod failure;
 mod input;
 mod interrupt;
 mod limits;
+mod log;
 mod output;
 mod produce;
 mod topics;
@@ -38,5 +39,6 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Topics(arguments) => topics::run(&arguments),
         Command::Produce(arguments) => produce::run(&arguments),
         Command::Consume(arguments) => consume::run(&arguments),
+        Command::Log(arguments) => log::run(&arguments),
     }
 }

@@ -1,5 +1,6 @@
 //! What is printed on standard output: tables and lines for people, JSON for programs.
 
+use std::fmt::Display;
 use std::io::{self, BufWriter, Stdout, Write};
 
 use clap::Args;
@@ -43,6 +44,18 @@ impl Output {
             self.to.write_all(for_people(value).as_bytes())?;
         }
         self.flush()
+    }
+
+    /// Prints one of many things: a line in either form.
+    ///
+    /// # Errors
+    /// As with [`Self::show`].
+    pub fn item<T: Serialize + Display>(&mut self, item: &T) -> Result<(), Failure> {
+        match self.is_json {
+            true => serde_json::to_writer(&mut self.to, item).map_err(io::Error::from)?,
+            false => write!(self.to, "{item}")?,
+        }
+        Ok(writeln!(self.to)?)
     }
 
     /// Prints bytes as they are.

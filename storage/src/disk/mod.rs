@@ -24,6 +24,7 @@ pub mod glommio;
 pub mod memory;
 pub mod probe;
 mod random;
+pub mod read_only;
 
 pub use buffer::{BufferPool, IoBuffer, SharedBuffer};
 

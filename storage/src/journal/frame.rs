@@ -313,6 +313,13 @@ pub(crate) fn front_bytes(bytes: &[u8]) -> Option<usize> {
     plausible.then_some(FRAME_HEADER_BYTES + entry_count * ENTRY_BYTES)
 }
 
+/// The life and the number that a header claims, whether or not the frame behind it is whole. Unproven.
+pub(crate) fn claimed(header: &[u8]) -> Option<(Generation, FrameSequence)> {
+    front_bytes(header)?;
+    let (header, _) = FrameHeader::ref_from_prefix(header).ok()?;
+    Some((Generation(header.generation.get()), FrameSequence(header.sequence.get())))
+}
+
 impl FrameFront {
     /// Decodes header and table from `bytes`, which hold at least both.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {

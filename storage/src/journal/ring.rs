@@ -219,12 +219,10 @@ pub(crate) async fn open_files<D: Disk>(
     let mut files = Vec::new();
     for entry in disk.list_sized(directory).await? {
         let path = directory.join(&entry.name);
-        match entry.name.strip_suffix(".journal").and_then(|number| number.parse::<u32>().ok()) {
-            Some(number) if entry.name == file_name(number) => {
-                files.push((number, disk.open(&path, mode(method)).await?, entry.size_bytes));
-            }
-            _ if entry.name.ends_with(".new") => disk.remove_file(&path).await?,
-            _ => tracing::warn!(path = %path.display(), "not a journal file: left alone"),
+        match file_number(&entry.name) {
+            Some(number) => files.push((number, disk.open(&path, mode(method)).await?, entry.size_bytes)),
+            None if entry.name.ends_with(".new") => disk.remove_file(&path).await?,
+            None => tracing::warn!(path = %path.display(), "not a journal file: left alone"),
         }
     }
     Ok(files)
@@ -264,6 +262,12 @@ pub(crate) async fn create_file<D: Disk>(
 
 fn file_name(number: u32) -> String {
     format!("{number:08}.journal")
+}
+
+/// The number of a journal's file; none for any other.
+pub(crate) fn file_number(name: &str) -> Option<u32> {
+    let number = name.strip_suffix(".journal")?.parse().ok()?;
+    (name == file_name(number)).then_some(number)
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ mod config;
 mod files;
 mod header;
 mod index;
+pub(crate) mod inspect;
 mod log;
 mod names;
 mod open;

@@ -252,7 +252,7 @@ impl<D: Disk> PartitionLog<D> {
 }
 
 /// The offset in a [`CLEANED_FILE`]. It is one block: there as it was written, or as it was before.
-fn parse_cleaned(content: &[u8]) -> Option<Offset> {
+pub(super) fn parse_cleaned(content: &[u8]) -> Option<Offset> {
     let mut lines = std::str::from_utf8(content).ok()?.lines();
     let is_known = lines.next()? == "version: 0";
     let offset = lines.next()?.strip_prefix("cleaned: ")?.parse().ok()?;

@@ -57,7 +57,7 @@ impl<D: Disk> ShardStore<D> {
                 .opening("making the journal's first file")?;
             files.push((0, file, size));
         }
-        let before = choose_checkpoint(&disk, &options, &files).await?;
+        let before = choose_checkpoint(&disk, options.shard_count, options.shard, &files).await?;
         // A layout that was just made has a checkpoint and no journal yet; any other has lost it.
         if is_new && before.replay_from.sequence > FrameSequence(0) {
             return Err(OpenError::JournalMissing {
@@ -121,14 +121,14 @@ async fn make_directories<D: Disk>(disk: &D, journal: &Path, checkpoints: &Path)
 }
 
 /// The checkpoint to begin with: the one that counts, or the one before all others.
-async fn choose_checkpoint<D: Disk>(
+pub(crate) async fn choose_checkpoint<D: Disk>(
     disk: &D,
-    options: &StoreOptions,
+    shard_count: u16,
+    shard: u16,
     files: &[(u32, D::File, u64)],
 ) -> Result<Checkpoint, OpenError> {
-    let shard = options.shard;
-    let a = slots::read(disk, shard, options.shard_count, 0).await.opening("reading a checkpoint")?;
-    let b = slots::read(disk, shard, options.shard_count, 1).await.opening("reading a checkpoint")?;
+    let a = slots::read(disk, shard, shard_count, 0).await.opening("reading a checkpoint")?;
+    let b = slots::read(disk, shard, shard_count, 1).await.opening("reading a checkpoint")?;
     let mut has_frames = false;
     for (_, file, _) in files {
         let head = file.read_at(0, FRAME_HEADER_BYTES).await.opening("reading the journal")?;
@@ -150,7 +150,7 @@ async fn choose_checkpoint<D: Disk>(
             Ok(Checkpoint {
                 number: 0,
                 shard,
-                shard_count: options.shard_count,
+                shard_count,
                 replay_from: ReplayFrom { location, ..ReplayFrom::default() },
                 lives: vec![Life { generation: Generation(0), first: FrameSequence(0) }],
                 partitions: Vec::new(),
