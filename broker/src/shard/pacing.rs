@@ -59,6 +59,16 @@ impl Pacing {
         due
     }
 
+    /// How long a round that is to go on at `due` pauses before it looks again; none where it goes on now.
+    fn pause(&self, due: Instant, now: Instant, has_time: bool) -> Option<Duration> {
+        let ahead = due.saturating_duration_since(now);
+        if ahead < DESTAGE_AHEAD_MAX || !has_time {
+            return None;
+        }
+        self.has_paused.set(true);
+        Some(ahead.min(DESTAGE_LOOK_INTERVAL))
+    }
+
     /// Whether the round, so far, went as fast as it could.
     #[must_use]
     pub fn is_unpaced(&self) -> bool {
@@ -69,13 +79,8 @@ impl Pacing {
 /// Ends when a round that has moved so many bytes more may go on.
 pub(super) async fn pause_destaging(shard: &Rc<Shard>, bytes: usize) {
     let due = shard.pacing.step(bytes, Instant::now());
-    loop {
-        let ahead = due.saturating_duration_since(Instant::now());
-        if ahead < DESTAGE_AHEAD_MAX || !shard.store.has_time() {
-            break;
-        }
-        shard.pacing.has_paused.set(true);
-        if !pause(shard, ahead.min(DESTAGE_LOOK_INTERVAL)).await {
+    while let Some(time) = shard.pacing.pause(due, Instant::now(), shard.store.has_time()) {
+        if !pause(shard, time).await {
             return;
         }
     }
@@ -112,6 +117,20 @@ mod tests {
     fn hardly_anything_appended_is_no_reason_to_crawl() {
         let took = round(0, DESTAGE_BYTES_PER_SECOND_MIN / MIB);
         assert!((0.99..1.01).contains(&took.as_secs_f64()), "{took:?}");
+    }
+
+    #[test]
+    fn a_round_that_paused_says_nothing_of_how_fast_it_could_be() {
+        let start = Instant::now();
+        let pacing = Pacing::new(start);
+        let due = pacing.step(100 << 20, start);
+        assert_eq!(pacing.pause(due, start, false), None, "there is no time for it");
+        assert_eq!(pacing.pause(due, due, true), None, "it is time");
+        assert!(pacing.is_unpaced());
+        assert_eq!(pacing.pause(due, start, true), Some(DESTAGE_LOOK_INTERVAL));
+        assert!(!pacing.is_unpaced());
+        pacing.begin(start, 0);
+        assert!(pacing.is_unpaced(), "the next one is another");
     }
 
     #[test]

@@ -143,3 +143,22 @@ fn a_disk_that_answers_when_it_likes_loses_nothing_and_keeps_the_order() {
         self::stalling(&disk).check_holds(RECORDS);
     }
 }
+
+#[test]
+fn a_frame_that_waits_for_a_file_leaves_destaging_no_time() {
+    let disk = MemoryDisk::default();
+    let stalling = stalling(&disk);
+    run_with(&stalling.store, async {
+        let mut count = 0;
+        // Nobody makes the next file: that is destaging's.
+        while stalling.store.has_time() {
+            stalling.append(count);
+            count += 1;
+            polls(10).await;
+        }
+        assert_eq!(stalling.store.admit(0), Admission::Admit, "the journal is not full, and may grow");
+        assert!(stalling.synced() < count);
+        stalling.await_synced(count).await;
+        stalling.check_holds(count);
+    });
+}
