@@ -24,9 +24,9 @@ use bytes::{Buf, Bytes};
 use futures_lite::io::AsyncWrite;
 use glommio::net::TcpStream;
 use protocol::api::ApiKey;
-use protocol::frame::{RequestHeader, write_request};
+use protocol::frame::write_request;
 use protocol::messages::Request;
-use protocol::wire::{EncodeError, Writer};
+use protocol::wire::Writer;
 use smallvec::SmallVec;
 
 use crate::error::{ClientError, ConnectionError, SendError};
@@ -74,16 +74,6 @@ pub struct Connection {
     owner: Rc<Owner>,
 }
 
-/// The body of a request in one version, encoded once and sent as often as wanted: for load that must cost nothing.
-#[derive(Clone, Debug)]
-pub struct Prepared {
-    api: ApiKey,
-    version: i16,
-    is_answered: bool,
-    body: SmallVec<[Bytes; 4]>,
-    body_bytes: usize,
-}
-
 /// Closes the connection when the last handle goes.
 struct Owner(Rc<Shared>);
 
@@ -108,30 +98,6 @@ struct State {
     waiting: VecDeque<Exchange>,
     correlation_id: i32,
     ended: Option<ConnectionError>,
-}
-
-impl Prepared {
-    /// Encodes the body of a request. Produce requests with acks 0 are the only ones that brokers don't answer.
-    ///
-    /// # Errors
-    /// The version can't carry it.
-    pub fn new<'a, M: Request<'a>>(
-        version: i16,
-        request: &M,
-        is_answered: bool,
-    ) -> Result<Self, EncodeError> {
-        let mut writer = Writer::new();
-        let mut body = SmallVec::new();
-        request.encode(&mut writer, version);
-        let body_bytes = writer.finish(&mut body)?;
-        Ok(Self { api: M::API, version, is_answered, body, body_bytes })
-    }
-
-    /// Bytes of the body.
-    #[must_use]
-    pub const fn body_bytes(&self) -> usize {
-        self.body_bytes
-    }
 }
 
 impl Connection {
@@ -303,37 +269,6 @@ impl Connection {
     pub fn try_send_unanswered<'a, M: Request<'a>>(&self, request: &M) -> Result<(), SendError> {
         let version = self.version(M::API)?;
         self.shared().push(version, request, false).map(|_| ())
-    }
-
-    /// Sends a request prepared before, when there is room for it. No reply for one that the broker does not answer.
-    ///
-    /// # Errors
-    /// See [`SendError`]; never [`SendError::Full`].
-    pub async fn send_prepared(&self, prepared: &Prepared) -> Result<Option<Reply>, SendError> {
-        self.when_room(|| self.try_send_prepared(prepared)).await
-    }
-
-    /// The same at once.
-    ///
-    /// # Errors
-    /// See [`SendError`].
-    pub fn try_send_prepared(&self, prepared: &Prepared) -> Result<Option<Reply>, SendError> {
-        let shared = self.shared();
-        let correlation_id = shared.admit(prepared.is_answered)?;
-        let mut header = Writer::new();
-        let client_id = Some(shared.options.client_id.as_str());
-        let Prepared { api, version, .. } = *prepared;
-        RequestHeader { api, version, correlation_id, client_id }.write(&mut header);
-        let mut head: SmallVec<[Bytes; 1]> = SmallVec::new();
-        let head_bytes = header.finish(&mut head)?;
-        let length = i32::try_from(head_bytes + prepared.body_bytes)
-            .expect("the body was counted by an encoder that holds it below 2 GiB");
-        let mut front = Vec::with_capacity(protocol::frame::SIZE_BYTES + head_bytes);
-        front.extend_from_slice(&length.to_be_bytes());
-        head.iter().for_each(|chunk| front.extend_from_slice(chunk));
-        let bytes = front.len() + prepared.body_bytes;
-        let chunks = std::iter::once(Bytes::from(front)).chain(prepared.body.iter().cloned());
-        Ok(shared.queue(chunks, bytes, (api, version, correlation_id), prepared.is_answered))
     }
 
     /// Closes the connection; what waits on it fails.

@@ -102,9 +102,8 @@ fn answers_reach_the_requests_they_belong_to() {
     against(ConnectionOptions::default(), server, async |connection| {
         let connection = connection.expect("it connects");
         assert_eq!(connection.version(ApiKey::InitProducerId).expect("it is offered"), 4);
-        let prepared = Prepared::new(4, &request(), true).expect("it can be written");
         let first = connection.send(&request()).await.expect("sent");
-        let second = connection.send_prepared(&prepared).await.expect("sent").expect("it is answered");
+        let second = connection.try_send_in(4, &request()).expect("sent");
         let third = connection.send(&request()).await.expect("sent");
         assert_eq!(connection.in_flight(), 3);
         for (number, reply) in (0..).zip([first, second, third]) {
