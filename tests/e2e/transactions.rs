@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::process::Command;
+use std::time::Instant;
 
 use e2e::batch::Batch;
 use e2e::broker::{Broker, Options, Target, java};
@@ -11,8 +12,11 @@ use e2e::figures;
 use e2e::process::{self, Finished, Process};
 use e2e::wire::{self, Connection};
 use e2e::{DEADLINE, cache, project};
+use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
+use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
 use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, ConsumerGroupHeartbeatRequest, GroupId, ProduceRequest, TransactionalId,
+    AddPartitionsToTxnRequest, ConsumerGroupHeartbeatRequest, EndTxnRequest, GroupId, ProduceRequest,
+    TransactionalId, TxnOffsetCommitRequest, WriteTxnMarkersRequest,
 };
 
 const INPUT: &str = "numbers";
@@ -264,8 +268,90 @@ fn kafkas_features_tool_takes_the_newer_group_protocol_away_and_gives_it_back() 
     assert_ne!(beat(), UNSUPPORTED_VERSION);
 }
 
+/// A client of KIP-890 begins its next transaction as soon as it hears that the last one is decided, while the markers are
+/// still on their way: the broker waits for them, the client need not.
+#[test]
+fn a_transaction_begins_at_once_after_the_one_before() {
+    const TRANSACTIONS: i32 = 40;
+    const PRODUCE_VERSION: i16 = 12;
+    const OFFSETS_VERSION: i16 = 5;
+    const END_VERSION: i16 = 5;
+    let mut options = options(2);
+    let patience = "add.partitions.to.txn.retry.backoff.max.ms".to_owned();
+    options.configs.push((patience, DEADLINE.as_millis().to_string()));
+    let broker = Broker::start(Target::chosen(), &options);
+    wire::create_topic(broker.kafka(), OUTPUT, 8, &[]);
+    let mut connection = Connection::open(broker.kafka());
+    let id = TransactionalId(wire::text("hurried"));
+    let group = GroupId(wire::text("readers"));
+    wire::await_group(&mut connection, &group);
+    let mut producer = wire::init_transactions(&mut connection, &id, 60_000);
+    for number in 0..TRANSACTIONS {
+        // Apache Kafka waits for those who write, not for those who say first how far they have read.
+        if number % 2 == 0 || Target::chosen() == Target::Kafka {
+            let batch = Batch::of_values(1_700_000_000_000, &[number.to_string()])
+                .by_producer(producer.0, producer.1, 0)
+                .in_transaction();
+            let error = produce_at(PRODUCE_VERSION, &mut connection, Some(&id), &batch);
+            assert_eq!(error, 0, "transaction {number}");
+        } else {
+            let error =
+                commit_offset(OFFSETS_VERSION, &mut connection, (&id, producer), (&group, number.into()));
+            assert_eq!(error, 0, "transaction {number}");
+        }
+        producer = end_by(END_VERSION, &mut connection, (&id, producer));
+    }
+    let written = if Target::chosen() == Target::Kafka { 40 } else { 20 };
+    assert_eq!(count(&broker, "read_committed").len(), written);
+}
+
+/// Commits a transaction by a version of the request; who the producer is from then on, where it says so.
+fn end_by(
+    version: i16,
+    connection: &mut Connection,
+    (id, producer): (&TransactionalId, (i64, i16)),
+) -> (i64, i16) {
+    let end = EndTxnRequest::default()
+        .with_transactional_id(id.clone())
+        .with_producer_id(producer.0.into())
+        .with_producer_epoch(producer.1)
+        .with_committed(true);
+    let ended = connection.call(version, &end);
+    assert_eq!(ended.error_code, 0);
+    (ended.producer_id.0, ended.producer_epoch)
+}
+
+/// Commits an offset of partition 0 of the output for a group without members, in a transaction; the error.
+fn commit_offset(
+    version: i16,
+    connection: &mut Connection,
+    (id, producer): (&TransactionalId, (i64, i16)),
+    (group, offset): (&GroupId, i64),
+) -> i16 {
+    use kafka_protocol::messages::txn_offset_commit_request::{
+        TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+    };
+    let partition = TxnOffsetCommitRequestPartition::default().with_committed_offset(offset);
+    let topic = TxnOffsetCommitRequestTopic::default()
+        .with_name(wire::topic_name(OUTPUT))
+        .with_partitions(vec![partition]);
+    let request = TxnOffsetCommitRequest::default()
+        .with_transactional_id(id.clone())
+        .with_group_id(group.clone())
+        .with_producer_id(producer.0.into())
+        .with_producer_epoch(producer.1)
+        .with_generation_id(-1)
+        .with_topics(vec![topic]);
+    connection.call(version, &request).topics[0].partitions[0].error_code
+}
+
 /// A batch of a producer in partition 0 of the output, under a transactional id or none; the error.
 fn produce(connection: &mut Connection, id: Option<&TransactionalId>, batch: &Batch) -> i16 {
+    produce_at(9, connection, id, batch)
+}
+
+/// The same, by a version of the request.
+fn produce_at(version: i16, connection: &mut Connection, id: Option<&TransactionalId>, batch: &Batch) -> i16 {
     use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
     let partition = PartitionProduceData::default().with_records(Some(batch.encode().into()));
     let topic =
@@ -275,16 +361,13 @@ fn produce(connection: &mut Connection, id: Option<&TransactionalId>, batch: &Ba
         .with_acks(-1)
         .with_timeout_ms(10_000)
         .with_topic_data(vec![topic]);
-    connection.call(9, &request).responses[0].partition_responses[0].error_code
+    connection.call(version, &request).responses[0].partition_responses[0].error_code
 }
 
-#[test]
-fn a_transaction_whose_client_is_gone_is_aborted_when_its_time_is_up() {
-    use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
-    let broker = start(1);
-    let mut connection = Connection::open(broker.kafka());
-    let id = TransactionalId(wire::text("abandoned"));
-    let producer = wire::init_transactions(&mut connection, &id, 300);
+/// Adds partition 0 of the output to a producer's transaction by the older protocol, where the one before may still be ending.
+fn begin(connection: &mut Connection, id: &TransactionalId, producer: (i64, i16)) {
+    const VERSION: i16 = 3;
+    const CONCURRENT: i16 = 51;
     let add = AddPartitionsToTxnRequest::default()
         .with_v3_and_below_transactional_id(id.clone())
         .with_v3_and_below_producer_id(producer.0.into())
@@ -292,8 +375,59 @@ fn a_transaction_whose_client_is_gone_is_aborted_when_its_time_is_up() {
         .with_v3_and_below_topics(vec![
             AddPartitionsToTxnTopic::default().with_name(wire::topic_name(OUTPUT)).with_partitions(vec![0]),
         ]);
-    let added = connection.call(3, &add);
-    assert_eq!(added.results_by_topic_v3_and_below[0].results_by_partition[0].partition_error_code, 0);
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let added = connection.call(VERSION, &add);
+        match added.results_by_topic_v3_and_below[0].results_by_partition[0].partition_error_code {
+            0 => return,
+            CONCURRENT => assert!(Instant::now() < deadline, "the transaction before never ends"),
+            error => panic!("error {error}"),
+        }
+    }
+}
+
+/// Markers from elsewhere are taken as Kafka takes them; what they say of coordinators keeps the real one from nothing.
+#[test]
+fn an_invented_coordinators_epoch_does_not_hold_a_producer_up() {
+    if Target::chosen() == Target::Kafka {
+        return;
+    }
+    let broker = start(1);
+    let mut connection = Connection::open(broker.kafka());
+    let id = TransactionalId(wire::text("haunted"));
+    let producer = wire::init_transactions(&mut connection, &id, 60_000);
+    let topic =
+        WritableTxnMarkerTopic::default().with_name(wire::topic_name(OUTPUT)).with_partition_indexes(vec![0]);
+    let marker = WritableTxnMarker::default()
+        .with_producer_id(producer.0.into())
+        .with_producer_epoch(producer.1)
+        .with_transaction_result(false)
+        .with_topics(vec![topic])
+        .with_coordinator_epoch(i32::MAX);
+    for (sequence, value) in [(0, "aborted from elsewhere"), (1, "committed")] {
+        begin(&mut connection, &id, producer);
+        let batch = Batch::of_values(1_700_000_000_000, &[value])
+            .by_producer(producer.0, producer.1, sequence)
+            .in_transaction();
+        assert_eq!(produce(&mut connection, Some(&id), &batch), 0, "{value}");
+        if sequence == 0 {
+            let request = WriteTxnMarkersRequest::default().with_markers(vec![marker.clone()]);
+            let answer = connection.call(1, &request);
+            assert_eq!(answer.markers[0].topics[0].partitions[0].error_code, 0);
+        }
+        end_by(3, &mut connection, (&id, producer));
+    }
+    let read = kcat(&broker, &["-C", "-c", "1", "-q", "-t", OUTPUT, "-o", "beginning"], "");
+    assert_eq!(read.stdout, ["committed"]);
+}
+
+#[test]
+fn a_transaction_whose_client_is_gone_is_aborted_when_its_time_is_up() {
+    let broker = start(1);
+    let mut connection = Connection::open(broker.kafka());
+    let id = TransactionalId(wire::text("abandoned"));
+    let producer = wire::init_transactions(&mut connection, &id, 300);
+    begin(&mut connection, &id, producer);
     let now = 1_700_000_000_000;
     let batch = Batch::of_values(now, &["never"]).by_producer(producer.0, producer.1, 0).in_transaction();
     assert_eq!(produce(&mut connection, Some(&id), &batch), 0);

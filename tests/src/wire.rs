@@ -7,9 +7,11 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, CreateTopicsResponse, FindCoordinatorRequest, InitProducerIdRequest,
-    ListOffsetsRequest, RequestHeader, ResponseHeader, TopicName, TransactionalId,
+    ApiVersionsRequest, BrokerId, CreateTopicsRequest, CreateTopicsResponse, FindCoordinatorRequest, GroupId,
+    InitProducerIdRequest, ListOffsetsRequest, OffsetFetchRequest, RequestHeader, ResponseHeader, TopicName,
+    TransactionalId, UpdateFeaturesRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
@@ -232,6 +234,58 @@ pub fn await_leaders(address: SocketAddr, name: &str, partitions: i32) {
             return;
         }
         assert!(Instant::now() < end, "no leaders for {name}: {response:?}");
+    }
+}
+
+/// Puts a feature in force at a lower level, and waits until the broker tells its clients so.
+///
+/// # Panics
+/// When the broker refuses, or never tells.
+pub fn lower_feature(address: SocketAddr, name: &str, level: i16) {
+    const SAFE_DOWNGRADE: i8 = 2;
+    let mut connection = Connection::open(address);
+    let update = FeatureUpdateKey::default()
+        .with_feature(text(name))
+        .with_max_version_level(level)
+        .with_upgrade_type(SAFE_DOWNGRADE);
+    let request = UpdateFeaturesRequest::default().with_timeout_ms(10_000).with_feature_updates(vec![update]);
+    let answer = connection.call(1, &request);
+    assert_eq!(answer.error_code, 0, "{:?}", answer.error_message);
+    assert!(answer.results.iter().all(|result| result.error_code == 0), "{:?}", answer.results);
+    let ask = ApiVersionsRequest::default()
+        .with_client_software_name(text("e2e"))
+        .with_client_software_version(text("1"));
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let told = connection.call(3, &ask);
+        assert_eq!(told.error_code, 0);
+        let told = told.finalized_features.iter().find(|feature| &*feature.name == name);
+        // A feature at level 0 may be left out.
+        if told.map_or(0, |feature| feature.max_version_level) == level {
+            return;
+        }
+        assert!(Instant::now() < end, "{name} stays above level {level}");
+    }
+}
+
+/// Finds the coordinator of a group, as clients do, and waits until it answers.
+///
+/// # Panics
+/// When it does not.
+pub fn await_group(connection: &mut Connection, group: &GroupId) {
+    let find = FindCoordinatorRequest::default().with_key(group.0.clone()).with_key_type(0);
+    let request = OffsetFetchRequest::default().with_group_id(group.clone()).with_topics(None);
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let found = connection.call(3, &find).error_code;
+        let asked = connection.call(7, &request).error_code;
+        match (found, asked) {
+            (0, 0) => return,
+            // Not there yet, loading, elsewhere.
+            (0 | 15, 14..=16) => {}
+            errors => panic!("errors {errors:?}"),
+        }
+        assert!(Instant::now() < end, "no coordinator for {group:?}");
     }
 }
 

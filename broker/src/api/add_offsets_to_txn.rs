@@ -39,6 +39,7 @@ async fn add(
         producer: producer(request.producer_id, request.producer_epoch),
         partitions: [(GROUPS_TOPIC, partition)].into_iter().collect(),
         version: TransactionVersion::V0,
+        waits: false,
     };
     let fenced = if version < FENCED_VERSION_MIN {
         KafkaError::InvalidProducerEpoch

@@ -96,7 +96,7 @@ async fn add(shard: &Rc<Shard>, asked: &Asked<'_>, version: i16) -> Errors {
     } else {
         let goes_by =
             if version < SEVERAL_VERSION_MIN { TransactionVersion::V0 } else { TransactionVersion::V2 };
-        TransactionRequest::Add { id, producer, partitions, version: goes_by }
+        TransactionRequest::Add { id, producer, partitions, version: goes_by, waits: false }
     };
     let outcome = ask_transaction(shard, asked.id, request).await;
     let error_of = |topic: &str, partition| match &outcome {

@@ -106,7 +106,9 @@ async fn ask(
     let id: Arc<str> = Arc::from(transactional_id);
     let all = partitions.clone();
     let request = if support == Support::AddsPartitions {
-        TransactionRequest::Add { id, producer, partitions, version: TransactionVersion::V2 }
+        // Its client begins the next transaction as soon as the end of the last one is decided, while the markers are still
+        // on their way. Sent away, it would wait for longer than they take.
+        TransactionRequest::Add { id, producer, partitions, version: TransactionVersion::V2, waits: true }
     } else {
         TransactionRequest::Verify { id, producer, partitions }
     };

@@ -363,6 +363,10 @@ configuration! {
         "transaction.max.timeout.ms" => transaction_max_timeout_ms: i32 = "900000", in (1, INT_MAX);
         /// How long a transactional id is remembered after it was last used.
         "transactional.id.expiration.ms" => transactional_id_expiration_ms: i32 = "604800000", in (1, INT_MAX);
+        /// How long a batch that begins a transaction waits for the end of its producer's last one, whose markers are still on
+        /// their way, before its client is told to try again.
+        "add.partitions.to.txn.retry.backoff.max.ms" => add_partitions_to_txn_retry_backoff_max: Duration = "100",
+            in (0, INT_MAX);
         /// Into how many partitions transactional ids are spread, where their topic is still to be made.
         "transaction.state.log.num.partitions" => transaction_state_log_num_partitions: i32 = "50",
             in (1, 1_000);

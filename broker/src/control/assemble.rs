@@ -285,6 +285,7 @@ fn shard_config(
             // The metadata says which is in force; coordinators look there.
             version: TransactionVersion::default(),
         },
+        transaction_wait_max: config.add_partitions_to_txn_retry_backoff_max,
         transactions_topic: InternalTopic {
             partition_count: config.transaction_state_log_num_partitions,
             replication_factor: i16::try_from(config.transaction_state_log_replication_factor)

@@ -1,12 +1,12 @@
 //! What the tasks of all coordinators have in common: a clock, and waiting for the next thing to do.
 
 use std::cell::Cell;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::types::Timestamp;
 
 use super::Shard;
-use crate::runtime::{Wait, either, sleep};
+use crate::runtime::{Signal, Wait, either, sleep};
 
 /// The time as a coordinator is told it: it never goes back.
 #[derive(Default)]
@@ -45,3 +45,21 @@ pub async fn wait_for_work(
     };
     either(woken, shard.stopping.next().wait()).await
 }
+
+/// Waits while something is so, looking again each time that `settled` is raised. False when it still is at the end, or when
+/// the shard is to stop.
+pub async fn wait_while(is_so: impl Fn() -> bool, settled: &Signal, stopping: &Signal, end: Instant) -> bool {
+    loop {
+        let (settled, stops) = (settled.next(), stopping.next());
+        if !is_so() {
+            return true;
+        }
+        if stopping.is_raised() || Instant::now() >= end {
+            return false;
+        }
+        either(settled.wait_until(Some(end)), stops.wait()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -207,6 +207,8 @@ pub enum TransactionRequest {
         partitions: PartitionSet,
         /// What the client goes by.
         version: TransactionVersion,
+        /// Whether to wait for a while where something is under way for the id.
+        waits: bool,
     },
     /// Whether partitions are in the transaction.
     Verify {

@@ -104,6 +104,8 @@ pub struct ShardConfig {
     pub groups_topic: InternalTopic,
     /// How transactions are coordinated.
     pub transactions: CoordinatorConfig,
+    /// How long a transaction that begins waits for the end of the one before.
+    pub transaction_wait_max: Duration,
     /// The topic of the transactional ids, where it is still to be made.
     pub transactions_topic: InternalTopic,
     /// Fetch sessions that it keeps.

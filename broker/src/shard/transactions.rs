@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use logic::metadata::{Feature, Image};
 use logic::transaction::{
@@ -18,7 +18,7 @@ use rustc_hash::FxHashMap;
 
 use super::background::pause;
 use super::calls::Calls;
-use super::coordinator_task::{Clock, wait_for_work};
+use super::coordinator_task::{Clock, wait_for_work, wait_while};
 use super::messages::{
     Answer, DescribedTransaction, ListRequest, ListedTransaction, PartitionError, TransactionAnswer,
     TransactionRefusal, TransactionReply, TransactionRequest,
@@ -44,6 +44,8 @@ pub(super) struct Led {
     due: RefCell<VecDeque<(Offset, AppendId)>>,
     /// Something has changed that the task has to know.
     changed: Signal,
+    /// Records were committed, or refused: ids may be idle since.
+    settled: Signal,
     /// A transaction whose time is up needs a producer id.
     needs_producer_id: Cell<bool>,
     clock: Clock,
@@ -73,6 +75,7 @@ impl Transactions {
             calls: Calls::default(),
             due: RefCell::default(),
             changed: Signal::default(),
+            settled: Signal::default(),
             needs_producer_id: Cell::new(false),
             clock: Clock::default(),
         });
@@ -99,12 +102,16 @@ impl Transactions {
         if let Some(answer) = led.look(shard, &request) {
             return answer;
         }
-        match led.change(shard, &request, None).await {
-            Err(TransactionRefusal::Refused(TransactionError::NeedsProducerId)) => {
-                let fresh = shard.next_producer_id().await.ok_or(TransactionRefusal::Unavailable)?;
-                led.change(shard, &request, Some(fresh)).await
+        let wait_end = Instant::now() + shard.config.transaction_wait_max;
+        loop {
+            let answer = led.change_as_needed(shard, &request).await;
+            match (&request, &answer) {
+                (
+                    TransactionRequest::Add { id, waits: true, .. },
+                    Err(TransactionRefusal::Refused(TransactionError::Concurrent)),
+                ) if led.await_idle(shard, id, wait_end).await => {}
+                _ => return answer,
             }
-            answer => answer,
         }
     }
 }
@@ -198,6 +205,21 @@ impl Led {
         })
     }
 
+    /// Hands in what is to change something, with a producer id if it takes one.
+    async fn change_as_needed(
+        self: &Rc<Self>,
+        shard: &Rc<Shard>,
+        request: &TransactionRequest,
+    ) -> TransactionAnswer {
+        match self.change(shard, request, None).await {
+            Err(TransactionRefusal::Refused(TransactionError::NeedsProducerId)) => {
+                let fresh = shard.next_producer_id().await.ok_or(TransactionRefusal::Unavailable)?;
+                self.change(shard, request, Some(fresh)).await
+            }
+            answer => answer,
+        }
+    }
+
     /// Hands in what is to change something, and waits for the answer.
     async fn change(
         self: &Rc<Self>,
@@ -214,7 +236,7 @@ impl Led {
                 let initialise = Initialise { id, timeout_ms: *timeout_ms, expected: *expected };
                 coordinator.initialise(now, call, &initialise, fresh)
             }
-            TransactionRequest::Add { id, producer, partitions, version } => {
+            TransactionRequest::Add { id, producer, partitions, version, waits: _ } => {
                 coordinator.add_partitions(now, call, (id, *producer), partitions, *version)
             }
             TransactionRequest::End { id, producer, end, version } => {
@@ -228,6 +250,12 @@ impl Led {
             Answer::Transaction(answer) => answer,
             _ => unreachable!("a coordinator answers as such"),
         }
+    }
+
+    /// Waits until nothing is under way for an id. False when its time is up or the shard is to stop.
+    async fn await_idle(&self, shard: &Shard, id: &str, end: Instant) -> bool {
+        let is_busy = || running(&self.phase.borrow()).is_ok_and(|coordinator| coordinator.is_busy(id));
+        wait_while(is_busy, &self.settled, &shard.stopping, end).await
     }
 
     /// Whether it leads its transactional ids: it does not when the partition has gone elsewhere.
@@ -291,23 +319,23 @@ impl Led {
             let now = self.clock.now(shard);
             // A record that is refused asks for no other.
             self.turn(shard, |coordinator| coordinator.refused(now, append));
+            self.settled.raise();
         }
     }
 
     /// Tells the coordinator which of its records are committed.
     fn settle_due(self: &Rc<Self>, shard: &Rc<Shard>) {
         let committed = self.partition.replica().high_watermark();
-        loop {
-            let append = {
-                let mut due = self.due.borrow_mut();
-                if due.front().is_none_or(|(end, _)| *end > committed) {
-                    return;
-                }
-                due.pop_front().expect("there is a first").1
-            };
+        while let Some(append) = self.next_committed(committed) {
             let now = self.clock.now(shard);
             self.turn(shard, |coordinator| coordinator.committed(now, append));
+            self.settled.raise();
         }
+    }
+
+    fn next_committed(&self, committed: Offset) -> Option<AppendId> {
+        let mut due = self.due.borrow_mut();
+        due.pop_front_if(|(end, _)| *end <= committed).map(|(_, append)| append)
     }
 
     fn end(&self) {
@@ -318,6 +346,7 @@ impl Led {
             }
         }
         self.due.borrow_mut().clear();
+        self.settled.raise();
         self.changed.raise();
     }
 }

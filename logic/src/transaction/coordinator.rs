@@ -342,10 +342,7 @@ impl Coordinator {
     /// The transaction of an id that nothing is under way for.
     fn idle(&self, id: &Arc<str>) -> Result<&Transaction, TransactionError> {
         let slot = &self.slots[id];
-        if slot.pending.is_some() || slot.transaction.state.is_prepared() {
-            return Err(TransactionError::Concurrent);
-        }
-        Ok(&slot.transaction)
+        if slot.is_busy() { Err(TransactionError::Concurrent) } else { Ok(&slot.transaction) }
     }
 
     fn find_or_add(
@@ -461,6 +458,11 @@ pub struct Initialise<'a> {
 impl Slot {
     pub(super) fn new(transaction: Transaction) -> Self {
         Self { transaction, pending: None, delivery: None, timer: None }
+    }
+
+    /// Whether it takes no change, because a record of one is under way or a transaction is being ended.
+    pub(super) fn is_busy(&self) -> bool {
+        self.pending.is_some() || self.transaction.state.is_prepared()
     }
 
     /// Whether it is being forgotten.

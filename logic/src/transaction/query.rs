@@ -1,6 +1,6 @@
 //! What is told of transactions: DescribeTransactions, ListTransactions.
 
-use super::coordinator::Coordinator;
+use super::coordinator::{Coordinator, Slot};
 use super::error::TransactionError;
 use super::partitions::PartitionSet;
 use super::state::TransactionState;
@@ -46,6 +46,12 @@ impl Coordinator {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// Whether something is under way for an id, so that it takes no change: a record of it, or the end of a transaction.
+    #[must_use]
+    pub fn is_busy(&self, id: &str) -> bool {
+        self.slots.get(id).is_some_and(Slot::is_busy)
     }
 
     /// What is known of an id.

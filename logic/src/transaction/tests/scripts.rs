@@ -13,7 +13,7 @@ use super::*;
 ///  sync      the next record is committed        refuse    the last one is refused
 ///  written   all markers are answered            retry, stale, gone, fenced: other answers
 ///  settle    all of that, to the end, quietly    crash     another coordinator takes up the log
-///  at MS     the time, and what is due           state ID
+///  at MS     the time, and what is due           state ID    busy ID
 ///  epoch ID EPOCH   as if the epoch had been raised that often
 /// ```
 struct Script {
@@ -89,6 +89,7 @@ impl Script {
                 harness.tick();
             }
             "state" => self.state(words[1]),
+            "busy" => self.printed.push(format!("{}", harness.coordinator.is_busy(words[1]))),
             "epoch" => {
                 let slot = harness.coordinator.slots.get_mut(words[1]).expect("known");
                 slot.transaction.producer.epoch = ProducerEpoch(words[2].parse().expect("an epoch"));
@@ -163,6 +164,55 @@ fn a_transaction_from_its_beginning_to_its_end() {
          ended
          abort 100 0 v0 to t-0
          CompleteAbort 100 0 with 0",
+    );
+}
+
+/// Who waits for an id to be idle asks again then, and is not sent away.
+#[test]
+fn an_id_is_busy_while_it_takes_no_change() {
+    check(
+        2,
+        "busy a
+         init a 60000
+         busy a
+         sync
+         busy a
+         add a 100 0 t 0
+         busy a
+         add a 100 0 t 1
+         sync
+         busy a
+         commit2 a 100 0
+         busy a
+         sync
+         busy a
+         add a 100 1 t 0
+         written
+         busy a
+         add a 100 1 t 0
+         sync
+         busy a
+         add a 100 1 t 0
+         refuse
+         busy a",
+        "false
+         true
+         initialised 100 0
+         false
+         true
+         Concurrent
+         added
+         false
+         true
+         ended 100 1
+         true
+         Concurrent
+         commit 100 1 v2 to t-0
+         true
+         Concurrent
+         false
+         NotAvailable
+         false",
     );
 }
 
