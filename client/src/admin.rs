@@ -1,4 +1,7 @@
-//! Calls that change and describe the cluster: topics, offsets, configurations.
+//! Calls that change and describe the cluster: topics, offsets, configurations; groups and transactions (describe only).
+
+mod groups;
+mod transactions;
 
 mod describe;
 
@@ -22,7 +25,10 @@ use protocol::messages::list_offsets::{
 use protocol::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId};
 
 use crate::Client;
+use crate::connection::Connection;
 use crate::error::ClientError;
+pub use groups::{GroupDescription, GroupKind, GroupMember, GroupState, ListedGroup};
+pub use transactions::{ListedTransaction, TransactionDescription, TransactionState};
 
 pub use describe::{ConfigSource, PartitionDescription, TopicConfig, TopicDescription};
 
@@ -347,8 +353,28 @@ impl Admin {
         Ok(())
     }
 
+    /// Asks each broker for what it alone has, and puts it all together.
+    async fn on_each_broker<T>(
+        &self,
+        doing: &str,
+        attempt: impl AsyncFn(Connection) -> Result<Vec<T>, ClientError>,
+    ) -> Result<Vec<T>, ClientError> {
+        self.client
+            .until_done(doing, async || {
+                let mut all = Vec::new();
+                for broker in self.client.brokers() {
+                    all.extend(attempt(self.client.connection(broker).await?).await?);
+                }
+                Ok(all)
+            })
+            .await
+    }
+
     fn timeout_ms(&self) -> i32 {
         let timeout = self.client.cluster().connection_options().request_timeout;
         i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests;

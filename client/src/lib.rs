@@ -8,7 +8,7 @@
 //! | [`producer`] | batches, acks, idempotence, transactions, memory |
 //! | [`consumer`] | fetching ahead, records that borrow from what was received |
 //! | [`group`] | offsets kept under a name, members of groups (KIP-848) |
-//! | [`admin`] | topics, offsets, configurations |
+//! | [`admin`] | topics, offsets, configurations; which groups and transactions there are |
 //! | [`partitioner`] | murmur2, as the Java client has it |
 //! | [`executor`] | an executor for who has none |
 //! | [`error`] | what can go wrong, typed |

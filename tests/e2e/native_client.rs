@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use client::admin::NewTopic;
+use client::admin::{GroupKind, GroupState, NewTopic, TransactionState};
 use client::consumer::{ConsumeProblem, ConsumerOptions, OffsetReset, Start};
 use client::group::{GroupConsumer, GroupOptions};
 use client::producer::{Acks, DeliveredBatch, DeliveryListener, Header, ProducerOptions};
@@ -400,6 +400,60 @@ fn members_share_a_topic() {
         assert_eq!(kept.committed(&partitions).await.expect("answered"), [None, None]);
         kept.commit(&[(partitions[1].clone(), Offset(0))]).await.expect("nobody else is in the group");
         assert_eq!(kept.committed(&partitions).await.expect("answered"), [None, Some(Offset(0))]);
+    });
+}
+
+/// Groups of both kinds, and transactional ids, as the broker tells of them.
+#[test]
+fn groups_and_transactions_are_listed_and_described() {
+    with_client(broker::shared().kafka(), async |client| {
+        let (admin, topic) = (client.admin(), unique("native-told"));
+        admin.create_topics(&[NewTopic::new(&topic, 2)]).await.expect("a topic");
+        let (offsets, members, id) = (unique("native-offsets"), unique("native-joined"), unique("native-id"));
+        let first = Partition::new(&topic, 0);
+        client.group(&offsets).commit(&[(first.clone(), Offset(0))]).await.expect("nobody is in the group");
+        let topics = [topic.as_str()];
+        let member = client.join_group(&members, &topics, GroupOptions::default()).await.expect("it joins");
+        let deadline = Instant::now() + DEADLINE;
+        while member.owned().len() < 2 {
+            assert!(Instant::now() < deadline, "nothing is assigned");
+            assert!(member.next_before(Instant::now() + Duration::from_millis(20)).await.is_none());
+        }
+        let groups = admin.describe_groups(&[&offsets, &members]).await.expect("both are there");
+        assert_eq!((groups[0].kind, groups[0].state), (GroupKind::Classic, GroupState::Empty));
+        assert_eq!(groups[0].members, []);
+        assert_eq!((groups[1].kind, groups[1].state), (GroupKind::Consumer, GroupState::Stable));
+        let [described] = groups[1].members.as_slice() else { panic!("{groups:?}") };
+        assert_eq!(described.assignment, [first.clone(), Partition::new(&topic, 1)]);
+        let listed = admin.list_groups().await.expect("told");
+        let kind_of = |name: &str| listed.iter().find(|group| group.name == name).expect("it is listed").kind;
+        assert_eq!(kind_of(&offsets), Some(GroupKind::Classic));
+        assert_eq!(kind_of(&members), Some(GroupKind::Consumer));
+        member.leave().await.expect("it leaves");
+        let error = admin.describe_groups(&[&unique("native-none")]).await.expect_err("it is not there");
+        assert_eq!(error.kafka(), Some(KafkaError::GroupIdNotFound));
+
+        let options = client::producer::TransactionOptions::default();
+        let mut producer = client.transactional_producer(&id, options).await.expect("a producer");
+        let to = producer.topic(&topic).await.expect("the topic");
+        let transaction = producer.begin().await.expect("it begins");
+        let record = client::producer::Record { partition: Some(PartitionIndex(0)), ..Default::default() };
+        let delivery = transaction.send(&to, &record).await.expect("it is taken");
+        delivery.await.expect("it is written");
+        let described = admin.describe_transactions(&[&id]).await.expect("it is there");
+        assert_eq!(described[0].state, TransactionState::Ongoing);
+        assert_eq!(described[0].partitions, [first]);
+        assert_eq!(described[0].timeout, Duration::from_secs(60));
+        assert!(described[0].started_at.is_some());
+        transaction.abort().await.expect("it is aborted");
+        let listed = admin.list_transactions().await.expect("told");
+        let line = listed.iter().find(|one| one.id == id).expect("it is listed");
+        assert_eq!(line.producer_id, described[0].producer_id);
+        let is_aborted =
+            matches!(line.state, TransactionState::PrepareAbort | TransactionState::CompleteAbort);
+        assert!(is_aborted, "{line:?}");
+        let error = admin.describe_transactions(&[&unique("none")]).await.expect_err("it is not there");
+        assert_eq!(error.kafka(), Some(KafkaError::TransactionalIdNotFound));
     });
 }
 
