@@ -1,16 +1,18 @@
 //! Transactions of the project's own client, against whichever broker is under test.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread;
 
 use client::admin::NewTopic;
 use client::consumer::{ConsumerOptions, Start};
-use client::group::GroupOptions;
+use client::group::{Group, GroupConsumer, GroupOptions};
 use client::producer::{ProducerOptions, ProducerTopic, Record, Transaction, TransactionOptions};
 use client::protocol::types::{Offset, PartitionIndex};
 use client::{Client, Fetched, Isolation, Partition, TransactionError, TransactionalProducer};
 use e2e::broker::{self, Broker, Options, Target, free_port};
-use e2e::{DEADLINE, unique, wire};
+use e2e::{DEADLINE, figures, unique, wire};
 
 use crate::native_client::with_client;
 
@@ -58,11 +60,11 @@ fn texts(piece: &Fetched) -> Vec<String> {
 
 #[test]
 fn what_is_committed_is_seen_and_what_is_aborted_is_not() {
-    commits_and_aborts();
+    commits_and_aborts(broker::shared().kafka());
 }
 
-pub fn commits_and_aborts() {
-    with_client(broker::shared().kafka(), async |client| {
+pub fn commits_and_aborts(address: SocketAddr) {
+    with_client(address, async |client| {
         let topic = topic(&client, "native-transactions").await;
         let mut producer = begin_as(&client, &unique("native-teller")).await;
         let to = producer.topic(&topic).await.expect("the topic");
@@ -94,7 +96,11 @@ pub fn commits_and_aborts() {
 
 #[test]
 fn a_second_producer_with_the_id_fences_the_first_and_aborts_what_it_left_open() {
-    with_client(broker::shared().kafka(), async |client| {
+    fences_and_aborts(broker::shared().kafka());
+}
+
+fn fences_and_aborts(address: SocketAddr) {
+    with_client(address, async |client| {
         let (topic, id) = (topic(&client, "native-fenced").await, unique("native-fenced-teller"));
         let mut first = begin_as(&client, &id).await;
         let to = first.topic(&topic).await.expect("the topic");
@@ -117,11 +123,11 @@ fn a_second_producer_with_the_id_fences_the_first_and_aborts_what_it_left_open()
 /// A member of a group reads, and says in a transaction how far: only a commit counts.
 #[test]
 fn offsets_are_committed_with_the_records_made_of_what_was_read() {
-    offsets_go_along();
+    offsets_go_along(broker::shared().kafka());
 }
 
-pub fn offsets_go_along() {
-    with_client(broker::shared().kafka(), async |client| {
+pub fn offsets_go_along(address: SocketAddr) {
+    with_client(address, async |client| {
         let (from, to) = (topic(&client, "native-from").await, topic(&client, "native-to").await);
         let group = unique("native-copiers");
         let source = client.producer(ProducerOptions::default()).await.expect("a producer");
@@ -198,42 +204,87 @@ fn a_piece_of_a_partition_that_was_lost_fails_the_transaction() {
     });
 }
 
-/// How many records are copied, and how often the broker is killed meanwhile.
+/// Below level 2 of the feature brokers want to be told of partitions and groups before these are written to.
+#[test]
+fn transactions_go_by_the_first_protocol_where_the_broker_does() {
+    go_by_the_first_protocol();
+}
+
+pub fn go_by_the_first_protocol() {
+    let broker = Broker::start(Target::chosen(), &Options::default());
+    for level in [1, 0] {
+        wire::lower_feature(broker.kafka(), "transaction.version", level);
+        let added = || ["AddPartitionsToTxn", "AddOffsetsToTxn"].map(|api| figures::requests(&broker, api));
+        // Apache Kafka has no such figures; there the level that it tells has to do.
+        let before = (broker.target() == Target::Iolite).then(added);
+        commits_and_aborts(broker.kafka());
+        fences_and_aborts(broker.kafka());
+        offsets_go_along(broker.kafka());
+        if let Some(before) = before {
+            let after = added();
+            assert!(after[0] > before[0], "{before:?} {after:?}");
+            assert!(after[1] > before[1], "{before:?} {after:?}");
+        }
+    }
+}
+
+/// How many records of each partition are copied, and how often the broker is killed meanwhile.
 const COUNT: i64 = 600;
 const KILLS: i64 = 3;
+/// The partitions of both topics.
+const PARTITIONS: i32 = 2;
+/// Written behind everything else.
+const END: &str = "the end";
 
 /// The broker is killed again and again under one who copies in transactions: each record is there once, in order.
 #[test]
 fn a_killed_broker_costs_no_copy_and_doubles_none() {
+    kill_under(2, async |client, round_done| copy(client, round_done).await);
+}
+
+/// The same under a member of a group, whose partitions and places the group knows.
+#[test]
+fn a_killed_broker_costs_a_member_no_copy_and_doubles_none() {
+    kill_under(2, async |client, round_done| copy_as_member(client, round_done).await);
+}
+
+#[test]
+fn a_killed_broker_costs_a_member_no_copy_and_doubles_none_by_the_first_protocol() {
+    kill_under(0, async |client, round_done| copy_as_member(client, round_done).await);
+}
+
+/// Kills the broker, at a level of `transaction.version`, whenever who copies says so; in the end each partition's copies are
+/// there once each, in order, with nothing behind them, and the group knows as much.
+fn kill_under(level: i16, copier: impl AsyncFnOnce(&Client, &mpsc::Sender<()>) + Send + 'static) {
     let options = Options { port: free_port(), ..Options::default() };
     let mut broker = Broker::start(Target::chosen(), &options);
     let address = broker.kafka();
+    if level < 2 {
+        wire::lower_feature(address, "transaction.version", level);
+    }
     for topic in ["from", "to"] {
-        wire::create_topic(address, topic, 2, &[("retention.ms", "-1")]);
+        wire::create_topic(address, topic, PARTITIONS, &[("retention.ms", "-1")]);
     }
     let (round_done, rounds) = mpsc::channel();
-    let copier = thread::spawn(move || {
+    let copying = thread::spawn(move || {
         with_client(address, async |client| {
             fill(&client).await;
-            copy(&client, &round_done).await;
+            copier(&client, &round_done).await;
         });
     });
     for _ in 0..KILLS {
         rounds.recv_timeout(DEADLINE).expect("the copier gets on");
         broker = Broker::start_on(broker.kill(), Target::chosen(), &options);
     }
-    copier.join().expect("everything is copied");
+    copying.join().expect("everything is copied");
     with_client(broker.kafka(), async |client| {
-        let consumer = client
-            .consumer(ConsumerOptions { isolation: Isolation::ReadCommitted, ..ConsumerOptions::default() });
-        consumer.assign(&[(Partition::new("to", 0), Start::Earliest)]).await.expect("there is a start");
-        let mut next = 0;
-        while next < COUNT {
-            for text in texts(&consumer.next().await.expect("records")) {
-                assert_eq!(text, next.to_string());
-                next += 1;
-            }
+        for partition in 0..PARTITIONS {
+            let expected: Vec<String> = (0..COUNT).map(|number| format!("{partition} {number}")).collect();
+            assert_eq!(committed_copies(&client, partition).await, expected);
         }
+        let from: Vec<Partition> = (0..PARTITIONS).map(|index| Partition::new("from", index)).collect();
+        let known = client.group("copiers").committed(&from).await.expect("answered");
+        assert_eq!(known, vec![Some(Offset(COUNT)); from.len()]);
     });
 }
 
@@ -242,58 +293,164 @@ async fn fill(client: &Client) {
     let producer = client.producer(options).await.expect("a producer");
     let topic = producer.topic("from").await.expect("the topic");
     for number in 0..COUNT {
-        let value = number.to_string();
-        let record = Record { partition: Some(PartitionIndex(0)), ..Record::of_value(value.as_bytes()) };
-        let _delivery = producer.send(&topic, &record).await.expect("it is taken");
+        for partition in 0..PARTITIONS {
+            let value = format!("{partition} {number}");
+            let partition = Some(PartitionIndex(partition));
+            let record = Record { partition, ..Record::of_value(value.as_bytes()) };
+            let _delivery = producer.send(&topic, &record).await.expect("it is taken");
+        }
     }
     producer.close().await;
 }
 
-/// Copies everything, and says so after each share of it.
-async fn copy(client: &Client, round_done: &mpsc::Sender<()>) {
-    let (group, from) = (client.group("copiers"), Partition::new("from", 0));
-    let mut producer = begin_as(client, "copier").await;
+/// Everything committed in a partition of the copies: what is written now comes behind all of it.
+async fn committed_copies(client: &Client, partition: i32) -> Vec<String> {
+    let producer = client.producer(ProducerOptions::default()).await.expect("a producer");
     let to = producer.topic("to").await.expect("the topic");
-    // A few records a transaction.
-    let consumer = client.consumer(ConsumerOptions { partition_bytes_max: 1, ..ConsumerOptions::default() });
-    consumer.assign(&[(from.clone(), Start::Earliest)]).await.expect("there is a start");
-    let mut rounds = 0;
-    loop {
-        // What was in doubt is decided once the next one begins: then the group knows what is copied.
-        let Ok(transaction) = producer.begin().await else { continue };
-        let committed = group.committed(std::slice::from_ref(&from)).await.expect("answered in time");
-        let copied = committed[0].map_or(0, Offset::get);
-        if copied == COUNT {
-            return;
-        }
-        if rounds < KILLS && copied >= COUNT * (rounds + 1) / (KILLS + 1) {
-            rounds += 1;
-            round_done.send(()).expect("the test waits");
-        }
-        if consumer.positions()[0].1.get() != copied {
-            consumer.seek(&from, Start::Offset(Offset(copied))).await.expect("it is assigned");
-        }
-        let piece = consumer.next().await.expect("records");
-        match copy_piece(&transaction, &to, &piece, &group).await {
-            Ok(()) => match transaction.commit().await {
-                Ok(()) | Err(TransactionError::InDoubt(_) | TransactionError::Undelivered(_)) => {}
-                Err(error) => println!("again: {error}"),
-            },
-            Err(error) => println!("again: {error}"),
+    let end = Record { partition: Some(PartitionIndex(partition)), ..Record::of_value(END.as_bytes()) };
+    let delivery = producer.send(&to, &end).await.expect("it is taken");
+    delivery.await.expect("it is delivered");
+    producer.close().await;
+    let options = ConsumerOptions { isolation: Isolation::ReadCommitted, ..ConsumerOptions::default() };
+    let consumer = client.consumer(options);
+    consumer.assign(&[(Partition::new("to", partition), Start::Earliest)]).await.expect("there is a start");
+    let mut copies = Vec::new();
+    while copies.last().is_none_or(|last| last != END) {
+        copies.extend(texts(&consumer.next().await.expect("records")));
+    }
+    copies.pop();
+    copies
+}
+
+/// Says so once for each share of everything that is copied.
+struct Rounds<'a> {
+    done: i64,
+    round_done: &'a mpsc::Sender<()>,
+}
+
+impl Rounds<'_> {
+    fn note(&mut self, copied: i64) {
+        let all = COUNT * i64::from(PARTITIONS);
+        if self.done < KILLS && copied >= all * (self.done + 1) / (KILLS + 1) {
+            self.done += 1;
+            self.round_done.send(()).expect("the test waits");
         }
     }
 }
 
+/// Copies everything, partition after partition, from where the group says that it has come.
+async fn copy(client: &Client, round_done: &mpsc::Sender<()>) {
+    let group = client.group("copiers");
+    let mut producer = begin_as(client, "copier").await;
+    let to = producer.topic("to").await.expect("the topic");
+    let mut rounds = Rounds { done: 0, round_done };
+    // A few records a transaction.
+    let consumer = client.consumer(ConsumerOptions { partition_bytes_max: 1, ..ConsumerOptions::default() });
+    for index in 0..PARTITIONS {
+        let from = Partition::new("from", index);
+        consumer.assign(&[(from.clone(), Start::Earliest)]).await.expect("there is a start");
+        loop {
+            let transaction = begin(&mut producer).await;
+            let copied = offset_known(&group, &from).await;
+            if copied == COUNT {
+                break;
+            }
+            rounds.note(i64::from(index) * COUNT + copied);
+            if consumer.positions()[0].1.get() != copied {
+                consumer.seek(&from, Start::Offset(Offset(copied))).await.expect("it is assigned");
+            }
+            let piece = consumer.next().await.expect("records");
+            let offsets = [(from.clone(), piece.next_offset())];
+            let outcome = match send_copies(&transaction, &to, &piece).await {
+                Ok(()) => transaction.send_offsets(&group, &offsets).await,
+                failed => failed,
+            };
+            finish(transaction, outcome).await;
+        }
+    }
+}
+
+/// Copies everything that the group hands it, until the group knows of all of it.
+async fn copy_as_member(client: &Client, round_done: &mpsc::Sender<()>) {
+    let group = client.group("copiers");
+    let consumer = ConsumerOptions { partition_bytes_max: 1, ..ConsumerOptions::default() };
+    let options = GroupOptions { consumer, start: Start::Earliest, ..GroupOptions::default() };
+    let member = client.join_group("copiers", &["from"], options).await.expect("it joins");
+    let mut producer = begin_as(client, "copier").await;
+    let to = producer.topic("to").await.expect("the topic");
+    let mut rounds = Rounds { done: 0, round_done };
+    let mut copied = BTreeMap::new();
+    while copied.values().sum::<i64>() < COUNT * i64::from(PARTITIONS) {
+        let piece = member.next().await.expect("records");
+        copy_piece(&mut producer, &member, &group, &to, &piece).await;
+        let place = piece.place();
+        copied.insert(place.clone(), offset_known(&group, &place).await);
+        rounds.note(copied.values().sum());
+    }
+    member.leave().await.expect("it leaves");
+    producer.close().await.expect("nothing is open");
+}
+
+/// Copies a piece once, in as many transactions as it takes; not if it has become somebody else's.
 async fn copy_piece(
+    producer: &mut TransactionalProducer,
+    member: &GroupConsumer,
+    group: &Group,
+    to: &ProducerTopic,
+    piece: &Fetched,
+) {
+    loop {
+        let transaction = begin(producer).await;
+        if offset_known(group, &piece.place()).await >= piece.next_offset().get() {
+            // The last one was in doubt, and is committed.
+            return;
+        }
+        let outcome = match send_copies(&transaction, to, piece).await {
+            Ok(()) => transaction.send_offsets_after(member, [piece]).await,
+            failed => failed,
+        };
+        if matches!(outcome, Err(TransactionError::NotAssigned(_))) {
+            return;
+        }
+        if finish(transaction, outcome).await {
+            return;
+        }
+    }
+}
+
+/// The next transaction; what was in doubt before is decided then.
+async fn begin(producer: &mut TransactionalProducer) -> Transaction<'_> {
+    while let Err(error) = producer.begin().await.map(drop) {
+        assert!(!error.is_final(), "{error}");
+        println!("again: {error}");
+    }
+    // One that is dropped before a broker has heard of it costs nothing.
+    producer.begin().await.expect("nothing is open")
+}
+
+async fn offset_known(group: &Group, partition: &Partition) -> i64 {
+    let known = group.committed(std::slice::from_ref(partition)).await.expect("answered in time");
+    known[0].map_or(0, Offset::get)
+}
+
+async fn send_copies(
     transaction: &Transaction<'_>,
     to: &ProducerTopic,
     piece: &Fetched,
-    group: &client::Group,
 ) -> Result<(), TransactionError> {
     for text in texts(piece) {
-        let record = Record { partition: Some(PartitionIndex(0)), ..Record::of_value(text.as_bytes()) };
+        let partition = Some(piece.partition());
+        let record = Record { partition, ..Record::of_value(text.as_bytes()) };
         let _delivery = transaction.send(to, &record).await.map_err(TransactionError::Undelivered)?;
     }
-    let place = Partition::new("from", 0);
-    transaction.send_offsets(group, &[(place, piece.next_offset())]).await
+    Ok(())
+}
+
+/// Commits what has gone well so far; whether it is known to be committed.
+async fn finish(transaction: Transaction<'_>, outcome: Result<(), TransactionError>) -> bool {
+    let outcome = match outcome {
+        Ok(()) => transaction.commit().await,
+        failed => failed,
+    };
+    outcome.inspect_err(|error| println!("again: {error}")).is_ok()
 }

@@ -128,8 +128,9 @@ impl Fetched {
         self.partition
     }
 
-    /// Topic and partition.
-    pub(crate) fn place(&self) -> Partition {
+    /// Topic and partition, as groups and transactions take them.
+    #[must_use]
+    pub fn place(&self) -> Partition {
         Partition { topic: self.topic.to_string(), index: self.partition }
     }
 

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use protocol::api::ApiKey;
+use protocol::error::{ErrorCode, KafkaError};
 use protocol::messages::end_txn::{EndTxnRequest, EndTxnResponse};
 use protocol::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use protocol::types::{ProducerEpoch, ProducerId, TransactionVersion};
@@ -242,19 +243,20 @@ impl Transactions {
         (producer_id, producer_epoch): (ProducerId, ProducerEpoch),
         committed: bool,
     ) -> Result<(ProducerId, ProducerEpoch), NotEnded> {
-        let attempts = Cell::new(0);
+        let may_have_ended = Cell::new(false);
         let request = EndTxnRequest { transactional_id: self.id(), producer_id, producer_epoch, committed };
         let doing = format!("{} a transaction of {}", if committed { "commit" } else { "abort" }, self.id());
         let version_max = if self.joins_by_writing() { i16::MAX } else { END_VERSION_MAX };
         let attempt = async |connection: Connection| {
-            attempts.update(|attempts| attempts + 1);
+            let before = may_have_ended.replace(true);
             let answer = connection.call_up_to(version_max, &request).await?;
             let response: EndTxnResponse = answer.decode()?;
+            may_have_ended.set(before || leaves_doubt(response.error_code));
             client.check(&doing, response.error_code, None)?;
             Ok((response.producer_id, response.producer_epoch))
         };
         let given = self.until_done(&doing, attempt).await.map_err(|error| {
-            let is_refused = matches!(error, ClientError::Kafka { .. }) && attempts.get() <= 1;
+            let is_refused = matches!(error, ClientError::Kafka { .. }) && !may_have_ended.get();
             NotEnded { error, is_refused }
         })?;
         Ok(if given.0 == ProducerId::NONE { (producer_id, producer_epoch) } else { given })
@@ -264,9 +266,18 @@ impl Transactions {
 /// An end of a transaction that was not confirmed.
 struct NotEnded {
     error: ClientError,
-    /// It was refused at the first attempt. Where there were others before, one of them may have ended it: what is refused then
-    /// is to end it again.
+    /// It was refused, and nothing can have come of attempts before. Otherwise one of them may have ended it: what is refused
+    /// then is to end it again.
     is_refused: bool,
+}
+
+/// Whether an end may have been decided although the coordinator says otherwise: its log may have taken it. Nothing has come
+/// of it where the coordinator was busy with the transaction before, or not ready, or has refused it for good.
+fn leaves_doubt(code: ErrorCode) -> bool {
+    match code.into_result() {
+        Ok(()) | Err(KafkaError::ConcurrentTransactions | KafkaError::CoordinatorLoadInProgress) => false,
+        Err(error) => error.retriable(),
+    }
 }
 
 impl TransactionalProducer {
@@ -345,7 +356,7 @@ impl TransactionalProducer {
         let (sender, transactions) = (self.sender(), self.transactions());
         sender.give_up().await;
         if !transactions.joins_by_writing() {
-            // Some of what was given up may have had its sequences: a new epoch begins them anew, and aborts as well.
+            // Some of what was given up may have had its sequences: a new epoch begins them anew.
             return self.renew().await;
         }
         if transactions.is_told.get() {
@@ -356,10 +367,19 @@ impl TransactionalProducer {
         Ok(())
     }
 
-    /// Gets a new epoch, which aborts what is open. Nothing is done if no broker knows of it.
+    /// Aborts what is open and gets a new epoch. Nothing is done if no broker knows of it.
     async fn renew(&self) -> Result<(), TransactionError> {
         let (sender, transactions) = (self.sender(), self.transactions());
         if transactions.is_told.get() {
+            if !transactions.joins_by_writing() {
+                // By the first protocol, who asks for an epoch while a transaction of its own is open is fenced with it.
+                match transactions.end(sender.client(), sender.identity(), false).await {
+                    // It is committed or aborted, or its coordinator has never heard of it.
+                    Err(not_ended) if not_ended.error.kafka() == Some(KafkaError::InvalidTxnState) => {}
+                    Err(not_ended) => return Err(self.note(not_ended.error)),
+                    Ok(_) => {}
+                }
+            }
             let renewed = transactions.initialise(sender.client(), Some(sender.identity())).await;
             sender.go_on_as(renewed.map_err(|error| self.note(error))?);
         }

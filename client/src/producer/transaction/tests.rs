@@ -176,7 +176,7 @@ fn with_the_first_protocol_partitions_are_added_and_sequences_go_on() {
         let transaction = producer.begin().await.expect("it begins");
         send(&transaction, &topic, 0).await.await.expect("it is delivered");
         transaction.abort().await.expect("it is aborted");
-        assert_eq!(book.read(), ["add 0", "write 0 as 0 at 0", "init as 0"]);
+        assert_eq!(book.read(), ["add 0", "write 0 as 0 at 0", "abort as 0", "init as 0"]);
         let transaction = producer.begin().await.expect("it begins");
         let _delivery = send(&transaction, &topic, 1).await;
         transaction.commit().await.expect("it is committed");
@@ -251,7 +251,7 @@ fn a_partition_that_can_not_be_added_fails_the_transaction() {
         let TransactionError::Call(error) = error else { panic!("{error}") };
         assert_eq!(error.kafka(), Some(KafkaError::TopicAuthorizationFailed));
         assert!(matches!(delivery.await, Err(ProduceError::Aborted)));
-        assert_eq!(book.read(), ["add 0", "init as 0"]);
+        assert_eq!(book.read(), ["add 0", "abort as 0", "init as 0"]);
     });
 }
 
@@ -280,6 +280,36 @@ fn who_is_fenced_after_an_attempt_of_which_nobody_knows_is_in_doubt() {
         book.refuses.set(Some((ApiKey::InitProducerId, KafkaError::ProducerFenced)));
         assert!(matches!(producer.begin().await, Err(TransactionError::Fenced)));
     });
+}
+
+/// The one before was still being ended, which says nothing of this one.
+#[test]
+fn who_is_fenced_after_being_told_to_wait_is_fenced() {
+    with_producer(2, async |book, mut producer, topic| {
+        book.first_end.set(Some(KafkaError::ConcurrentTransactions));
+        book.refuses.set(Some((ApiKey::EndTxn, KafkaError::ProducerFenced)));
+        let transaction = producer.begin().await.expect("it begins");
+        let _delivery = send(&transaction, &topic, 0).await;
+        let error = transaction.commit().await.expect_err("another one has the id");
+        assert!(matches!(error, TransactionError::Fenced), "{error}");
+        assert_eq!(book.read().iter().filter(|line| *line == "commit as 0").count(), 2);
+    });
+}
+
+/// By the first protocol the open transaction is ended before another epoch is asked for, whatever became of it.
+#[test]
+fn with_the_first_protocol_what_was_dropped_is_ended_before_the_next() {
+    for refused in [None, Some((ApiKey::EndTxn, KafkaError::InvalidTxnState))] {
+        with_producer(1, async |book, mut producer, topic| {
+            let transaction = producer.begin().await.expect("it begins");
+            send(&transaction, &topic, 0).await.await.expect("it is delivered");
+            drop(transaction);
+            book.read();
+            book.refuses.set(refused);
+            let _next = producer.begin().await.expect("it begins");
+            assert_eq!(book.read(), ["abort as 0", "init as 0"]);
+        });
+    }
 }
 
 #[test]
