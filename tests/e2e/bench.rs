@@ -328,6 +328,13 @@ fn a_broker_that_gives_an_offset_twice_voids_the_run() {
 }
 
 #[test]
+fn a_broker_that_does_not_say_where_it_put_records_ends_the_run() {
+    let outcome = bench_liar(Lie::Withholds);
+    assert_eq!(outcome.code, Some(PARTIAL), "{}", outcome.lines.join("\n"));
+    outcome.says("were acknowledged without an offset");
+}
+
+#[test]
 fn the_same_broker_passes_where_it_does_not_lie() {
     bench_liar(Lie::None).assert_fine();
 }

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use client::producer::{DeliveredBatch, DeliveryListener, FailedBatch, SentBatch};
+use client::producer::{Acked, DeliveredBatch, DeliveryListener, FailedBatch, SentBatch};
 use protocol::types::{Offset, PartitionIndex};
 
 use super::moment::News;
@@ -16,6 +16,7 @@ use super::recorder::Notes;
 use super::thread::Shared;
 use crate::pace::Pace;
 use crate::verify::Lane;
+use crate::workload::Acks;
 
 /// The account of one producer.
 pub struct Account {
@@ -79,6 +80,10 @@ impl Account {
         self.open.set(self.open.get() - count);
     }
 
+    fn is_acked(&self) -> bool {
+        self.shared.plan.streams[self.stream].stream.acks != Acks::None
+    }
+
     fn place(&self, topic: &str, index: PartitionIndex) -> usize {
         let layout = &self.shared.plan.streams[self.stream].layout;
         layout.position(topic, index).expect("what is written to is in the layout")
@@ -89,6 +94,11 @@ impl DeliveryListener for Account {
     fn delivered(&self, batch: &DeliveredBatch<'_>) {
         let DeliveredBatch { topic, partition, outcome, .. } = batch;
         match outcome {
+            // An ack without an offset can't be checked.
+            Ok(Acked { offset: None, .. }) if self.is_acked() => {
+                self.shared
+                    .fail(format!("records of {topic}-{partition} were acknowledged without an offset"));
+            }
             Ok(acked) => self.count(batch, acked.offset),
             // What is left when the round has ended before its time is given up.
             Err(_) if self.shared.is_stopped() => {}

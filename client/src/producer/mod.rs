@@ -131,7 +131,7 @@ pub trait DeliveryListener {
     /// A batch was handed to the connection to its leader.
     fn sent(&self, _batch: &SentBatch<'_>) {}
 
-    /// A batch was sent in vain, and goes again.
+    /// A batch was sent in vain, and goes again, whole or in parts.
     fn failed(&self, _batch: &FailedBatch<'_>) {}
 }
 

@@ -35,6 +35,8 @@ pub enum Lie {
     Reorders,
     /// A batch is acknowledged with an offset that is another's.
     Renumbers,
+    /// A batch is acknowledged without an offset.
+    Withholds,
 }
 
 /// The broker, and where it is reached by way of the go-between.
@@ -137,6 +139,7 @@ impl Teller {
         }
         let lied = match (self.lie, api) {
             (Lie::Renumbers, PRODUCE) => rewrite(&frame, version, renumber),
+            (Lie::Withholds, PRODUCE) => rewrite(&frame, version, withhold),
             (Lie::Loses | Lie::Repeats | Lie::Reorders, FETCH) => {
                 rewrite(&frame, version, |answer| self.misplace(answer))
             }
@@ -172,7 +175,7 @@ impl Teller {
                     let later = placed(&batches[0], first + i64::from(last_delta(&earlier)) + 1);
                     (batches[0], batches[1]) = (earlier, later);
                 }
-                Lie::None | Lie::Renumbers => unreachable!("not about records"),
+                Lie::None | Lie::Renumbers | Lie::Withholds => unreachable!("not about records"),
             }
             partition.records = Some(batches.concat().into());
             return true;
@@ -186,6 +189,12 @@ fn renumber(answer: &mut ProduceResponse) -> bool {
     let mut partitions = answer.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses);
     let later = partitions.find(|partition| partition.base_offset > 0);
     later.map(|partition| partition.base_offset = 0).is_some()
+}
+
+/// Says of a batch that it is appended, but not where.
+fn withhold(answer: &mut ProduceResponse) -> bool {
+    let mut partitions = answer.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses);
+    partitions.next().map(|partition| partition.base_offset = -1).is_some()
 }
 
 /// Decodes a response, changes it, and encodes it; none where nothing was changed.

@@ -96,17 +96,21 @@ impl Sender {
         }
     }
 
+    /// An attempt was in vain.
+    fn tell_failed(&self, partition: &PartitionState, batch: &Batch, reason: Option<KafkaError>) {
+        let Some(listener) = &self.options.listener else { return };
+        listener.failed(&FailedBatch {
+            topic: &partition.topic.name,
+            partition: partition.index,
+            tokens: &batch.tokens,
+            attempt: batch.attempts,
+            reason,
+        });
+    }
+
     /// A batch has to be sent again, for this reason if the broker gave one.
     fn again(&self, partition: &PartitionState, batch: Batch, error: Option<KafkaError>) {
-        if let Some(listener) = &self.options.listener {
-            listener.failed(&FailedBatch {
-                topic: &partition.topic.name,
-                partition: partition.index,
-                tokens: &batch.tokens,
-                attempt: batch.attempts,
-                reason: error,
-            });
-        }
+        self.tell_failed(partition, &batch, error);
         if self.has_ended.get() {
             return self.decide(partition, batch, Err(ProduceError::Closed));
         }
@@ -122,6 +126,7 @@ impl Sender {
 
     /// A batch was too large for the broker: it goes on in two parts.
     fn part(&self, partition: &PartitionState, batch: Batch) {
+        self.tell_failed(partition, &batch, Some(KafkaError::MessageTooLarge));
         if self.has_ended.get() {
             return self.decide(partition, batch, Err(ProduceError::Closed));
         }

@@ -341,6 +341,7 @@ fn a_listener_is_told_of_every_attempt() {
         told(&[7, 8, 9], "sent, attempt 1, request 1"),
         told(&[7, 8, 9], "attempt 1 failed by Some(NotEnoughReplicas)"),
         told(&[7, 8, 9], "sent, attempt 2, request 2"),
+        told(&[7, 8, 9], "attempt 2 failed by Some(MessageTooLarge)"),
         told(&[7], "sent, attempt 3, request 3"),
         told(&[7], "delivered at Some(0), 2 bytes"),
         told(&[8, 9], "sent, attempt 3, request 4"),
