@@ -27,8 +27,13 @@ pub struct ClusterArgs {
 }
 
 impl ClusterArgs {
+    /// How long the cluster may take for one thing asked of it.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+
     fn options(&self) -> ClientOptions {
-        let timeout = Duration::from_secs(self.timeout);
+        let timeout = self.timeout();
         let mut options = ClientOptions::new(self.bootstrap.iter().cloned());
         options.call_timeout = timeout;
         options.connection.connect_timeout = timeout;

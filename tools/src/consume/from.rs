@@ -75,7 +75,9 @@ fn time(text: &str) -> Option<Start> {
     let milliseconds: i64 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
     let is_number = fraction.bytes().all(|byte| byte.is_ascii_digit());
     let seconds = days_since_epoch(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
-    (is_one && is_number).then_some(Start::Time(Timestamp(seconds * 1_000 + milliseconds)))
+    // Negative times have other meanings on the wire, and no record is so old.
+    let time = Timestamp((seconds * 1_000 + milliseconds).max(0));
+    (is_one && is_number).then_some(Start::Time(time))
 }
 
 /// Three numbers of so many digits each.
@@ -139,6 +141,7 @@ mod tests {
         check("2000-02-29T23:59:59.999Z", at(951_868_799_999));
         check("2026-01-31T12:00:00Z", at(1_769_860_800_000));
         check("2100-12-31T00:00:00Z", at(4_133_894_400_000));
+        check("1969-12-31T23:59:59.999Z", at(0));
     }
 
     #[test]

@@ -76,6 +76,7 @@ async fn consume(client: &Client, arguments: &ConsumeArgs, output: &mut Output) 
     let starts: Vec<_> = partitions.iter().map(|partition| (partition.clone(), start)).collect();
     consumer.assign(&starts).await?;
     let mut left = arguments.count;
+    let mut heard_at = Instant::now();
     loop {
         if let Some(ends) = &mut ends {
             for (partition, position) in consumer.positions() {
@@ -88,7 +89,15 @@ async fn consume(client: &Client, arguments: &ConsumeArgs, output: &mut Output) 
         if interrupt::was_asked() {
             return Ok(());
         }
-        let Some(fetched) = consumer.next_before(Instant::now() + INTERRUPT_PAUSE).await else { continue };
+        let Some(fetched) = consumer.next_before(Instant::now() + INTERRUPT_PAUSE).await else {
+            // Consumers ask again for ever. Who waits for what is there already is told when nobody answers.
+            if ends.is_some() && heard_at.elapsed() >= arguments.cluster.timeout() {
+                self::ends(client, &partitions, isolation).await?;
+                heard_at = Instant::now();
+            }
+            continue;
+        };
+        heard_at = Instant::now();
         let fetched = fetched.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
         print(&fetched, arguments, &mut left, ends.as_ref(), output)?;
         if left == Some(0) {
