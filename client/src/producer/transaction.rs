@@ -90,6 +90,8 @@ pub(super) struct Transactions {
     is_open: Cell<bool>,
     /// Whether brokers may know of the one that is open.
     is_told: Cell<bool>,
+    /// By the first protocol: it is ended, and all that is left to do is to get an epoch for the next one.
+    is_ended: Cell<bool>,
     is_aborting: Cell<bool>,
     /// Why the one that is open can't be committed.
     trouble: RefCell<Option<TransactionError>>,
@@ -119,6 +121,7 @@ impl Transactions {
             number: Cell::new(0),
             is_open: Cell::new(false),
             is_told: Cell::new(false),
+            is_ended: Cell::new(false),
             is_aborting: Cell::new(false),
             trouble: RefCell::default(),
             to_join: RefCell::default(),
@@ -371,17 +374,21 @@ impl TransactionalProducer {
     async fn renew(&self) -> Result<(), TransactionError> {
         let (sender, transactions) = (self.sender(), self.transactions());
         if transactions.is_told.get() {
-            if !transactions.joins_by_writing() {
-                // By the first protocol, who asks for an epoch while a transaction of its own is open is fenced with it.
-                match transactions.end(sender.client(), sender.identity(), false).await {
-                    // It is committed or aborted, or its coordinator has never heard of it.
-                    Err(not_ended) if not_ended.error.kafka() == Some(KafkaError::InvalidTxnState) => {}
-                    Err(not_ended) => return Err(self.note(not_ended.error)),
-                    Ok(_) => {}
+            // By the first protocol, who asks for an epoch while a transaction of its own is open is fenced with it. Who asks for
+            // one again, since the answer never came, must not end anything as who it was before.
+            if !transactions.joins_by_writing() && !transactions.is_ended.get() {
+                let ended = transactions.end(sender.client(), sender.identity(), false).await;
+                match ended.map_err(|not_ended| (not_ended.error.kafka(), not_ended.error)) {
+                    // It is committed or aborted, or its coordinator has never heard of it or forgotten its producer.
+                    Ok(_)
+                    | Err((Some(KafkaError::InvalidTxnState | KafkaError::InvalidProducerIdMapping), _)) => {}
+                    Err((_, error)) => return Err(self.note(error)),
                 }
+                transactions.is_ended.set(true);
             }
             let renewed = transactions.initialise(sender.client(), Some(sender.identity())).await;
             sender.go_on_as(renewed.map_err(|error| self.note(error))?);
+            transactions.is_ended.set(false);
         }
         transactions.is_open.set(false);
         Ok(())

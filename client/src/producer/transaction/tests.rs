@@ -299,7 +299,9 @@ fn who_is_fenced_after_being_told_to_wait_is_fenced() {
 /// By the first protocol the open transaction is ended before another epoch is asked for, whatever became of it.
 #[test]
 fn with_the_first_protocol_what_was_dropped_is_ended_before_the_next() {
-    for refused in [None, Some((ApiKey::EndTxn, KafkaError::InvalidTxnState))] {
+    let refusals = [KafkaError::InvalidTxnState, KafkaError::InvalidProducerIdMapping].map(Some);
+    for refused in [None].into_iter().chain(refusals) {
+        let refused = refused.map(|error| (ApiKey::EndTxn, error));
         with_producer(1, async |book, mut producer, topic| {
             let transaction = producer.begin().await.expect("it begins");
             send(&transaction, &topic, 0).await.await.expect("it is delivered");
@@ -310,6 +312,26 @@ fn with_the_first_protocol_what_was_dropped_is_ended_before_the_next() {
             assert_eq!(book.read(), ["abort as 0", "init as 0"]);
         });
     }
+}
+
+#[test]
+fn with_the_first_protocol_an_epoch_that_never_came_is_asked_for_again_and_nothing_ended_again() {
+    with_producer(1, async |book, mut producer, topic| {
+        let transaction = producer.begin().await.expect("it begins");
+        send(&transaction, &topic, 0).await.await.expect("it is delivered");
+        book.read();
+        book.refuses.set(Some((ApiKey::InitProducerId, KafkaError::ClusterAuthorizationFailed)));
+        transaction.abort().await.expect_err("there is no epoch");
+        assert_eq!(book.read(), ["abort as 0", "init as 0"]);
+        book.refuses.set(None);
+        let transaction = producer.begin().await.expect("it begins");
+        assert_eq!(book.read(), ["init as 0"]);
+        send(&transaction, &topic, 1).await.await.expect("it is delivered");
+        book.read();
+        transaction.abort().await.expect("it is aborted");
+        // The epoch that was refused has been given all the same.
+        assert_eq!(book.read(), ["abort as 2", "init as 2"]);
+    });
 }
 
 #[test]
