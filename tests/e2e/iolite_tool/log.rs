@@ -194,6 +194,14 @@ fn damage_is_found_and_named() {
     );
     fs::write(&log, &whole).expect("writable");
     told(&data, &["--verify"]);
+    // Nobody vouches for anything: that is told, and the rest is judged all the same.
+    for directory in ["checkpoint", "journal"] {
+        fs::remove_dir_all(data.join(directory)).expect("writable");
+        fs::create_dir(data.join(directory)).expect("writable");
+    }
+    let faults = flipped(&log, 70);
+    assert!(faults.iter().any(|fault| fault.contains("without checkpoint and journal")), "{faults:?}");
+    assert!(faults.iter().any(|fault| fault.contains("offsets 0 to 20")), "{faults:?}");
 }
 
 #[test]

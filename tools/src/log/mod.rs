@@ -6,6 +6,7 @@ mod item;
 mod running;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -124,20 +125,45 @@ impl Dump<'_> {
                 self.names.insert(id, topic.to_owned());
             }
         }
-        let mut has_checkpoints = true;
-        for (shard_count, shard) in inspect::shards(&self.disk).await.map_err(unreadable)? {
+        let shards = inspect::shards(&self.disk).await.map_err(unreadable)?;
+        let mut has_checkpoints = self.has_all_shards(&shards, &partitions);
+        for (shard_count, shard) in shards {
             has_checkpoints &= self.checkpoints(shard_count, shard).await?;
             self.journal(shard_count, shard).await?;
+            if self.failure.is_some() {
+                return self.end();
+            }
         }
         for files in &partitions {
+            if self.failure.is_some() {
+                return self.end();
+            }
             let key = key_of(files);
             if key.is_some_and(|key| self.wants(key)) || self.arguments.partition.is_none() {
-                self.partition(files, key, has_checkpoints).await?;
+                match self.partition(files, key, has_checkpoints).await {
+                    // A broker is at work here.
+                    Err(error) if error.kind() == ErrorKind::NotFound => {
+                        let what = format!("{}: a file went away while it was looked for", files.name);
+                        self.show(Item::Note { what });
+                    }
+                    shown => shown.map_err(unreadable)?,
+                }
             }
             self.gone.extend(key.filter(|_| files.is_retired));
         }
         self.missing_directories(&partitions);
         self.end()
+    }
+
+    /// Whether some number of shards that the data is, or was, laid out for has all of them. Where none has, nobody vouches for
+    /// the partitions of those that are missing: a fault, unless there are no partitions either.
+    fn has_all_shards(&mut self, shards: &[(u16, u16)], partitions: &[PartitionFiles]) -> bool {
+        let has_all = |count: u16| (0..count).all(|shard| shards.contains(&(count, shard)));
+        let is_vouched_for = shards.iter().any(|(count, _)| has_all(*count));
+        if !is_vouched_for && !partitions.is_empty() {
+            self.fault("there are partitions, and shards without checkpoint and journal".to_owned());
+        }
+        is_vouched_for
     }
 
     /// Partitions with records in segments, by the checkpoints, and no directory.
@@ -249,7 +275,7 @@ impl Dump<'_> {
         files: &PartitionFiles,
         key: Option<PartitionKey>,
         has_checkpoints: bool,
-    ) -> Result<(), Failure> {
+    ) -> io::Result<()> {
         self.found += 1;
         let known = key.and_then(|key| self.settled.get(&key).copied());
         self.show(Item::partition(files, known));
@@ -260,11 +286,11 @@ impl Dump<'_> {
         // A partition that no checkpoint names has all of its records in the journal.
         let (log_start, settled) = match known {
             Some((log_start, destaged)) => (log_start, Some(destaged)),
-            None if has_checkpoints => (Offset(0), Some(Offset(0))),
+            None if has_checkpoints && key.is_some() => (Offset(0), Some(Offset(0))),
             None => (Offset(0), None),
         };
         if self.arguments.verify {
-            let judged = inspect::judge(&self.disk, files, log_start, settled).await.map_err(unreadable)?;
+            let judged = inspect::judge(&self.disk, files, log_start, settled).await?;
             for finding in &judged.findings {
                 self.fault(finding.to_string());
             }
@@ -284,8 +310,7 @@ impl Dump<'_> {
                     self.records(body.bytes);
                 }
             };
-            let view =
-                inspect::segment(&disk, files, *base, with_bodies, &mut each).await.map_err(unreadable)?;
+            let view = inspect::segment(&disk, files, *base, with_bodies, &mut each).await?;
             self.show(Item::segment_end(*base, segment_files, &view, settled));
         }
         Ok(())
