@@ -20,6 +20,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use protocol::types::Offset;
 
+use crate::batch::batches;
+
 mod append;
 mod config;
 mod files;
@@ -59,6 +61,21 @@ pub struct ReadBatches {
     pub next: Offset,
     /// Whether there may be native batches among them.
     pub has_native: bool,
+}
+
+impl ReadBatches {
+    /// Adds what was read behind these.
+    fn go_on_with(&mut self, mut others: Self) {
+        self.chunks.append(&mut others.chunks);
+        self.bytes += others.bytes;
+        self.next = others.next;
+        self.has_native |= others.has_native;
+    }
+
+    /// Whether any batch is more than a header.
+    fn has_records(&self) -> bool {
+        self.chunks.iter().flat_map(|chunk| batches(chunk)).any(|batch| !batch.body().is_empty())
+    }
 }
 
 /// Why a log could not do as it was told.

@@ -76,11 +76,20 @@ impl<D: Disk> PartitionLog<D> {
         if from < self.start() {
             return Err(SegmentError::OutOfRange { offset: from, start: self.start(), end: self.end() });
         }
+        let mut found = ReadBatches { next: from, ..ReadBatches::default() };
         let mut offset = from;
         while offset < limit {
             let (view, next) = self.view_at(offset);
-            if let Some(batches) = self.read_segment(view, offset, limit, bytes_max).await? {
-                return Ok(batches);
+            let room_bytes = bytes_max.saturating_sub(found.bytes);
+            if let Some(batches) = self.read_segment(view, offset, limit, room_bytes).await? {
+                offset = batches.next;
+                found.go_on_with(batches);
+                // Of a producer's last batch compaction leaves the header. Consumers that are given nothing else, segment after
+                // segment, take the next batch to be too large for them.
+                if found.has_records() || found.bytes >= bytes_max {
+                    break;
+                }
+                continue;
             }
             // Behind the segment's last batch there may be offsets that no batch has any more.
             match next {
@@ -88,7 +97,7 @@ impl<D: Disk> PartitionLog<D> {
                 None => break,
             }
         }
-        Ok(ReadBatches { next: from, ..ReadBatches::default() })
+        Ok(found)
     }
 
     /// The segment that has an offset, and the base of the next one.
