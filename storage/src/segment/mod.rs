@@ -20,8 +20,6 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use protocol::types::Offset;
 
-use crate::batch::batches;
-
 mod append;
 mod config;
 mod files;
@@ -70,11 +68,6 @@ impl ReadBatches {
         self.bytes += others.bytes;
         self.next = others.next;
         self.has_native |= others.has_native;
-    }
-
-    /// Whether any batch is more than a header.
-    fn has_records(&self) -> bool {
-        self.chunks.iter().flat_map(|chunk| batches(chunk)).any(|batch| !batch.body().is_empty())
     }
 }
 

@@ -47,7 +47,9 @@ impl Cursors {
 
 impl<D: Disk> PartitionLog<D> {
     /// Reads whole batches from the one that contains `from`, none that begins at or past `limit`, `bytes_max` bytes
-    /// at most but at least one batch. Empty where there is none. May return less than there is: read on at `next`.
+    /// at most but at least one batch. Empty where there is none. May return less than there is: read on at `next`. The
+    /// end of a segment alone does not end a read: what compaction has left of one may be a single empty batch, and
+    /// clients take an answer without a record, time and again, for a batch too large for them.
     ///
     /// # Errors
     /// `OutOfRange` below the first segment; `Corrupt` where the segment is not what was written; what the disk says.
@@ -80,21 +82,15 @@ impl<D: Disk> PartitionLog<D> {
         let mut offset = from;
         while offset < limit {
             let (view, next) = self.view_at(offset);
-            let room_bytes = bytes_max.saturating_sub(found.bytes);
-            if let Some(batches) = self.read_segment(view, offset, limit, room_bytes).await? {
-                offset = batches.next;
-                found.go_on_with(batches);
-                // Of a producer's last batch compaction leaves the header. Consumers that are given nothing else, segment after
-                // segment, take the next batch to be too large for them.
-                if found.has_records() || found.bytes >= bytes_max {
-                    break;
-                }
-                continue;
-            }
-            // Behind the segment's last batch there may be offsets that no batch has any more.
+            let is_over = match self.read_segment(view, offset, limit, bytes_max, &mut found).await {
+                Ok(is_over) => is_over,
+                // The read that begins with it meets it.
+                Err(_) if !found.chunks.is_empty() => break,
+                Err(error) => return Err(error),
+            };
             match next {
-                Some(base) => offset = base,
-                None => break,
+                Some(base) if is_over => offset = base,
+                _ => break,
             }
         }
         Ok(found)
@@ -117,22 +113,25 @@ impl<D: Disk> PartitionLog<D> {
         there.then(|| self.view_at(base).0).filter(|view| view.base == base)
     }
 
-    /// As [`PartitionLog::read`], from one segment; none where it has no batch at or past `from`.
+    /// As [`PartitionLog::read`], from one segment, behind what other segments gave. Whether the segment has no batch
+    /// behind what was read: it may still have offsets there that no batch has any more.
     async fn read_segment(
         &self,
         view: SegmentView,
         from: Offset,
         limit: Offset,
         bytes_max: usize,
-    ) -> Result<Option<ReadBatches>, SegmentError> {
+        found: &mut ReadBatches,
+    ) -> Result<bool, SegmentError> {
         if view.size_bytes == 0 {
-            return Ok(None);
+            return Ok(true);
         }
+        let room_bytes = bytes_max.min(SEGMENT_READ_BYTES_MAX).saturating_sub(found.bytes);
         let known = self.cursors.borrow_mut().take(view.base, from);
         let file = self.file(view.base, FileKind::Log).await?;
         let slack = if known.is_some() { 0 } else { to_usize(self.config.get().index_interval_bytes) };
         let read_bytes =
-            bytes_max.saturating_add(slack).clamp(SEGMENT_READ_BYTES_MIN, SEGMENT_READ_BYTES_MAX);
+            room_bytes.saturating_add(slack).clamp(SEGMENT_READ_BYTES_MIN, SEGMENT_READ_BYTES_MAX);
         let (mut walk, step) = match known {
             Some(position) => {
                 let behind = SegmentView { base: from, ..view };
@@ -143,12 +142,17 @@ impl<D: Disk> PartitionLog<D> {
             None => self.walk_from(&*file, view, from, read_bytes).await?,
         };
         let Some((position, first)) = self.walk_to(view, &mut walk, step, from).await? else {
-            return Ok(None);
+            return Ok(true);
         };
-        if first.base >= limit {
-            return Ok(Some(ReadBatches { next: from, ..ReadBatches::default() }));
+        let fits = found.chunks.is_empty() || to_usize(first.size_bytes) <= room_bytes;
+        if first.base >= limit || !fits {
+            return Ok(false);
         }
-        self.collect(view, &mut walk, (position, first), limit, bytes_max).await.map(Some)
+        let batches = self.collect(view, &mut walk, (position, first), limit, room_bytes).await?;
+        let end = position + as_u64(batches.bytes);
+        self.cursors.borrow_mut().put(Cursor { next: batches.next, base: view.base, position: end });
+        found.go_on_with(batches);
+        Ok(end >= view.size_bytes)
     }
 
     /// Slices whole batches out of what one read brings.
@@ -180,8 +184,6 @@ impl<D: Disk> PartitionLog<D> {
             next = place.next();
             has_native |= place.is_native;
         }
-        let behind = position + as_u64(length);
-        self.cursors.borrow_mut().put(Cursor { next, base: view.base, position: behind });
         Ok(ReadBatches { chunks: vec![chunk.slice(..length)], bytes: length, next, has_native })
     }
 

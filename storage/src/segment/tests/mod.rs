@@ -13,6 +13,7 @@ mod crash;
 mod damage;
 mod kafka;
 mod model;
+mod reads;
 
 const KEY: PartitionKey = PartitionKey { topic_id: TopicId([7; 16]), partition: PartitionIndex(3) };
 
