@@ -5,7 +5,6 @@
 
 mod cli;
 mod exit;
-mod interrupt;
 mod limits;
 mod load;
 mod machine;
@@ -27,7 +26,7 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    interrupt::install();
+    client::executor::interrupt::install();
     modes::run(cli::Cli::parse()).unwrap_or_else(|error| {
         eprintln!("iolite-bench: {error:#}");
         exit::FAILED.into()

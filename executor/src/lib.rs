@@ -1,7 +1,8 @@
 //! What every glommio executor of ours needs, a shard's or a client's: events of one core ([`Signal`]), moments ([`sleep`],
 //! [`before`]), and the nudge without which an executor may sleep on tasks that are ready ([`keep_nudged`]); and an executor
-//! for a thread that has none ([`run`]).
+//! for a thread that has none ([`run`]); and how a process that has nobody to tell it so hears that it should end ([`interrupt`]).
 
+pub mod interrupt;
 mod moment;
 mod nudge;
 mod run;

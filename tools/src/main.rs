@@ -10,7 +10,6 @@ mod consume;
 mod exit;
 mod failure;
 mod input;
-mod interrupt;
 mod limits;
 mod log;
 mod output;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use client::Client;
 use client::ProduceError;
-use client::executor::sleep;
+use client::executor::{interrupt, sleep};
 use client::producer::{
     Acks, DeliveredBatch, DeliveryListener, Encoding, Producer, ProducerOptions, ProducerTopic, Record,
 };
@@ -19,7 +19,6 @@ use crate::cluster::ClusterArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{Lines, Next};
-use crate::interrupt;
 use crate::limits::INPUT_PAUSE;
 use crate::output::{Output, OutputArgs, count};
 

@@ -5,12 +5,12 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use client::executor::interrupt;
 use client::protocol::error::KafkaError;
 use client::{Admin, At, Client, ClientOptions, ConnectionOptions, Isolation, NewTopic, Partition, executor};
 use protocol::types::PartitionIndex;
 
 use super::thread::LoadError;
-use crate::interrupt;
 
 /// How long an answer may take, and how long a call is tried again: new topics may take as long until they are served.
 const CALL_TIME_MAX: Duration = Duration::from_secs(60);

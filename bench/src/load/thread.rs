@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use client::error::SendError;
+use client::executor::interrupt;
 use client::{Client, ClientError, Connection, ConnectionError, executor};
 use protocol::messages::metadata::MetadataRequest;
 
@@ -21,7 +22,6 @@ use super::moment::since;
 use super::producer::{Producer, UNSENT_BYTES_MAX};
 use super::recorder::{Notes, StreamRecord, ThreadNotes, Tick};
 use super::{Edge, Role, RoundOutcome, RoundPlan, StreamPlan};
-use crate::interrupt;
 use crate::payload::Noise;
 use crate::workload::Acks;
 

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
+use client::executor::interrupt;
 
 use super::options::{self, Placement};
 use crate::cli::LoadArgs;
-use crate::interrupt;
 use crate::limits::ROUNDS_MAX;
 use crate::load::{self, Edge, Layout, RoundOutcome, RoundPlan, StreamPlan, StreamRecord};
 use crate::machine;

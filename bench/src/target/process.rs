@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use client::executor::interrupt;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::TargetError;
-use crate::interrupt;
 use crate::limits::{START_TIME_MAX, STOP_TIME_MAX};
 
 /// Lines of a log that are shown when its process has ended.

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use clap::Args;
+use client::executor::interrupt;
 use client::{At, Client, ConsumerOptions, Fetched, Isolation, Partition};
 use protocol::types::Offset;
 
 use crate::cluster::ClusterArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::interrupt;
 use crate::limits::INTERRUPT_PAUSE;
 use crate::output::{Output, OutputArgs};
 use form::Form;

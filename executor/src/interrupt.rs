@@ -1,4 +1,7 @@
-//! Ctrl-C ends a run before its time: what was measured is kept and marked as partial.
+//! Ctrl-C and SIGTERM ask a process that goes on and on to end; a second one ends it.
+//!
+//! Noted, and nothing else: who goes on and on looks at [`was_asked`] and finishes what is under way. One note for the whole
+//! process. For programs that have no other handler of these signals.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,7 +13,10 @@ extern "C" fn note(_signal: libc::c_int) {
     ASKED.store(true, Ordering::Relaxed);
 }
 
-/// From now on Ctrl-C and SIGTERM are noted; a second one ends the process.
+/// From now on both are noted.
+///
+/// # Panics
+/// The system does not let a process handle these signals.
 pub fn install() {
     let flags = SaFlags::SA_RESETHAND | SaFlags::SA_RESTART;
     let action = SigAction::new(SigHandler::Handler(note), flags, SigSet::empty());
