@@ -214,6 +214,11 @@ impl Batch {
         }
     }
 
+    /// Whether it takes more records: its bytes are not made yet.
+    pub(super) const fn is_open(&self) -> bool {
+        matches!(self.content, Content::Open(_))
+    }
+
     /// Makes the bytes to be sent, unless they are made.
     pub(super) fn build(&mut self, stamp: ProducerStamp) {
         if let Content::Open(_) = &self.content {

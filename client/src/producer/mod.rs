@@ -78,7 +78,7 @@ pub struct ProducerOptions {
     pub linger: Duration,
     /// Requests that one broker may have unanswered. With idempotence, no partition has more than 5 batches among them.
     pub in_flight_max: usize,
-    /// Bytes of batches in one request. No record may be larger.
+    /// Bytes of batches in one request; a batch that is larger all the same goes alone. No record may be larger.
     pub request_bytes_max: usize,
     /// Bytes of records that the producer holds, from [`Producer::send`] to the answer.
     pub memory_bytes_max: usize,

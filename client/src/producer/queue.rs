@@ -1,7 +1,7 @@
 //! The batches of one partition: in order, each sequence once, whatever the brokers answer. No I/O, no clock.
 //!
-//! Batches leave from the front. One that has to be sent again comes back to its place and leaves before all others, when
-//! nothing is under way. An idempotent producer's batches carry sequences, given when they are first built, by which the
+//! Batches leave from the front, as soon as a request has room for them. One that has to be sent again comes back to its place and leaves before all others, when
+//! nothing is under way. An idempotent producer's batches carry sequences, given when they first leave, by which the
 //! broker keeps order and knows a batch again; as long as a batch's fate is unknown it is sent with the same ones.
 //! Nothing is sent behind the first batch of all, or of an epoch, until that one is acknowledged. Without sequences a batch
 //! that fails may be overtaken by those that were under way with it. Where the chain is broken for good (a batch was
@@ -73,10 +73,9 @@ impl Identity {
 }
 
 /// What there is to send.
-#[allow(clippy::large_enum_variant, reason = "it lives for a moment, and is a batch as a rule")]
-pub(super) enum Take {
-    /// This batch, built.
-    Batch(Batch),
+pub(super) enum Front<'a> {
+    /// This batch, built: [`Queue::take_front`] takes it.
+    Batch(&'a mut Batch),
     /// Nothing before this moment.
     Later(Instant),
     /// Nothing until something is appended, or comes back.
@@ -148,7 +147,7 @@ impl Queue {
     pub(super) fn with_room(&mut self, bytes: usize) -> Option<&mut Batch> {
         let bytes_max = self.limits.batch_bytes_max;
         let last = self.batches.back_mut()?;
-        (last.attempts == 0 && last.records_bytes() + bytes <= bytes_max).then_some(last)
+        (last.is_open() && last.records_bytes() + bytes <= bytes_max).then_some(last)
     }
 
     /// Whether nothing waits to be sent.
@@ -166,13 +165,13 @@ impl Queue {
     pub(super) fn is_due(&self, now: Instant, hurry: bool) -> bool {
         let Some(front) = self.batches.front() else { return false };
         let is_full = self.batches.len() > 1 || front.records_bytes() >= self.limits.batch_bytes_max;
-        hurry || is_full || front.attempts > 0 || now >= front.opened_at + self.limits.linger
+        hurry || is_full || !front.is_open() || now >= front.opened_at + self.limits.linger
     }
 
-    /// Takes the next batch to send, built.
-    pub(super) fn take(&mut self, now: Instant, hurry: bool) -> Take {
+    /// The next batch to send, built. It stays where it is, and has no sequences of its own yet if it was never sent.
+    pub(super) fn front(&mut self, now: Instant, hurry: bool) -> Front<'_> {
         if let Some(moment) = self.not_before.filter(|moment| *moment > now) {
-            return Take::Later(moment);
+            return Front::Later(moment);
         }
         self.not_before = None;
         let is_repeat = self.batches.front().is_some_and(|front| front.attempts > 0);
@@ -180,22 +179,34 @@ impl Queue {
         let must_be_alone = is_repeat || is_broken || !self.is_known;
         let in_flight_max = if must_be_alone { 1 } else { self.limits.in_flight_max };
         let Some(front) = self.batches.front().filter(|_| self.in_flight < in_flight_max) else {
-            return Take::Nothing;
+            return Front::Nothing;
         };
         if !self.is_due(now, hurry) {
-            return Take::Later(front.opened_at + self.limits.linger);
+            return Front::Later(front.opened_at + self.limits.linger);
         }
         if is_broken && !self.begin_epoch() {
-            return Take::Broken;
+            return Front::Broken;
         }
-        let mut batch = self.batches.pop_front().expect("an empty queue is not due");
+        let stamp = self.next_stamp();
+        let front = self.batches.front_mut().expect("an empty queue is not due");
+        front.build(stamp);
+        Front::Batch(front)
+    }
+
+    /// Takes the batch that [`Queue::front`] has just shown.
+    pub(super) fn take_front(&mut self) -> Batch {
+        let mut batch = self.batches.pop_front().expect("it was shown");
+        assert!(!batch.is_open(), "what is shown is built");
         if batch.attempts == 0 {
             let stamp = self.stamp(batch.record_count);
-            batch.build(stamp);
+            // It may have been built for another epoch, and have had to wait for a request with room.
+            if batch.stamp != stamp {
+                batch.restamp(stamp);
+            }
         }
         batch.attempts += 1;
         self.in_flight += 1;
-        Take::Batch(batch)
+        batch
     }
 
     /// Batches that have waited too long. A batch that was sent and whose fate is unknown takes along all that were:
@@ -324,10 +335,21 @@ impl Queue {
         }
     }
 
+    /// What the next batch that leaves for the first time is stamped with.
+    fn next_stamp(&self) -> ProducerStamp {
+        self.identity.map_or(ProducerStamp::NONE, |identity| ProducerStamp {
+            id: identity.id,
+            epoch: identity.epoch,
+            base_sequence: identity.next,
+        })
+    }
+
+    /// Takes so many sequences.
     fn stamp(&mut self, records: u32) -> ProducerStamp {
-        let Some(identity) = &mut self.identity else { return ProducerStamp::NONE };
-        let stamp = ProducerStamp { id: identity.id, epoch: identity.epoch, base_sequence: identity.next };
-        identity.next = sequence_after(identity.next, records);
+        let stamp = self.next_stamp();
+        if let Some(identity) = &mut self.identity {
+            identity.next = sequence_after(identity.next, records);
+        }
         stamp
     }
 

@@ -2,7 +2,9 @@
 //!
 //! A queue is on the list of ready ones when it may have something to send. A round goes over the list once: each queue
 //! gives at most one batch to the request of its leader; what can't go now stays on the list, what has nothing leaves it
-//! and comes back when a record or an answer does. Requests to one broker leave in the order in which they were made.
+//! and comes back when a record or an answer does. A request for which the next batch is too much is full, and who found it
+//! so is first when the next one is filled; only a batch that no request has room for makes one larger than it may be, alone.
+//! Requests to one broker leave in the order in which they were made.
 
 mod answers;
 mod joining;
@@ -23,7 +25,7 @@ use protocol::wire::Payload;
 use rustc_hash::FxHashMap;
 
 use super::batch::{Acked, Batch, Delivery, Outcome, record_bytes};
-use super::queue::{QueueLimits, Take, Verdict};
+use super::queue::{Front, QueueLimits, Verdict};
 use super::topic::{PartitionState, ProducerTopic, SharedIdentity, TopicState};
 use super::transaction::Transactions;
 use super::{
@@ -80,7 +82,23 @@ struct Group {
     broker: BrokerId,
     connection: Connection,
     bytes: usize,
+    /// A batch found no room in it.
+    is_full: bool,
     batches: Vec<(Rc<PartitionState>, Option<Batch>)>,
+}
+
+/// What a queue had for a request.
+enum Given {
+    /// A batch, which is in it.
+    Batch,
+    /// A batch, and the request has no room for it.
+    NoRoom,
+    /// Nothing before this moment.
+    Later(Instant),
+    /// Nothing until something is appended, or comes back.
+    Nothing,
+    /// Nothing ever.
+    Broken,
 }
 
 impl Sender {
@@ -307,6 +325,7 @@ impl Sender {
     /// Goes over the list once: what to send now, and when to look again.
     fn gather(self: &Rc<Self>, now: Instant) -> (Vec<Group>, Option<Instant>) {
         let mut groups: Vec<Group> = Vec::new();
+        let mut crowded_out = Vec::new();
         let mut alarm = None;
         let listed = self.ready.borrow().len();
         for _ in 0..listed {
@@ -321,27 +340,50 @@ impl Sender {
                 self.ready.borrow_mut().push_back(partition);
                 continue;
             };
-            let taken = partition.queue.borrow_mut().take(now, self.is_hurried());
-            match taken {
-                Take::Batch(mut batch) => {
-                    self.mind_encoding(&group.connection, &mut batch);
-                    group.bytes += batch.bytes().len();
-                    group.batches.push((Rc::clone(&partition), Some(batch)));
-                    self.ready.borrow_mut().push_back(partition);
-                }
-                Take::Later(moment) => {
+            match self.give(&partition, group, now) {
+                Given::Batch => self.ready.borrow_mut().push_back(partition),
+                Given::NoRoom => crowded_out.push(partition),
+                Given::Later(moment) => {
                     alarm = earliest(alarm, Some(moment));
                     self.ready.borrow_mut().push_back(partition);
                 }
-                Take::Nothing => partition.queue.borrow_mut().is_listed = false,
-                Take::Broken => {
+                Given::Nothing => partition.queue.borrow_mut().is_listed = false,
+                Given::Broken => {
                     partition.queue.borrow_mut().is_listed = false;
                     self.fail_all(&partition);
                 }
             }
         }
+        crowded_out.into_iter().rev().for_each(|partition| self.ready.borrow_mut().push_front(partition));
         groups.retain(|group| !group.batches.is_empty());
         (groups, alarm)
+    }
+
+    /// Puts the partition's next batch into a request, if it has one and the request has room. A batch that is larger than
+    /// any request has room in an empty one.
+    fn give(&self, partition: &Rc<PartitionState>, group: &mut Group, now: Instant) -> Given {
+        let bytes_max = self.options.request_bytes_max;
+        if group.is_full || group.bytes >= bytes_max {
+            return Given::NoRoom;
+        }
+        let mut queue = partition.queue.borrow_mut();
+        let bytes = match queue.front(now, self.is_hurried()) {
+            Front::Batch(batch) => {
+                self.mind_encoding(&group.connection, batch);
+                batch.bytes().len()
+            }
+            Front::Later(moment) => return Given::Later(moment),
+            Front::Nothing => return Given::Nothing,
+            Front::Broken => return Given::Broken,
+        };
+        // Nothing more is asked of this request's queues: a batch that is shown takes no more records.
+        group.is_full = !group.batches.is_empty() && group.bytes + bytes > bytes_max;
+        if group.is_full {
+            return Given::NoRoom;
+        }
+        group.bytes += bytes;
+        group.batches.push((Rc::clone(partition), Some(queue.take_front())));
+        Given::Batch
     }
 
     /// A broker that takes no native batches gets Kafka's: this one is made one of those, later ones are from the start.
@@ -356,7 +398,7 @@ impl Sender {
         }
     }
 
-    /// The request that the partition's batch would go into; none where its leader can't be written to now.
+    /// The request that the partition's batch would go into, full or not; none where its leader can't be written to now.
     fn group_for<'a>(
         self: &Rc<Self>,
         partition: &PartitionState,
@@ -367,7 +409,7 @@ impl Sender {
             return None;
         };
         if let Some(place) = groups.iter().position(|group| group.broker == broker) {
-            return Some(&mut groups[place]).filter(|group| group.bytes < self.options.request_bytes_max);
+            return Some(&mut groups[place]);
         }
         let lane = self.lane(broker);
         if lane.in_flight.get() >= self.options.in_flight_max.max(1) {
@@ -378,7 +420,7 @@ impl Sender {
             self.wait_for_room(connection, &lane);
             return None;
         }
-        groups.push(Group { broker, connection, bytes: 0, batches: Vec::new() });
+        groups.push(Group { broker, connection, bytes: 0, is_full: false, batches: Vec::new() });
         groups.last_mut()
     }
 

@@ -61,7 +61,8 @@ impl Script {
     /// Takes all that may leave; each must be this batch with this epoch and sequence.
     fn leaves(mut self, expected: &[(u64, i16, i32)]) -> Self {
         let mut left = Vec::new();
-        while let Take::Batch(batch) = self.queue.take(self.now, true) {
+        while let Front::Batch(_) = self.queue.front(self.now, true) {
+            let batch = self.queue.take_front();
             let header = BatchHeader::from_prefix(batch.bytes()).expect("a batch");
             left.push((batch.number, header.producer_epoch().0, header.base_sequence().0));
             assert_eq!(header.base_sequence(), batch.stamp.base_sequence);
@@ -262,7 +263,7 @@ fn in_transactions_a_broken_chain_fails_what_waits() {
     script = script.append(2).leaves(&[(0, 3, 0), (1, 3, 1)]);
     script = script.answered(0, Some(MessageTooLarge), Failed);
     script = script.answered(1, Some(OutOfOrderSequenceNumber), Failed).append(1);
-    assert!(matches!(script.queue.take(script.now, true), Take::Broken));
+    assert!(matches!(script.queue.front(script.now, true), Front::Broken));
     assert_eq!(script.queue.take_all().len(), 1);
     script.queue.go_on_as(ProducerId(7), ProducerEpoch(4));
     script.append(1).leaves(&[(3, 4, 0)]);
@@ -366,8 +367,29 @@ fn an_open_batch_waits_for_more_unless_someone_is_in_a_hurry() {
         Timestamp(0),
         1,
     );
-    assert!(matches!(queue.take(began, false), Take::Later(moment) if moment == began + LINGER));
+    assert!(matches!(queue.front(began, false), Front::Later(moment) if moment == began + LINGER));
     assert!(queue.with_room(100).is_some());
-    assert!(matches!(queue.take(began + LINGER, false), Take::Batch(_)));
+    assert!(matches!(queue.front(began + LINGER, false), Front::Batch(_)));
     assert!(queue.with_room(100).is_none());
+}
+
+/// A request had no room for it, and before the next one the chain broke.
+#[test]
+fn a_batch_that_was_shown_and_not_taken_leaves_with_the_sequences_of_its_turn() {
+    let mut script = Script::idempotent().append(2);
+    assert!(matches!(script.queue.front(script.now, true), Front::Batch(_)));
+    let first = script.queue.take_front();
+    script.under_way.push(first);
+    for _ in 0..2 {
+        let Front::Batch(shown) = script.queue.front(script.now, true) else {
+            panic!("there is another one")
+        };
+        assert_eq!((shown.number, shown.attempts, shown.stamp.base_sequence), (1, 0, Sequence(1)));
+    }
+    assert!(script.queue.is_due(script.now, false), "it takes no more records");
+    script
+        .answered(0, Some(OutOfOrderSequenceNumber), Again)
+        .leaves(&[(0, 1, 0)])
+        .answered(0, None, Appended)
+        .leaves(&[(1, 1, 1)]);
 }

@@ -63,8 +63,8 @@ impl Log {
 
 fn answer(asked: &Asked, outcome: Result<i64, KafkaError>) -> Answered {
     let request: ProduceRequest<'_> = asked.read();
-    let partition = PartitionProduceResponse {
-        index: request.topic_data[0].partition_data[0].index,
+    let partition = |data: &PartitionProduceData<'_>| PartitionProduceResponse {
+        index: data.index,
         error_code: outcome.err().map_or(ErrorCode::NONE, KafkaError::code),
         base_offset: Offset(outcome.unwrap_or(-1)),
         log_append_time_ms: Timestamp(-1),
@@ -73,7 +73,8 @@ fn answer(asked: &Asked, outcome: Result<i64, KafkaError>) -> Answered {
         error_message: None,
         current_leader: LeaderIdAndEpoch { leader_id: BrokerId(-1), leader_epoch: LeaderEpoch::UNKNOWN },
     };
-    let topic = TopicProduceResponse { name: "", topic_id: TOPIC_ID, partition_responses: vec![partition] };
+    let partition_responses = request.topic_data[0].partition_data.iter().map(partition).collect();
+    let topic = TopicProduceResponse { name: "", topic_id: TOPIC_ID, partition_responses };
     asked.answer(&ProduceResponse { responses: vec![topic], throttle_time_ms: 0, node_endpoints: Vec::new() })
 }
 
@@ -163,6 +164,76 @@ fn a_batch_that_is_too_large_goes_in_parts_with_its_sequences() {
         assert_eq!(*log.kept.borrow(), kept);
         assert_eq!(producer.held_bytes(), 0);
     });
+}
+
+#[test]
+fn in_batches_of_a_byte_each_record_has_its_own() {
+    for bytes in [0, 1] {
+        let log = Rc::new(Log::default());
+        let sizes: Rc<RefCell<Vec<usize>>> = Rc::default();
+        let noted = Rc::clone(&sizes);
+        let note = move |log: &Log, records: Vec<Kept>| {
+            noted.borrow_mut().push(records.len());
+            Some(log.keep(records))
+        };
+        against(Mock::with_topic("t", 1), &log, note, async |_, client| {
+            let producer = client.producer(in_batches_of(bytes)).await.expect("a producer");
+            deliver(&producer, &["", "a", "", "bc", "d"]).await;
+        });
+        assert_eq!(log.values(), ["", "a", "", "bc", "d"]);
+        assert_eq!(*sizes.borrow(), [1; 5], "{bytes}");
+    }
+}
+
+/// The partitions of a request's batches, and the bytes of them all.
+type Sent = (Vec<i32>, usize);
+
+/// Two batches fit into a request and a third does not; the batch of partition 2 is too much for any.
+#[test]
+fn a_request_keeps_within_its_bytes_and_a_batch_too_large_for_it_goes_alone() {
+    const REQUEST_BYTES_MAX: usize = 1000;
+    let requests: Rc<RefCell<Vec<Sent>>> = Rc::default();
+    let noted = Rc::clone(&requests);
+    let script = async move |_: &Mock, asked: &Asked| match asked.api {
+        ApiKey::InitProducerId => mock::identity(asked),
+        ApiKey::Produce => {
+            let request: ProduceRequest<'_> = asked.read();
+            let data = || request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+            let bytes = |data: &PartitionProduceData<'_>| {
+                data.records.as_ref().and_then(Payload::borrowed).expect("there is a batch").len()
+            };
+            let indexes = data().map(|data| data.index.get()).collect();
+            noted.borrow_mut().push((indexes, data().map(bytes).sum()));
+            answer(asked, Ok(0))
+        }
+        other => panic!("{other} is not asked for"),
+    };
+    Mock::with_topic("t", 5).run(
+        |_| {},
+        script,
+        async |_, client| {
+            let options =
+                ProducerOptions { request_bytes_max: REQUEST_BYTES_MAX, ..in_batches_of(ONE_BATCH) };
+            let producer = client.producer(options).await.expect("a producer");
+            let topic = producer.topic("t").await.expect("the topic");
+            let mut deliveries = Vec::new();
+            for (index, length) in [300, 300, 950, 300, 300].into_iter().enumerate() {
+                let partition = Some(PartitionIndex(i32::try_from(index).expect("few")));
+                let value = vec![b'v'; length];
+                let record = Record { partition, ..Record::of_value(&value) };
+                deliveries.push(producer.send(&topic, &record).await.expect("it is taken"));
+            }
+            executor::before(patience(), producer.flush()).await.expect("everything is decided");
+            for delivery in deliveries {
+                delivery.now().expect("everything is decided").expect("it is delivered");
+            }
+        },
+    );
+    let requests = requests.borrow();
+    let partitions: Vec<&[i32]> = requests.iter().map(|(indexes, _)| &indexes[..]).collect();
+    assert_eq!(partitions, [&[0, 1][..], &[2], &[3, 4]]);
+    let are_within: Vec<bool> = requests.iter().map(|(_, bytes)| *bytes <= REQUEST_BYTES_MAX).collect();
+    assert_eq!(are_within, [true, false, true], "{requests:?}");
 }
 
 #[test]
