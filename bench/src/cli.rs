@@ -34,6 +34,8 @@ pub enum Mode {
     Sweep(SweepArgs),
     /// The same load under acks 0, 1 and all, synced and relaxed: what each choice costs.
     Tradeoff(LoadArgs),
+    /// The same load with compaction and retention at work, and with neither: what they cost producers.
+    Cleanup(LoadArgs),
     /// Two or more brokers in turn, round by round, with the ratios between them.
     Compare(CompareArgs),
     /// Show saved reports, side by side.

@@ -104,6 +104,8 @@ pub struct Reading {
     run: u32,
     /// Partitions whose older records may be gone: a lane begins there with the first that comes.
     from_middle: HashSet<u32>,
+    /// Compaction takes records away: what is left still comes in order, each once.
+    is_compacted: bool,
     lanes: HashMap<Lane, Seen>,
     /// Records of this run.
     pub records: u64,
@@ -125,6 +127,7 @@ impl Reading {
         Self {
             run,
             from_middle: HashSet::new(),
+            is_compacted: false,
             lanes: HashMap::new(),
             records: 0,
             faults: Faults::default(),
@@ -134,6 +137,11 @@ impl Reading {
     /// A reader that does not begin with the first record of these partitions: retention has deleted it, or it is left out.
     pub fn from_middle(run: u32, partitions: HashSet<u32>) -> Self {
         Self { from_middle: partitions, ..Self::new(run) }
+    }
+
+    /// A reader of topics that are compacted, or not: of their records any may be gone.
+    pub fn of_compacted(self, is_compacted: bool) -> Self {
+        Self { is_compacted, ..self }
     }
 
     /// Retention has deleted what was to be read next of `partition`; the reader goes on behind it.
@@ -155,7 +163,7 @@ impl Reading {
         let begin = if self.from_middle.contains(&partition) { sequence } else { 0 };
         let seen = self.lanes.entry(lane).or_insert_with(|| Seen { next: begin, ..Seen::default() });
         if sequence >= seen.next {
-            if std::mem::take(&mut seen.jumps) {
+            if std::mem::take(&mut seen.jumps) || self.is_compacted {
                 seen.next = sequence;
             }
             if sequence > seen.next {
@@ -172,7 +180,8 @@ impl Reading {
     /// Ends the reading. `sent` says how many records of each lane must be there: those that were acknowledged.
     pub fn finish(mut self, sent: &HashMap<Lane, u64>) -> Faults {
         for (lane, count) in sent {
-            if self.from_middle.contains(&lane.partition) && !self.lanes.contains_key(lane) {
+            let may_lack_it = self.from_middle.contains(&lane.partition) && !self.lanes.contains_key(lane);
+            if self.is_compacted || may_lack_it {
                 continue;
             }
             let seen = self.lanes.entry(*lane).or_default();

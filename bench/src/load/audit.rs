@@ -29,11 +29,11 @@ pub struct Audit {
 }
 
 /// Reads a stream to its end and holds it against what was acknowledged: from its start, or, where it has more than
-/// `records_max` records, its newest.
+/// `records_max` records, its newest. Of topics that are compacted, what is left must be in order, each record once.
 pub async fn audit(
     layout: &Layout,
     run: u32,
-    sent: &HashMap<Lane, u64>,
+    (sent, is_compacted): (&HashMap<Lane, u64>, bool),
     records_max: u64,
 ) -> Result<Audit, LoadError> {
     unless_interrupted(async {
@@ -44,8 +44,8 @@ pub async fn audit(
         let numbers = (0_u32..).zip(&starts);
         let from_middle: HashSet<u32> = numbers.filter(|(_, start)| **start > 0).map(|(at, _)| at).collect();
         let left_out: i64 = starts.iter().zip(&begins).map(|(start, begin)| start - begin).sum();
-        let reading =
-            read_back(&client, layout, (&starts, &ends), Reading::from_middle(run, from_middle)).await?;
+        let reading = Reading::from_middle(run, from_middle).of_compacted(is_compacted);
+        let reading = read_back(&client, layout, (&starts, &ends), reading).await?;
         let deleted = u64::try_from(begins.iter().sum::<i64>()).unwrap_or_default();
         let left_out = u64::try_from(left_out).unwrap_or_default();
         Ok(Audit { records: reading.records, deleted, left_out, faults: reading.finish(sent) })

@@ -43,7 +43,7 @@ impl Baseline {
     }
 }
 
-/// Measures both in `directory`, each for `time`.
+/// Measures both in `directory`, each for `time`, or until there is one figure.
 pub fn measure(directory: &Path, time: Duration) -> io::Result<Baseline> {
     let path = directory.join(format!(".iolite-bench-baseline-{}", std::process::id()));
     let writes = bare_writes(&path, time);
@@ -71,7 +71,7 @@ fn bare_writes(path: &Path, time: Duration) -> io::Result<Latencies> {
     let block = Block::new();
     let (mut latencies, mut number) = (Latencies::default(), 0_u64);
     let begin = Instant::now();
-    while begin.elapsed() < time {
+    while begin.elapsed() < time || latencies.samples() == 0 {
         let start = Instant::now();
         file.write_all_at(block.bytes(), number % BLOCKS * BLOCK_BYTES as u64)?;
         if number >= WARM_UP.into() {
@@ -99,7 +99,7 @@ fn round_trips(time: Duration) -> io::Result<Latencies> {
     socket.set_nodelay(true)?;
     let (mut latencies, mut number, mut answer) = (Latencies::default(), 0, [0; ANSWER_BYTES]);
     let begin = Instant::now();
-    while begin.elapsed() < time {
+    while begin.elapsed() < time || latencies.samples() == 0 {
         let start = Instant::now();
         socket.write_all(&[7; REQUEST_BYTES])?;
         socket.read_exact(&mut answer)?;

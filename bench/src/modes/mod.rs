@@ -1,5 +1,6 @@
 //! The modes: each sets a session up, runs its rounds, and hands back a report.
 
+mod cleanup;
 mod compare;
 mod options;
 mod plain;
@@ -24,6 +25,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Mode::Mixed(arguments) => finish(plain::mixed(&arguments)?, &arguments.output),
         Mode::Sweep(arguments) => finish(sweep::run(&arguments)?, &arguments.load.output),
         Mode::Tradeoff(arguments) => finish(tradeoff::run(&arguments)?, &arguments.output),
+        Mode::Cleanup(arguments) => finish(cleanup::run(&arguments)?, &arguments.output),
         Mode::Compare(arguments) => finish(compare::run(&arguments)?, &arguments.load.output),
         Mode::Report(arguments) => show(&arguments),
         Mode::Workloads { name } => list(name.as_deref()),

@@ -33,6 +33,10 @@ const FILL_SLICE: Duration = Duration::from_secs(2);
 const FILL_BATCH_BYTES: u32 = 256 << 10;
 const FILL_IN_FLIGHT: u32 = 4_000;
 const FILL_PRODUCERS: u32 = 4;
+/// A broker whose counts of background work stand still for so long is done with it.
+const SETTLED_TIME: Duration = Duration::from_secs(3);
+const SETTLE_LOOK_INTERVAL: Duration = Duration::from_millis(250);
+const SETTLE_TIME_MAX: Duration = Duration::from_mins(2);
 /// Nobody waits so long for a generator that is late by less.
 const LATE_US: f64 = 1_000.0;
 /// Nor where it is less than this share of the latency.
@@ -214,6 +218,27 @@ impl Session {
             });
         }
         Ok(is_whole)
+    }
+
+    /// Waits until the broker of an entry has nothing left to do in the background, where it tells.
+    pub fn settle(&self, index: usize) -> anyhow::Result<()> {
+        let target = &self.targets[self.entries[index].target].1;
+        let (began, mut last) = (Instant::now(), target.counters());
+        let mut still_since = Instant::now();
+        while last.tells_of_background() && still_since.elapsed() < SETTLED_TIME {
+            if began.elapsed() > SETTLE_TIME_MAX {
+                bail!("the broker is not done with its work in the background after {SETTLE_TIME_MAX:?}");
+            }
+            if interrupt::was_asked() {
+                bail!("interrupted");
+            }
+            std::thread::park_timeout(SETTLE_LOOK_INTERVAL);
+            let now = target.counters();
+            if !now.is_still_as(&last) {
+                (last, still_since) = (now, Instant::now());
+            }
+        }
+        Ok(())
     }
 
     /// The last round of an entry.
@@ -457,7 +482,8 @@ impl Session {
                 continue;
             }
             let records_max = AUDIT_BYTES_MAX / stream.record.value_bytes.mean().max(1);
-            match load::audit(&state.layout, self.run, &state.sent, records_max) {
+            let sent = (&state.sent, stream.is_compacted());
+            match load::audit(&state.layout, self.run, sent, records_max) {
                 Ok(audit) => {
                     read_back += audit.records;
                     left_out += audit.left_out;

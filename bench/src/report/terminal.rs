@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use super::{Contender, Report, Status, doubts, ratios};
 use crate::load::Tick;
 use crate::measure::{Percentiles, Spread, grouped, rounded};
+use crate::target::BrokerSide;
 
 /// Shows how a round goes; on one line where that can be.
 pub fn progress(label: &str, tick: &Tick) {
@@ -144,6 +145,14 @@ fn costs(contender: &Contender, out: &mut String) {
     if let Some(bytes) = last.and_then(|round| round.broker.device_bytes) {
         let seconds = last.map_or(1.0, |round| round.seconds.max(1e-9));
         costs.push(format!("{:.1} MB/s to the device", bytes as f64 / 1e6 / seconds));
+    }
+    let sum = |figure: fn(&BrokerSide) -> Option<u64>| -> u64 {
+        contender.rounds.iter().filter_map(|round| figure(&round.broker)).sum()
+    };
+    let (compacted, deleted) = (sum(|side| side.compacted_bytes), sum(|side| side.deleted_segments));
+    if compacted > 0 || deleted > 0 {
+        costs
+            .push(format!("{} MB compacted and {deleted} segments deleted meanwhile", compacted / 1_000_000));
     }
     if !costs.is_empty() {
         out.push_str(&format!("  broker     {}\n", costs.join(", ")));

@@ -26,6 +26,9 @@ pub struct Counters {
     pub journal_frames: Option<u64>,
     pub journal_bytes: Option<u64>,
     pub journal_batches: Option<u64>,
+    pub compacted_bytes: Option<u64>,
+    pub deleted_segments: Option<u64>,
+    pub destaged_bytes: Option<u64>,
 }
 
 /// What the broker used between two moments.
@@ -49,6 +52,12 @@ pub struct BrokerSide {
     pub journal_bytes_per_frame: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batches_per_frame: Option<f64>,
+    /// Looked through by compaction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compacted_bytes: Option<u64>,
+    /// By retention.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_segments: Option<u64>,
 }
 
 impl BrokerSide {
@@ -71,11 +80,35 @@ impl BrokerSide {
             journal_frames: frames,
             journal_bytes_per_frame: per_frame(grown(before.journal_bytes, after.journal_bytes)),
             batches_per_frame: per_frame(grown(before.journal_batches, after.journal_batches)),
+            compacted_bytes: grown(before.compacted_bytes, after.compacted_bytes),
+            deleted_segments: grown(before.deleted_segments, after.deleted_segments),
         }
     }
 }
 
+impl BrokerSide {
+    /// Whether it compacted anything or deleted a segment.
+    pub fn has_cleaned_up(&self) -> bool {
+        self.compacted_bytes.is_some_and(|bytes| bytes > 0)
+            || self.deleted_segments.is_some_and(|segments| segments > 0)
+    }
+}
+
 impl Counters {
+    /// Whether the broker says what it does in the background.
+    pub fn tells_of_background(&self) -> bool {
+        self.background() != [None; 3]
+    }
+
+    /// Whether nothing was done in the background since `before`.
+    pub fn is_still_as(&self, before: &Self) -> bool {
+        self.background() == before.background()
+    }
+
+    fn background(&self) -> [Option<u64>; 3] {
+        [self.compacted_bytes, self.deleted_segments, self.destaged_bytes]
+    }
+
     /// Fills in what the kernel says of a process.
     pub fn of_process(&mut self, id: u32) {
         let text = |file: &str| fs::read_to_string(format!("/proc/{id}/{file}")).unwrap_or_default();
@@ -98,6 +131,9 @@ impl Counters {
         self.journal_frames = metric(&page, "iolite_journal_frames_total");
         self.journal_bytes = metric(&page, "iolite_journal_written_bytes_total");
         self.journal_batches = metric(&page, "iolite_appended_batches_total");
+        self.compacted_bytes = metric(&page, "iolite_compacted_bytes_total");
+        self.deleted_segments = metric(&page, "iolite_deleted_segments_total");
+        self.destaged_bytes = metric(&page, "iolite_destaged_bytes_total");
     }
 }
 

@@ -104,6 +104,21 @@ fn what_retention_deletes_while_it_is_read_is_not_lost() {
 }
 
 #[test]
+fn what_compaction_took_is_not_lost_but_what_is_left_comes_in_order_and_once() {
+    let mut reading = Reading::new(RUN).of_compacted(true);
+    for sequence in [2, 5, 9, 9, 6] {
+        reading.note(3, Some(Stamp { run: RUN, worker: 1, sequence, due_ns: 0 }));
+    }
+    let lane = |worker| Lane { worker, partition: 3 };
+    let lines = reading.finish(&HashMap::from([(lane(1), 12), (lane(2), 4)])).lines();
+    let expected = [
+        "DUPLICATE: record 9 of producer 1 in partition 3 came twice",
+        "DUPLICATE: record 6 of producer 1 in partition 3 came twice",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
 fn a_follower_that_lacks_the_end_of_a_lane_or_a_whole_one_has_lost_records() {
     let lane = |worker| Lane { worker, partition: 3 };
     let mut reading = Reading::new(RUN);

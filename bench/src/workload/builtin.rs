@@ -39,6 +39,7 @@ files![
     "bulk-beside-critical",
     "backlog",
     "steady-state",
+    "cleanup",
 ];
 
 /// All of them.

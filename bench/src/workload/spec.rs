@@ -232,6 +232,11 @@ impl Stream {
         self.topics * self.partitions
     }
 
+    /// Whether its topics are compacted.
+    pub fn is_compacted(&self) -> bool {
+        self.topic_config.get("cleanup.policy").is_some_and(|policy| policy.contains("compact"))
+    }
+
     fn problem(&self) -> Option<String> {
         let is_name = |character: char| character.is_ascii_alphanumeric() || character == '-';
         let (record, pace) = (&self.record, (self.rate, self.in_flight));
@@ -255,6 +260,13 @@ impl Stream {
             Some(format!("{readers} readers; there can be {PRODUCERS_MAX}"))
         } else if self.catch_up_readers > 0 && self.backlog_bytes == 0 {
             Some("catch_up_readers need backlog_bytes to catch up with".into())
+        } else if self.is_compacted() && readers > 0 {
+            Some(
+                "a reader can't tell what compaction took from what was lost: a compacted stream has none"
+                    .into(),
+            )
+        } else if self.is_compacted() && record.keys.is_none() {
+            Some("its topics are compacted: its records need keys".into())
         } else if !(0.0..=60_000.0).contains(&self.linger_ms) {
             Some(format!("linger_ms is {}; it can be 0 to 60000", self.linger_ms))
         } else if self.idempotent && self.acks != Acks::All {

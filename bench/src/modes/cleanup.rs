@@ -1,0 +1,92 @@
+//! The same load with compaction and retention at work, and with neither, round by round in turn: what cleaning up costs
+//! those who produce.
+//!
+//! Both use one broker. A round with neither begins when what the round before has left to clean up is done.
+
+use anyhow::bail;
+
+use super::session::{Roles, Session};
+use super::{in_turn, options, plain};
+use crate::cli::LoadArgs;
+use crate::report::{Report, Status};
+use crate::workload::Workload;
+
+const WITH: &str = "with cleanup";
+const WITHOUT: &str = "without";
+/// Configs of topics that keep everything.
+const KEEP_ALL: [(&str, &str); 3] =
+    [("cleanup.policy", "delete"), ("retention.bytes", "-1"), ("retention.ms", "-1")];
+/// Of a broker that is started: it cleans up often and a little, and is seen to be done with it soon.
+const SETTINGS: [(&str, &str); 2] =
+    [("log.cleaner.backoff.ms", "500"), ("log.retention.check.interval.ms", "500")];
+
+/// Runs it.
+pub fn run(arguments: &LoadArgs) -> anyhow::Result<Report> {
+    let mut arguments = arguments.clone();
+    let workload = options::workload(&arguments)?;
+    let is_cleaned = workload.streams.iter().any(|stream| {
+        stream.is_compacted() || stream.topic_config.keys().any(|name| name.starts_with("retention."))
+    });
+    if !is_cleaned {
+        bail!("workload {:?} has no topics to clean up; try --workload cleanup", workload.name);
+    }
+    let given = arguments.target.settings.clone();
+    let missing = SETTINGS.iter().filter(|(key, _)| !given.iter().any(|one| one.starts_with(key)));
+    arguments.target.settings.extend(missing.map(|(key, value)| format!("{key}={value}")));
+    let mut session = Session::open("cleanup", &arguments, &[plain::kind(&arguments)])?;
+    let outcome = rounds(&mut session, &arguments, &workload);
+    session.end(outcome)
+}
+
+fn rounds(session: &mut Session, arguments: &LoadArgs, workload: &Workload) -> anyhow::Result<()> {
+    let roles = Roles { produce: true, tail: true, drain: false };
+    let with = session.prepare(WITH, 0, workload.clone(), roles)?;
+    let without = session.prepare(WITHOUT, 0, keeping_all(workload), roles)?;
+    for round in 1..=arguments.rounds {
+        for entry in in_turn(round, 2) {
+            if entry == without {
+                session.settle(without)?;
+            }
+            let name = if entry == with { WITH } else { WITHOUT };
+            if !session.round(entry, &format!("{name} {round}/{}", arguments.rounds))? {
+                return Ok(());
+            }
+            if entry == without
+                && session.last_round(without).is_some_and(|round| round.broker.has_cleaned_up())
+            {
+                let told = format!("round {round} without was not: the broker was still cleaning up");
+                session.report.problem(Status::Partial, told);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn keeping_all(workload: &Workload) -> Workload {
+    let mut workload = workload.clone();
+    for stream in &mut workload.streams {
+        for (name, value) in KEEP_ALL {
+            stream.topic_config.insert(name.into(), value.into());
+        }
+    }
+    workload
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload;
+
+    #[test]
+    fn the_same_load_keeps_everything() {
+        let with = workload::find("cleanup").expect("it is built in");
+        assert!(with.streams.iter().any(|stream| stream.is_compacted()));
+        let without = keeping_all(&with);
+        for (before, after) in with.streams.iter().zip(&without.streams) {
+            assert!(!after.is_compacted());
+            assert_eq!(after.topic_config["retention.bytes"], "-1");
+            let topic_config = before.topic_config.clone();
+            assert_eq!(*before, workload::Stream { topic_config, ..after.clone() }, "but for that, alike");
+        }
+    }
+}
