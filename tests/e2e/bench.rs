@@ -237,6 +237,34 @@ fn a_tradeoff_tries_every_choice() {
 }
 
 #[test]
+fn cleaning_up_takes_turns_with_keeping_everything() {
+    let outcome = bench("cleanup", &["--workload", "cleanup"]);
+    outcome.assert_fine();
+    let report = outcome.report();
+    let contenders = report["contenders"].as_array().expect("a list");
+    let names: Vec<&str> = contenders.iter().filter_map(|one| one["name"].as_str()).collect();
+    assert_eq!(names, ["without", "with cleanup"]);
+    for contender in contenders {
+        assert!(
+            contender["checked"].as_str().is_some_and(|told| told.contains("were read back and checked")),
+            "{}",
+            contender["checked"]
+        );
+    }
+    for round in contenders[0]["rounds"].as_array().expect("a list") {
+        let done = [&round["broker"]["compacted_bytes"], &round["broker"]["deleted_segments"]];
+        assert_eq!(done.map(Value::as_u64), [Some(0); 2], "nothing was cleaned up meanwhile");
+    }
+}
+
+#[test]
+fn a_workload_without_anything_to_clean_up_is_refused() {
+    let outcome = bench("cleanup", &[]);
+    assert_eq!(outcome.code, Some(UNREACHABLE));
+    outcome.says("has no topics to clean up");
+}
+
+#[test]
 fn a_comparison_takes_turns_and_tells_ratios_and_saved_runs_compare() {
     let outcome = bench("compare", &["--target", "iolite", "--target", "calm=iolite,relaxed"]);
     outcome.assert_fine();

@@ -40,8 +40,8 @@ pub fn run(arguments: &LoadArgs) -> anyhow::Result<Report> {
 
 fn rounds(session: &mut Session, arguments: &LoadArgs, workload: &Workload) -> anyhow::Result<()> {
     let roles = Roles { produce: true, tail: true, drain: false };
-    let with = session.prepare(WITH, 0, workload.clone(), roles)?;
     let without = session.prepare(WITHOUT, 0, keeping_all(workload), roles)?;
+    let with = session.prepare(WITH, 0, workload.clone(), roles)?;
     for round in 1..=arguments.rounds {
         for entry in in_turn(round, 2) {
             if entry == without {
