@@ -30,6 +30,7 @@ use crate::error::ClientError;
 pub use groups::{GroupDescription, GroupKind, GroupMember, GroupState, ListedGroup};
 pub use transactions::{ListedTransaction, TransactionDescription, TransactionState};
 
+use describe::shows;
 pub use describe::{ConfigSource, PartitionDescription, TopicConfig, TopicDescription};
 
 /// What a resource is in requests about configurations: a topic.
@@ -239,10 +240,11 @@ impl Admin {
         Ok(configs.into_iter().map(|config| (config.name, config.value)).collect())
     }
 
-    /// Sets keys of a topic's configuration, or puts them back to their defaults where no value is given.
+    /// Sets keys of a topic's configuration, or puts them back to their defaults where no value is given, and waits until the
+    /// cluster describes it so.
     ///
     /// # Errors
-    /// There is no such topic, the broker refuses a value, or no broker answers.
+    /// There is no such topic, the broker refuses a value, or no broker answers in time.
     pub async fn set_topic_configs(
         &self,
         topic: &str,
@@ -264,8 +266,16 @@ impl Admin {
         let answer = self.client.any_connection().await?.call(&request).await?;
         let response: IncrementalAlterConfigsResponse<'_> = answer.decode()?;
         let doing = format!("change the configuration of topic {topic}");
-        let mut outcomes = response.responses.iter();
-        outcomes.try_for_each(|one| self.client.check(&doing, one.error_code, one.error_message))
+        for one in &response.responses {
+            self.client.check(&doing, one.error_code, one.error_message)?;
+        }
+        self.client
+            .until_done(&doing, async || {
+                let described = self.describe_topic_configs(topic).await?;
+                let is_described = changes.iter().all(|(name, value)| shows(&described, name, *value));
+                if is_described { Ok(()) } else { Err(ClientError::NotDescribed) }
+            })
+            .await
     }
 
     /// Looks for offsets, one for each partition asked for, in that order; none where no record is so late.

@@ -170,6 +170,9 @@ pub enum ClientError {
         /// Why the last try failed.
         last: Box<ClientError>,
     },
+    /// A change was taken, and the cluster does not describe it yet.
+    #[error("it was taken, and the cluster does not describe it yet")]
+    NotDescribed,
     /// More topics than a client keeps in mind.
     #[error("a client keeps at most {0} topics in mind")]
     TooManyTopics(usize),
@@ -184,7 +187,10 @@ impl ClientError {
             Self::Connection(error) | Self::NoBroker(error) | Self::Send(SendError::Connection(error)) => {
                 !matches!(error, ConnectionError::Unsupported { .. })
             }
-            Self::UnknownTopic(_) | Self::UnknownBroker(_) | Self::Send(SendError::Full) => true,
+            Self::UnknownTopic(_)
+            | Self::UnknownBroker(_)
+            | Self::NotDescribed
+            | Self::Send(SendError::Full) => true,
             Self::TimedOut { last, .. } => last.is_retriable(),
             _ => false,
         }

@@ -2,6 +2,8 @@
 //!
 //! Asked for anew each time: nothing is kept, and nothing of what the client keeps is used.
 
+use std::collections::BTreeSet;
+
 use protocol::error::KafkaError;
 use protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResponse,
@@ -166,6 +168,35 @@ impl Admin {
         configs.sort_unstable_by(|one: &TopicConfig, other| one.name.cmp(&other.name));
         Ok(configs)
     }
+}
+
+/// Whether a configuration has this value of a key, or none of the topic's own. Of a key that brokers take and never describe
+/// nothing else can be said.
+pub(super) fn shows(described: &[TopicConfig], name: &str, value: Option<&str>) -> bool {
+    let Some(config) = described.iter().find(|config| config.name == name) else { return true };
+    match value {
+        None => config.source != ConfigSource::Topic,
+        // A secret is not shown.
+        Some(value) => {
+            let is_same = config.value.as_deref().is_none_or(|shown| is_same_value(shown, value));
+            config.source == ConfigSource::Topic && is_same
+        }
+    }
+}
+
+/// Whether two values may mean the same: brokers show values as they have read them.
+fn is_same_value(one: &str, other: &str) -> bool {
+    let (one, other) = (one.trim(), other.trim());
+    if let (Ok(one), Ok(other)) = (one.parse::<i64>(), other.parse::<i64>()) {
+        return one == other;
+    }
+    if let (Ok(one), Ok(other)) = (one.parse::<f64>(), other.parse::<f64>()) {
+        return one.total_cmp(&other).is_eq();
+    }
+    let items = |list: &str| {
+        list.split(',').map(|item| item.trim().to_ascii_lowercase()).collect::<BTreeSet<String>>()
+    };
+    items(one) == items(other)
 }
 
 fn read_partition(partition: &MetadataResponsePartition) -> PartitionDescription {

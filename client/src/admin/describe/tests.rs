@@ -1,11 +1,16 @@
 //! What a broker tells of its topics, as the client understands it.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use protocol::api::ApiKey;
 use protocol::error::{ErrorCode, KafkaError};
 use protocol::messages::create_topics::{CreatableTopicResult, CreateTopicsResponse};
 use protocol::messages::describe_configs::DescribeConfigsResult;
+use protocol::messages::incremental_alter_configs::{
+    AlterConfigsResourceResponse, IncrementalAlterConfigsResponse,
+};
 
 use super::*;
 use crate::admin::NewTopic;
@@ -70,20 +75,34 @@ fn a_topic_that_is_not_there_is_told_from_other_trouble() {
     );
 }
 
+fn config<'a>(name: &'a str, value: Option<&'a str>, config_source: i8) -> DescribeConfigsResourceResult<'a> {
+    DescribeConfigsResourceResult {
+        name,
+        value,
+        read_only: false,
+        config_source,
+        is_sensitive: false,
+        synonyms: Vec::new(),
+        config_type: 2,
+        documentation: None,
+    }
+}
+
+fn answer_configs(asked: &Asked, configs: Vec<DescribeConfigsResourceResult<'_>>) -> Answered {
+    let result = DescribeConfigsResult {
+        error_code: ErrorCode::NONE,
+        error_message: None,
+        resource_type: RESOURCE_TOPIC,
+        resource_name: "t",
+        configs,
+    };
+    asked.answer(&DescribeConfigsResponse { throttle_time_ms: 0, results: vec![result] })
+}
+
 #[test]
 fn values_have_their_sources() {
     let answer = async |_: &Mock, asked: &Asked| {
         assert_eq!(asked.api, ApiKey::DescribeConfigs);
-        let config = |name, value, config_source| DescribeConfigsResourceResult {
-            name,
-            value,
-            read_only: false,
-            config_source,
-            is_sensitive: false,
-            synonyms: Vec::new(),
-            config_type: 2,
-            documentation: None,
-        };
         let configs = vec![
             config("set", Some("1"), 1),
             config("dynamic", Some("2"), 2),
@@ -91,14 +110,7 @@ fn values_have_their_sources() {
             config("default", Some(""), 5),
             config("group", Some("5"), 8),
         ];
-        let result = DescribeConfigsResult {
-            error_code: ErrorCode::NONE,
-            error_message: None,
-            resource_type: RESOURCE_TOPIC,
-            resource_name: "t",
-            configs,
-        };
-        asked.answer(&DescribeConfigsResponse { throttle_time_ms: 0, results: vec![result] })
+        answer_configs(asked, configs)
     };
     Mock::with_topic("t", 1).run(
         |_| (),
@@ -122,6 +134,77 @@ fn values_have_their_sources() {
             assert_eq!(values.get("file"), Some(&None));
         },
     );
+}
+
+/// A broker that takes a change and describes it only when it was asked so many times.
+fn slow_to_describe(asked_before: u32) -> (Rc<Cell<u32>>, impl AsyncFn(&Mock, &Asked) -> Answered + 'static) {
+    let described = Rc::new(Cell::new(0));
+    let count = Rc::clone(&described);
+    let script = async move |_: &Mock, asked: &Asked| match asked.api {
+        ApiKey::IncrementalAlterConfigs => {
+            let taken = AlterConfigsResourceResponse {
+                error_code: ErrorCode::NONE,
+                error_message: None,
+                resource_type: RESOURCE_TOPIC,
+                resource_name: "t",
+            };
+            asked.answer(&IncrementalAlterConfigsResponse { throttle_time_ms: 0, responses: vec![taken] })
+        }
+        ApiKey::DescribeConfigs => {
+            count.update(|count| count + 1);
+            let configs = match count.get() {
+                before if before <= asked_before => {
+                    vec![config("a", Some("1"), 1), config("b", Some("2"), 1)]
+                }
+                _ => vec![config("a", Some("9"), 1), config("b", Some("0"), 5)],
+            };
+            answer_configs(asked, configs)
+        }
+        other => panic!("{other} is not asked for"),
+    };
+    (described, script)
+}
+
+#[test]
+fn a_change_of_a_configuration_is_waited_for() {
+    let changes = [("a", Some("9")), ("b", None), ("never.described", Some("x"))];
+    let (described, script) = slow_to_describe(2);
+    Mock::with_topic("t", 1).run(
+        |_| (),
+        script,
+        async |_, client| client.admin().set_topic_configs("t", &changes).await.expect("it is described"),
+    );
+    assert_eq!(described.get(), 3);
+
+    let (_, script) = slow_to_describe(u32::MAX);
+    let given_up = Mock::with_topic("t", 1).run(
+        |options| options.call_timeout = Duration::from_millis(20),
+        script,
+        async |_, client| client.admin().set_topic_configs("t", &changes).await.expect_err("it never is"),
+    );
+    assert!(
+        matches!(&given_up, ClientError::TimedOut { last, .. } if matches!(**last, ClientError::NotDescribed)),
+        "{given_up}"
+    );
+}
+
+#[test]
+fn values_are_compared_as_brokers_read_them() {
+    for (one, other, is_same) in [
+        ("1", "1", true),
+        ("1", " 01", true),
+        ("9223372036854775807", "9223372036854775806", false),
+        ("0.5", "0.50", true),
+        ("0.5", "0.6", false),
+        ("TRUE", "true", true),
+        ("compact, delete", "delete,compact", true),
+        ("compact,delete", "compact", false),
+        ("", "", true),
+        ("zstd", "lz4", false),
+    ] {
+        assert_eq!(is_same_value(one, other), is_same, "{one:?} and {other:?}");
+        assert_eq!(is_same_value(other, one), is_same, "{other:?} and {one:?}");
+    }
 }
 
 #[test]
