@@ -116,6 +116,16 @@ impl Tally {
         self.failed.set(self.failed.get() + count);
         self.reason.borrow_mut().get_or_insert_with(|| reason.clone());
     }
+
+    /// What is told where records were not delivered, first of all for this reason.
+    fn undelivered(&self, reason: &ProduceError, does_nobody_answer: bool) -> Failure {
+        let (delivered, failed) = (self.delivered.get(), self.failed.get());
+        let what = format!("{failed} of {} records were not delivered: {reason}", delivered + failed);
+        match does_nobody_answer {
+            true => Failure::new(Exit::Unreachable, format!("{what}; no broker answers any more")),
+            false => Failure::new(Exit::Failed, what),
+        }
+    }
 }
 
 impl DeliveryListener for Tally {
@@ -150,17 +160,30 @@ async fn produce(client: &Client, arguments: &ProduceArgs, output: &mut Output) 
         known.partition(PartitionIndex(index))?;
     }
     let read = send_lines(&producer, &topic, arguments, &tally).await;
-    // What was taken before trouble came is delivered, and counted.
+    // What was taken before trouble came is delivered, counted and told.
     producer.close().await;
-    read?;
-    let (delivered, failed) = (tally.delivered.get(), tally.failed.get());
-    if let Some(reason) = tally.reason.take() {
-        let what = format!("{failed} of {} records were not delivered: {reason}", delivered + failed);
-        return Err(Failure::new(Exit::Failed, what));
+    let undelivered = match tally.reason.take() {
+        Some(reason) => Some(tally.undelivered(&reason, does_nobody_answer(client, &reason).await)),
+        None => None,
+    };
+    if undelivered.is_none() {
+        let done = Produced { topic: &arguments.topic, records: tally.delivered.get() };
+        output
+            .show(&done, |done| format!("{}: produced, {}\n", done.topic, count(done.records, "record")))?;
     }
-    output.show(&Produced { topic: &arguments.topic, records: delivered }, |done| {
-        format!("{}: produced, {}\n", done.topic, count(done.records, "record"))
-    })
+    match (undelivered, read) {
+        (Some(undelivered), Err(unread)) => {
+            Err(Failure::new(undelivered.exit(), format!("{undelivered}; and {unread}")))
+        }
+        (Some(undelivered), Ok(())) => Err(undelivered),
+        (None, read) => read,
+    }
+}
+
+/// Whether a batch came to nothing because no broker answers any more. A batch that expires does not say what it waited for.
+async fn does_nobody_answer(client: &Client, reason: &ProduceError) -> bool {
+    let has_expired = matches!(reason, ProduceError::Expired { .. });
+    has_expired && client.refresh().await.is_err_and(|error| error.is_unreachable())
 }
 
 /// Until there are no more lines, Ctrl-C is pressed, or a record was not delivered.
@@ -207,6 +230,18 @@ fn split<'a>(line: &'a [u8], separator: Option<&str>) -> (Option<&'a [u8]>, &'a 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn that_no_broker_answers_any_more_has_its_own_exit_code() {
+        let tally = Tally::default();
+        tally.delivered.set(3);
+        let reason = ProduceError::Expired { after: Duration::from_secs(2), was_sent: false };
+        tally.fail(1, &reason);
+        let told = "1 of 4 records were not delivered: not delivered within 2s";
+        assert_eq!(tally.undelivered(&reason, false), Failure::new(Exit::Failed, told));
+        let told = format!("{told}; no broker answers any more");
+        assert_eq!(tally.undelivered(&reason, true), Failure::new(Exit::Unreachable, told));
+    }
 
     #[test]
     fn a_line_is_cut_at_the_first_separator() {

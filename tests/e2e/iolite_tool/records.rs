@@ -2,13 +2,13 @@
 
 use std::process::{Command, Stdio};
 
-use e2e::broker;
+use e2e::broker::{self, Broker, Options, Target};
 use e2e::process::{Process, run_with_input};
 use e2e::{DEADLINE, unique, wire};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::{ARGUMENTS, DONE, FAILED, NOT_FOUND, binary, done, iolite, refused, told};
+use super::{ARGUMENTS, DONE, FAILED, NOT_FOUND, UNREACHABLE, binary, done, iolite, refused, told};
 
 fn topic(name: &str, partitions: i32) -> String {
     let topic = unique(&format!("tool-{name}"));
@@ -144,6 +144,48 @@ fn records_flow_until_ctrl_c() {
         assert_eq!(status.code(), Some(DONE), "{}", process.last_lines());
     }
     assert_eq!(consumer.lines(), ["typed 0", "typed 1", "typed 2"]);
+}
+
+#[test]
+fn a_broker_that_goes_away_under_a_producer_is_told_as_such() {
+    let own = Broker::start(Target::Iolite, &Options::default());
+    let (address, topic) = (own.kafka(), unique("tool-gone"));
+    wire::create_topic(address, &topic, 1, &[]);
+    let bootstrap = address.to_string();
+    let command = |words: &[&str]| {
+        let mut command = Command::new(binary());
+        command.args(words).args(["--bootstrap", &bootstrap, "--timeout", "2"]);
+        command
+    };
+    let (mut producer, mut stdin, _stdout) =
+        Process::start_interactive("iolite produce", command(&["produce", &topic]));
+    std::io::Write::write_all(&mut stdin, b"delivered\n").expect("it is read");
+    let consumer =
+        run_with_input("iolite consume", command(&["consume", &topic, "--count", "1"]), b"", DEADLINE);
+    assert_eq!(consumer.stdout, ["delivered"], "{consumer}");
+    drop(own.kill());
+    std::io::Write::write_all(&mut stdin, b"too late\n").expect("it is read");
+    drop(stdin);
+    let status = producer.wait(DEADLINE);
+    let said = producer.last_lines();
+    assert_eq!(status.code(), Some(UNREACHABLE), "{said}");
+    for words in ["of 2 records were not delivered", "no broker answers any more"] {
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+/// What came before a line that can't be a record is delivered, and told.
+#[test]
+fn records_before_a_line_that_is_too_long_are_counted() {
+    const TOO_LONG_BYTES: usize = (64 << 20) + (128 << 10);
+    let topic = topic("too-long", 1);
+    let input = [b"one\ntwo\n", &vec![b'x'; TOO_LONG_BYTES][..]].concat();
+    let finished = iolite(&["produce", &topic], &input);
+    assert_eq!(finished.status.code(), Some(FAILED), "{finished}");
+    assert_eq!(finished.stdout, [format!("{topic}: produced, 2 records")], "{finished}");
+    let [line] = &finished.stderr[..] else { panic!("one line is wanted: {finished}") };
+    assert!(line.contains("no record can be as long"), "{line}");
+    assert_eq!(consume(&topic, &[]), ["one", "two"]);
 }
 
 /// `iolite consume ... | head -n 3`: no word of the pipe that broke.

@@ -54,7 +54,7 @@ enum TopicsCommand {
         #[arg(long)]
         if_exists: bool,
     },
-    /// Give a topic more partitions, or another configuration.
+    /// Give a topic more partitions, or another configuration, and wait until the cluster describes it so.
     Alter(AlterArgs),
 }
 
