@@ -20,6 +20,7 @@ pub async fn check<D: Disk>(disk: &D) {
     check_writes_in_flight(disk).await.expect("several writes in flight");
     check_synced_writes(disk).await.expect("synced writes");
     check_small_writes(disk).await.expect("small writes");
+    check_small_writes_of_all_lengths(disk).await.expect("small writes of all lengths");
     check_sizes(disk).await.expect("sizes");
     check_allocation(disk).await.expect("allocation");
     check_names(disk).await.expect("names");
@@ -185,6 +186,30 @@ async fn check_small_writes<D: Disk>(disk: &D) -> io::Result<()> {
         assert_eq!(file.read_at(0, 4096).await?, expected(0, 4096, 1), "written over from behind only");
         assert_eq!(file.read_at(4096, 4096).await?, expected(0, 4096, 2));
         assert_eq!(file.read_at(8192, 8192).await?, expected(0, 8192, 3));
+        file.close().await?;
+        disk.remove_file(&path(number)).await?;
+    }
+    Ok(())
+}
+
+/// Short and long ones in turn, each over the last block of the one before, many at a time.
+async fn check_small_writes_of_all_lengths<D: Disk>(disk: &D) -> io::Result<()> {
+    const WRITES: [(usize, usize); 4] = [(0, 8192), (4096, 131_072), (131_072, 8192), (135_168, 65_536)];
+    let path = |number: usize| PathBuf::from(format!("small-{number}"));
+    for ((position, length), seed) in WRITES.into_iter().zip(1_u8..) {
+        let write = async |number: usize| {
+            disk.write_small(&path(number), &buffer(length, seed), u64::try_from(position).expect("small"))
+                .await
+        };
+        for_each_concurrent((0..60).map(write), 50).await?;
+    }
+    for number in 0..60 {
+        let file = disk.open(&path(number), OpenMode::Read).await?;
+        assert_eq!(file.size_bytes().await?, 135_168 + 65_536);
+        assert_eq!(file.read_at(0, 4096).await?, expected(0, 4096, 1));
+        assert_eq!(file.read_at(4096, 126_976).await?, expected(0, 126_976, 2));
+        assert_eq!(file.read_at(131_072, 4096).await?, expected(0, 4096, 3));
+        assert_eq!(file.read_at(135_168, 65_536).await?, expected(0, 65_536, 4));
         file.close().await?;
         disk.remove_file(&path(number)).await?;
     }
