@@ -3,9 +3,9 @@
 //! For tools, on whatever machine they run and whoever else uses the directory. Whatever would write is refused, so that
 //! code made for a [`Disk`] can be let loose on data that must stay as it is. Reads block the calling thread.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -44,7 +44,16 @@ impl Disk for ReadOnlyDisk {
 
     async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<ReadOnlyFile> {
         match mode {
-            OpenMode::Read => Ok(ReadOnlyFile(File::open(self.root.join(path))?)),
+            OpenMode::Read => {
+                // A pipe of a file's name would have its opener wait for a writer.
+                let flags = libc::O_NONBLOCK;
+                let file = OpenOptions::new().read(true).custom_flags(flags).open(self.root.join(path))?;
+                if !file.metadata()?.is_file() {
+                    let what = format!("{} is no regular file", path.display());
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+                }
+                Ok(ReadOnlyFile(file))
+            }
             OpenMode::Write | OpenMode::Create | OpenMode::WriteSynced => Err(refused()),
         }
     }
@@ -157,6 +166,20 @@ mod tests {
 
     use super::*;
     use crate::disk::IoBuffer;
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let pipe = directory.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("writable");
+        fs::create_dir(directory.path().join("below")).expect("writable");
+        let disk = ReadOnlyDisk::new(directory.path());
+        for name in ["pipe", "below"] {
+            let opened = block_on(disk.open(Path::new(name), OpenMode::Read));
+            let error = opened.expect_err("it is no regular file");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{name}: {error}");
+        }
+    }
 
     #[test]
     fn it_reads_what_is_there_and_changes_nothing() {

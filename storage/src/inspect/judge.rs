@@ -6,6 +6,7 @@
 //! | bytes that are no batch which continues the log | always |
 //! | offsets that are in no batch, from the log's start on | the partition was never compacted, or that much of it not yet |
 //! | a batch with fewer records than offsets | likewise |
+//! | a batch that ends past the base offset of the next segment | always |
 //! | an index entry that points at no batch, or at another one | always |
 //! | bytes behind an index's entries that are neither entries nor padding | always |
 //! | a segment's index that is not there | never: a start makes it anew |
@@ -56,6 +57,15 @@ pub enum Fault {
         from: Offset,
         /// The one behind the last.
         end: Offset,
+    },
+    /// A batch has offsets that the next segment has, too.
+    Overlap {
+        /// Where it begins in the file.
+        position: u64,
+        /// The offset behind its last.
+        end: Offset,
+        /// The base offset of the next segment.
+        next: Offset,
     },
     /// A batch has fewer records than offsets, or more.
     Records {
@@ -111,6 +121,12 @@ impl fmt::Display for Fault {
             Self::Missing { from, end } => {
                 write!(formatter, "offsets {from} to {end} (excluded) are not there")
             }
+            Self::Overlap { position, end, next } => {
+                write!(
+                    formatter,
+                    "the batch at {position} goes on to offset {end} (excluded), and the next segment begins with {next}"
+                )
+            }
             Self::Records { position, base, offsets, records } => {
                 write!(
                     formatter,
@@ -160,12 +176,20 @@ pub async fn judge<D: Disk>(
     log_start: Offset,
     settled: Option<Offset>,
 ) -> io::Result<Judgement> {
-    let mut judge = Judge { files, log_start, settled, next: None, judgement: Judgement::default() };
+    let judgement = Judgement::default();
+    let mut judge = Judge { files, log_start, settled, next: None, next_segment: None, judgement };
+    let bases: Vec<Offset> = files
+        .segments
+        .iter()
+        .filter(|(_, segment_files)| segment_files.log_bytes.is_some())
+        .map(|(base, _)| *base)
+        .collect();
     for (base, segment_files) in &files.segments {
         if segment_files.log_bytes.is_none() {
             // An index without its segment is removed by a start, and misses nobody.
             continue;
         }
+        judge.next_segment = bases.get(bases.partition_point(|other| other <= base)).copied();
         let mut places = BTreeMap::new();
         let mut each = |batch: &SegmentBatch<'_>| {
             places.insert(batch.header.last_offset(), (batch.position, batch.header.max_timestamp()));
@@ -178,11 +202,13 @@ pub async fn judge<D: Disk>(
         for (number, (offset, position)) in indexes.offsets.into_iter().enumerate() {
             let is_right = places.get(&offset).is_some_and(|(at, _)| *at == position);
             let fault = Fault::OffsetEntry { number, offset, position };
+            let offset = judge.within_segment(offset);
             judge.find_unless(is_right, offset, files.offset_index_path(*base), fault);
         }
         for (number, (timestamp, offset)) in indexes.times.into_iter().enumerate() {
             let is_right = places.get(&offset).is_some_and(|(_, of_batch)| *of_batch == timestamp);
             let fault = Fault::TimeEntry { number, offset, timestamp };
+            let offset = judge.within_segment(offset);
             judge.find_unless(is_right, offset, files.time_index_path(*base), fault);
         }
         let paths = [
@@ -204,6 +230,8 @@ struct Judge<'a> {
     settled: Option<Offset>,
     /// The offset that should come next; none before the first segment.
     next: Option<Offset>,
+    /// The base offset of the segment behind the one that is looked at; none behind the last.
+    next_segment: Option<Offset>,
     judgement: Judgement,
 }
 
@@ -214,6 +242,11 @@ impl Judge<'_> {
         if !is_right && counts {
             self.judgement.findings.push(Finding { path, fault });
         }
+    }
+
+    /// The offset that an entry is judged by. One that has rotted may name any: it is about none past its segment.
+    fn within_segment(&self, offset: Offset) -> Offset {
+        self.next_segment.map_or(offset, |next| offset.min(next.plus(-1)))
     }
 
     /// Offsets that are not there: wrong from the log's start on, and where nothing was compacted away.
@@ -231,6 +264,11 @@ impl Judge<'_> {
         self.expect_dense(base, path.clone());
         let is_whole = batch.body.is_some_and(|body| body.crc_fits);
         self.find_unless(is_whole, base, path.clone(), Fault::Crc { position, base, end });
+        if let Some(next) = self.next_segment {
+            // What has rotted may say anything.
+            let is_within = end <= next || !is_whole;
+            self.find_unless(is_within, next, path.clone(), Fault::Overlap { position, end, next });
+        }
         let offsets = end.get() - base.get();
         let records = header.record_count();
         let is_compacted = self.files.cleaned.is_some_and(|cleaned| base < cleaned);

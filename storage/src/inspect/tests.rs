@@ -236,3 +236,63 @@ fn without_a_checkpoint_nobody_knows_where_the_journal_begins() {
     let outcome = block_on(shard_journal(&disk, 1, 0, &mut |_| panic!("nothing can be told")));
     assert!(matches!(outcome, Err(OpenError::CheckpointsDamaged { shard: 0 })), "{outcome:?}");
 }
+
+/// Copies a file's content to another one.
+fn copy(disk: &MemoryDisk, from: &str, to: &str) {
+    let source = block_on(disk.open(&PathBuf::from(from), OpenMode::Read)).expect("the file is there");
+    let size = block_on(source.size_bytes()).expect("no faults");
+    let length = usize::try_from(size).expect("small");
+    let bytes = block_on(source.read_at(0, length)).expect("no faults");
+    let mut buffer = IoBuffer::allocate(length.next_multiple_of(4096));
+    buffer[..length].copy_from_slice(&bytes);
+    let target = block_on(disk.open(&PathBuf::from(to), OpenMode::Create)).expect("writable");
+    block_on(target.write_at(&buffer.freeze(length), 0)).expect("no faults");
+    block_on(target.truncate(size)).expect("no faults");
+}
+
+#[test]
+fn segments_that_overlap_are_named() {
+    let disk = written(true);
+    copy(&disk, LOG, "topics/topic-1-0/00000000000000000007.log");
+    let overlaps = |fault: &Fault| matches!(fault, Fault::Overlap { end: Offset(8), next: Offset(7), .. });
+    let found = faults(&disk);
+    assert!(found.iter().any(|one| one.path == Path::new(LOG) && overlaps(&one.fault)), "{found:?}");
+}
+
+/// The entry's offset is past what is settled then, which excuses entries of the last segment alone.
+#[test]
+fn an_entry_of_an_older_segment_that_rots_to_a_higher_offset_is_named() {
+    let disk = written(true);
+    let files = block_on(partitions(&disk)).expect("readable");
+    let indexes = block_on(crate::segment::inspect::indexes(&disk, &files[0], Offset(0))).expect("readable");
+    let last = indexes.offsets.len() - 1;
+    rot(&disk, INDEX, last * 8 + 1);
+    copy(&disk, LOG, "topics/topic-1-0/00000000000000000010.log");
+    let found = faults(&disk);
+    let is_entry = |fault: &Fault| matches!(fault, Fault::OffsetEntry { number, .. } if *number == last);
+    assert!(found.iter().any(|one| one.path == Path::new(INDEX) && is_entry(&one.fault)), "{found:?}");
+}
+
+#[test]
+fn an_index_of_a_file_with_the_highest_name_is_read() {
+    let disk = written(true);
+    let base = format!("topics/topic-1-0/{:020}", i64::MAX - 1);
+    copy(&disk, INDEX, &format!("{base}.index"));
+    copy(&disk, TIME_INDEX, &format!("{base}.timeindex"));
+    let files = block_on(partitions(&disk)).expect("readable");
+    let base = Offset(i64::MAX - 1);
+    let indexes = block_on(crate::segment::inspect::indexes(&disk, &files[0], base)).expect("readable");
+    assert!(!indexes.offsets.is_empty() && !indexes.times.is_empty());
+    assert!(indexes.offsets.iter().all(|(offset, _)| *offset == Offset(i64::MAX)));
+    assert!(indexes.times.iter().all(|(_, offset)| *offset == Offset(i64::MAX)));
+}
+
+#[test]
+fn compacted_segments_that_wait_for_a_start_are_told() {
+    let disk = written(true);
+    let swap = "00000000000000000000-00000000000000000010.swap";
+    copy(&disk, LOG, &format!("topics/topic-1-0/{swap}"));
+    copy(&disk, LOG, "topics/topic-1-0/notes.swap");
+    let files = block_on(partitions(&disk)).expect("readable");
+    assert_eq!(files[0].swaps().collect::<Vec<_>>(), [swap]);
+}

@@ -12,7 +12,7 @@ use protocol::types::{Offset, Timestamp, TopicId};
 use super::index::{OffsetEntry, Rest, TimeEntry, read_valid};
 use super::names::{
     CLEANED_FILE, FileKind, IDENTITY_FILE, TOPICS_DIRECTORY, file_name, is_retired, parse_file_name,
-    parse_identity,
+    parse_identity, parse_swap_name,
 };
 use super::replace::parse_cleaned;
 use super::walk::{self, PADDING, Step, Walk};
@@ -71,6 +71,11 @@ impl PartitionFiles {
     #[must_use]
     pub fn time_index_path(&self, base: Offset) -> PathBuf {
         self.path(base, FileKind::TimeIndex)
+    }
+
+    /// The names of compacted segments that a start puts in the place of others, and which nobody reads before.
+    pub fn swaps(&self) -> impl Iterator<Item = &str> {
+        self.others.iter().map(String::as_str).filter(|name| parse_swap_name(name).is_some())
     }
 
     fn path(&self, base: Offset, kind: FileKind) -> PathBuf {
@@ -245,7 +250,7 @@ pub(crate) async fn indexes<D: Disk>(disk: &D, files: &PartitionFiles, base: Off
         let (entries, rest) = read_valid(&file, |_: &OffsetEntry| true).await?;
         let entry = |entry: &OffsetEntry| {
             let position = u64::try_from(entry.position).unwrap_or(u64::MAX);
-            (base.plus(i64::from(entry.relative_offset)), position)
+            (entry_offset(base, entry.relative_offset), position)
         };
         found.offsets = entries.iter().map(entry).collect();
         found.offsets_are_damaged = rest != Rest::Nothing;
@@ -253,9 +258,14 @@ pub(crate) async fn indexes<D: Disk>(disk: &D, files: &PartitionFiles, base: Off
     if there.time_index_bytes.is_some() {
         let file = disk.open(&files.time_index_path(base), OpenMode::Read).await?;
         let (entries, rest) = read_valid(&file, |_: &TimeEntry| true).await?;
-        let entry = |entry: &TimeEntry| (entry.timestamp, base.plus(i64::from(entry.relative_offset)));
+        let entry = |entry: &TimeEntry| (entry.timestamp, entry_offset(base, entry.relative_offset));
         found.times = entries.iter().map(entry).collect();
         found.times_are_damaged = rest != Rest::Nothing;
     }
     Ok(found)
+}
+
+/// The offset that an index entry names. A file's name may say anything, and no batch has the last offset of all.
+fn entry_offset(base: Offset, relative: i32) -> Offset {
+    Offset(base.get().saturating_add(i64::from(relative)))
 }

@@ -279,6 +279,14 @@ impl Dump<'_> {
         self.found += 1;
         let known = key.and_then(|key| self.settled.get(&key).copied());
         self.show(Item::partition(files, known));
+        for name in files.swaps() {
+            let path = files.directory().join(name);
+            let what = format!(
+                "{}: not looked at; a start puts it in the place of what it was compacted of",
+                path.display()
+            );
+            self.show(Item::Note { what });
+        }
         // What is on its way out is nobody's any more.
         if files.is_retired {
             return Ok(());
