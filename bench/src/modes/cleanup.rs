@@ -1,7 +1,8 @@
 //! The same load with compaction and retention at work, and with neither, round by round in turn: what cleaning up costs
 //! those who produce.
 //!
-//! Both use one broker. A round with neither begins when what the round before has left to clean up is done.
+//! Each has a broker of its own: what is still in the journal when a round ends is cleaned up in a later round of the same kind, and
+//! in no other. A round with neither begins when the other broker has done what the round before has left to clean up.
 
 use anyhow::bail;
 
@@ -33,7 +34,8 @@ pub fn run(arguments: &LoadArgs) -> anyhow::Result<Report> {
     let given = arguments.target.settings.clone();
     let missing = SETTINGS.iter().filter(|(key, _)| !given.iter().any(|one| one.starts_with(key)));
     arguments.target.settings.extend(missing.map(|(key, value)| format!("{key}={value}")));
-    let mut session = Session::open("cleanup", &arguments, &[plain::kind(&arguments)])?;
+    let kind = plain::kind(&arguments);
+    let mut session = Session::open("cleanup", &arguments, &[kind.clone(), kind])?;
     let outcome = rounds(&mut session, &arguments, &workload);
     session.end(outcome)
 }
@@ -41,11 +43,11 @@ pub fn run(arguments: &LoadArgs) -> anyhow::Result<Report> {
 fn rounds(session: &mut Session, arguments: &LoadArgs, workload: &Workload) -> anyhow::Result<()> {
     let roles = Roles { produce: true, tail: true, drain: false };
     let without = session.prepare(WITHOUT, 0, keeping_all(workload), roles)?;
-    let with = session.prepare(WITH, 0, workload.clone(), roles)?;
+    let with = session.prepare(WITH, 1, workload.clone(), roles)?;
     for round in 1..=arguments.rounds {
         for entry in in_turn(round, 2) {
             if entry == without {
-                session.settle(without)?;
+                session.settle(with)?;
             }
             let name = if entry == with { WITH } else { WITHOUT };
             if !session.round(entry, &format!("{name} {round}/{}", arguments.rounds))? {
