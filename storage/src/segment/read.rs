@@ -74,7 +74,7 @@ impl<D: Disk> PartitionLog<D> {
         limit: Offset,
         bytes_max: usize,
     ) -> Result<ReadBatches, SegmentError> {
-        let limit = limit.min(self.end());
+        let (cuts, limit) = (self.cuts.get(), limit.min(self.end()));
         if from < self.start() {
             return Err(SegmentError::OutOfRange { offset: from, start: self.start(), end: self.end() });
         }
@@ -88,8 +88,11 @@ impl<D: Disk> PartitionLog<D> {
                 Err(_) if !found.chunks.is_empty() => break,
                 Err(error) => return Err(error),
             };
+            // After a cut the next segment may be gone, and the caller looks again.
+            let has_room = found.chunks.is_empty() || found.bytes < bytes_max;
+            let goes_on = is_over && has_room && self.cuts.get() == cuts;
             match next {
-                Some(base) if is_over => offset = base,
+                Some(base) if goes_on => offset = base,
                 _ => break,
             }
         }
@@ -126,6 +129,7 @@ impl<D: Disk> PartitionLog<D> {
         if view.size_bytes == 0 {
             return Ok(true);
         }
+        let cuts = self.cuts.get();
         let room_bytes = bytes_max.min(SEGMENT_READ_BYTES_MAX).saturating_sub(found.bytes);
         let known = self.cursors.borrow_mut().take(view.base, from);
         let file = self.file(view.base, FileKind::Log).await?;
@@ -150,9 +154,14 @@ impl<D: Disk> PartitionLog<D> {
         }
         let batches = self.collect(view, &mut walk, (position, first), limit, room_bytes).await?;
         let end = position + as_u64(batches.bytes);
-        self.cursors.borrow_mut().put(Cursor { next: batches.next, base: view.base, position: end });
+        let is_over = end >= view.size_bytes;
+        // Behind a closed segment another one is read on in; after a cut, another batch may stand here, or none.
+        let is_read_on_here = !is_over || view.end == self.end();
+        if is_read_on_here && self.cuts.get() == cuts {
+            self.cursors.borrow_mut().put(Cursor { next: batches.next, base: view.base, position: end });
+        }
         found.go_on_with(batches);
-        Ok(end >= view.size_bytes)
+        Ok(is_over)
     }
 
     /// Slices whole batches out of what one read brings.

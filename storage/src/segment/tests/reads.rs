@@ -1,17 +1,41 @@
 //! Reads that meet segments' ends, gaps, and what compaction leaves of emptied batches.
 
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
 use super::*;
+use crate::disk::fault::{FaultDisk, Faults, OperationKind};
 
 /// Batches of ten offsets, each in a segment of its own: first base, and sizes.
 fn one_a_segment(parts: &[(i64, usize)]) -> (MemoryDisk, PartitionLog<MemoryDisk>, Vec<Bytes>) {
     let disk = MemoryDisk::default();
+    let (log, batches) = one_a_segment_on(&disk, parts);
+    (disk, log, batches)
+}
+
+fn one_a_segment_on<D: Disk>(disk: &D, parts: &[(i64, usize)]) -> (PartitionLog<D>, Vec<Bytes>) {
     let config = LogConfig { segment_ms: 100, ..config() };
-    let log = PartitionLog::create(&open_files(&disk), KEY, directory(), config, Offset(0));
+    let log = PartitionLog::create(&open_files(disk), KEY, directory(), config, Offset(0));
     let batches: Vec<Bytes> =
         (1..).zip(parts).map(|(number, &(base, size))| batch(base, 10, number * 1000, size)).collect();
     block_on(log.append(&batches)).expect("no faults");
     assert_eq!(block_on(log.summaries()).expect("no faults").len(), parts.len());
-    (disk, log, batches)
+    (log, batches)
+}
+
+/// A disk whose reads wait until they are let go.
+fn slow_reads() -> (FaultDisk<MemoryDisk>, Rc<Cell<bool>>) {
+    let (faults, are_let_go) = (Faults::new(1), Rc::new(Cell::new(false)));
+    let waits_for = Rc::clone(&are_let_go);
+    faults.set_delay(move |kind| {
+        let waits_for = Rc::clone(&waits_for);
+        let is_ready = move || kind != OperationKind::Read || waits_for.get();
+        Box::pin(poll_fn(move |_| if is_ready() { Poll::Ready(()) } else { Poll::Pending }))
+    });
+    (FaultDisk::new(MemoryDisk::default(), faults), are_let_go)
 }
 
 /// One read: its bytes, and where to go on.
@@ -65,4 +89,45 @@ fn damage_in_the_next_segment_is_for_the_read_that_begins_there() {
     let error = read(&log, 10, 30, 1000).expect_err("no batch begins there");
     assert!(matches!(error, SegmentError::Corrupt { offset: Offset(10), .. }), "{error:?}");
     assert_eq!(read(&log, 20, 30, 1000).expect("it is sound"), (batches[2].to_vec(), 30));
+}
+
+#[test]
+fn retention_may_overtake_a_read() {
+    for dropped in 1..=4 {
+        let (disk, are_let_go) = slow_reads();
+        let (log, _) = one_a_segment_on(&disk, &[(0, 100), (10, 100), (20, 100), (30, 100), (40, 100)]);
+        let mut reading = pin!(log.read(Offset(5), Offset(50), 1000));
+        let begun = reading.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(begun.is_pending(), "it waits for the disk");
+        let segments = (0..dropped).map(|number| Offset(number * 10)).collect();
+        let plan = RetentionPlan { log_start: Offset(dropped * 10), segments };
+        block_on(log.drop_segments(&plan)).expect("no faults");
+        are_let_go.set(true);
+        let error = block_on(reading).expect_err("what it asked for is gone");
+        let start_now = Offset(dropped * 10);
+        assert!(
+            matches!(error, SegmentError::OutOfRange { start, .. } if start == start_now),
+            "{dropped} segments: {error:?}"
+        );
+    }
+}
+
+#[test]
+fn a_read_under_a_cut_leaves_no_place_to_go_on_from() {
+    let (disk, are_let_go) = slow_reads();
+    let log = create(&disk);
+    let long: Vec<Bytes> = (0..4).map(|number| batch(number * 10, 10, 0, 1500)).collect();
+    block_on(log.append(&long)).expect("no faults");
+    let mut reading = pin!(log.read(Offset(0), Offset(40), 1500));
+    let begun = reading.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(begun.is_pending(), "it waits for the disk");
+    are_let_go.set(true);
+    block_on(log.truncate(Offset(0))).expect("no faults");
+    let short: Vec<Bytes> = (0..4).map(|number| batch(number * 10, 10, 0, 100)).collect();
+    block_on(log.append(&short)).expect("no faults");
+    assert_eq!(block_on(reading).expect("it looks again").chunks.concat(), short.concat());
+    for from in [10, 20, 30] {
+        let read = block_on(log.read(Offset(from), Offset(40), 1)).expect("no place is left from before");
+        assert_eq!(read.chunks.concat(), batch(from, 10, 0, 100));
+    }
 }
