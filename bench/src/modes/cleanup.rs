@@ -10,6 +10,7 @@ use super::session::{Roles, Session};
 use super::{in_turn, options, plain};
 use crate::cli::LoadArgs;
 use crate::report::{Report, Status};
+use crate::target::Kind;
 use crate::workload::Workload;
 
 const WITH: &str = "with cleanup";
@@ -35,6 +36,9 @@ pub fn run(arguments: &LoadArgs) -> anyhow::Result<Report> {
     let missing = SETTINGS.iter().filter(|(key, _)| !given.iter().any(|one| one.starts_with(key)));
     arguments.target.settings.extend(missing.map(|(key, value)| format!("{key}={value}")));
     let kind = plain::kind(&arguments);
+    if matches!(kind, Kind::Running(_)) {
+        bail!("each kind of round needs a broker of its own, which is started here: leave out --bootstrap");
+    }
     let mut session = Session::open("cleanup", &arguments, &[kind.clone(), kind])?;
     let outcome = rounds(&mut session, &arguments, &workload);
     session.end(outcome)

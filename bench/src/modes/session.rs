@@ -220,12 +220,12 @@ impl Session {
         Ok(is_whole)
     }
 
-    /// Waits until the broker of an entry has nothing left to do in the background, where it tells.
+    /// Waits until the broker of an entry, which must tell of it, has nothing left to do in the background.
     pub fn settle(&self, index: usize) -> anyhow::Result<()> {
         let target = &self.targets[self.entries[index].target].1;
         let (began, mut last) = (Instant::now(), target.counters());
         let mut still_since = Instant::now();
-        while last.tells_of_background() && still_since.elapsed() < SETTLED_TIME {
+        while still_since.elapsed() < SETTLED_TIME {
             if began.elapsed() > SETTLE_TIME_MAX {
                 bail!("the broker is not done with its work in the background after {SETTLE_TIME_MAX:?}");
             }
@@ -234,7 +234,8 @@ impl Session {
             }
             std::thread::park_timeout(SETTLE_LOOK_INTERVAL);
             let now = target.counters();
-            if !now.is_still_as(&last) {
+            // Who is too busy to tell is busy.
+            if !now.tells_of_background() || !now.is_still_as(&last) {
                 (last, still_since) = (now, Instant::now());
             }
         }
