@@ -240,8 +240,8 @@ impl Admin {
         Ok(configs.into_iter().map(|config| (config.name, config.value)).collect())
     }
 
-    /// Sets keys of a topic's configuration, or puts them back to their defaults where no value is given, and waits until the
-    /// cluster describes it so.
+    /// Sets keys of a topic's configuration, or puts them back to their defaults where no value is given, and waits until a
+    /// broker describes it so: others may come to know of it a moment later.
     ///
     /// # Errors
     /// There is no such topic, the broker refuses a value, or no broker answers in time.

@@ -58,9 +58,6 @@ pub const SEGMENT_BYTES_MAX: u64 = 0x7fff_ffff;
 /// The longest write to a segment file.
 pub const SEGMENT_WRITE_BYTES: usize = 1024 * 1024;
 
-/// How much of a partition is destaged in one step: with what the segment's last block holds already, one write.
-pub const DESTAGE_STEP_BYTES: usize = SEGMENT_WRITE_BYTES - BUFFER_ALIGN_BYTES;
-
 /// Up to this length a write to a segment or an index does not open its file for direct I/O.
 pub const SEGMENT_WRITE_SMALL_BYTES_MAX: usize = 256 * 1024;
 

@@ -188,6 +188,18 @@ fn no_file_outgrows_its_subject() {
 }
 
 #[test]
+fn the_map_names_paths_that_are_there() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let map = read(&root.join("ARCHITECTURE.md")).text;
+    // What ends with a slash is a directory of data, or below the room that its row is about.
+    let paths = map.split('`').skip(1).step_by(2).filter(|name| name.contains('/') && !name.ends_with('/'));
+    let paths: Vec<&str> = paths.filter(|name| !name.contains(char::is_whitespace)).collect();
+    assert!(paths.len() > 20, "{paths:?}");
+    let missing: Vec<&&str> = paths.iter().filter(|path| !root.join(path).exists()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
 fn crates_depend_downwards_only() {
     let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
         ("protocol-derive", &[][..]),

@@ -33,7 +33,8 @@ pub struct Audit {
 pub async fn audit(
     layout: &Layout,
     run: u32,
-    (sent, is_compacted): (&HashMap<Lane, u64>, bool),
+    sent: &HashMap<Lane, u64>,
+    is_compacted: bool,
     records_max: u64,
 ) -> Result<Audit, LoadError> {
     unless_interrupted(async {

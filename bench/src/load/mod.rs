@@ -126,15 +126,15 @@ pub fn run_round(
     threads.conduct(&mut on_edge, &mut on_tick)
 }
 
-/// Reads the newest records of all partitions, up to about `records_max`, and checks every one against what was sent, and
-/// whether that was compacted.
+/// Reads the newest records of all partitions, up to about `records_max`, and checks every one.
 pub fn audit(
     layout: &Layout,
     run: u32,
-    sent: (&HashMap<Lane, u64>, bool),
+    sent: &HashMap<Lane, u64>,
+    is_compacted: bool,
     records_max: u64,
 ) -> Result<Audit, LoadError> {
-    block_on(audit::audit(layout, run, sent, records_max))
+    block_on(audit::audit(layout, run, sent, is_compacted, records_max))
 }
 
 /// Where the partitions of a layout end.

@@ -483,8 +483,8 @@ impl Session {
                 continue;
             }
             let records_max = AUDIT_BYTES_MAX / stream.record.value_bytes.mean().max(1);
-            let sent = (&state.sent, stream.is_compacted());
-            match load::audit(&state.layout, self.run, sent, records_max) {
+            let is_compacted = stream.is_compacted();
+            match load::audit(&state.layout, self.run, &state.sent, is_compacted, records_max) {
                 Ok(audit) => {
                     read_back += audit.records;
                     left_out += audit.left_out;

@@ -1,7 +1,7 @@
 //! The batches of one partition: in order, each sequence once, whatever the brokers answer. No I/O, no clock.
 //!
-//! Batches leave from the front, as soon as a request has room for them. One that has to be sent again comes back to its place and leaves before all others, when
-//! nothing is under way. An idempotent producer's batches carry sequences, given when they first leave, by which the
+//! Batches leave from the front, as soon as a request has room for them. One that has to be sent again comes back to its
+//! place and leaves before all others, when nothing is under way. An idempotent producer's batches carry sequences, given when they first leave, by which the
 //! broker keeps order and knows a batch again; as long as a batch's fate is unknown it is sent with the same ones.
 //! Nothing is sent behind the first batch of all, or of an epoch, until that one is acknowledged. Without sequences a batch
 //! that fails may be overtaken by those that were under way with it. Where the chain is broken for good (a batch was

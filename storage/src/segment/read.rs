@@ -75,6 +75,7 @@ impl<D: Disk> PartitionLog<D> {
         bytes_max: usize,
     ) -> Result<ReadBatches, SegmentError> {
         let (cuts, limit) = (self.cuts.get(), limit.min(self.end()));
+        let bytes_max = bytes_max.min(SEGMENT_READ_BYTES_MAX);
         if from < self.start() {
             return Err(SegmentError::OutOfRange { offset: from, start: self.start(), end: self.end() });
         }
@@ -82,7 +83,8 @@ impl<D: Disk> PartitionLog<D> {
         let mut offset = from;
         while offset < limit {
             let (view, next) = self.view_at(offset);
-            let is_over = match self.read_segment(view, offset, limit, bytes_max, &mut found).await {
+            let place = (view, next.is_none());
+            let is_over = match self.read_segment(place, offset, limit, bytes_max, &mut found).await {
                 Ok(is_over) => is_over,
                 // The read that begins with it meets it.
                 Err(_) if !found.chunks.is_empty() => break,
@@ -116,11 +118,11 @@ impl<D: Disk> PartitionLog<D> {
         there.then(|| self.view_at(base).0).filter(|view| view.base == base)
     }
 
-    /// As [`PartitionLog::read`], from one segment, behind what other segments gave. Whether the segment has no batch
-    /// behind what was read: it may still have offsets there that no batch has any more.
+    /// As [`PartitionLog::read`], from one segment, which may be the last, behind what other segments gave. Whether the
+    /// segment has no batch behind what was read: it may still have offsets there that no batch has any more.
     async fn read_segment(
         &self,
-        view: SegmentView,
+        (view, is_last): (SegmentView, bool),
         from: Offset,
         limit: Offset,
         bytes_max: usize,
@@ -130,7 +132,7 @@ impl<D: Disk> PartitionLog<D> {
             return Ok(true);
         }
         let cuts = self.cuts.get();
-        let room_bytes = bytes_max.min(SEGMENT_READ_BYTES_MAX).saturating_sub(found.bytes);
+        let room_bytes = bytes_max.saturating_sub(found.bytes);
         let known = self.cursors.borrow_mut().take(view.base, from);
         let file = self.file(view.base, FileKind::Log).await?;
         let slack = if known.is_some() { 0 } else { to_usize(self.config.get().index_interval_bytes) };
@@ -156,8 +158,7 @@ impl<D: Disk> PartitionLog<D> {
         let end = position + as_u64(batches.bytes);
         let is_over = end >= view.size_bytes;
         // Behind a closed segment another one is read on in; after a cut, another batch may stand here, or none.
-        let is_read_on_here = !is_over || view.end == self.end();
-        if is_read_on_here && self.cuts.get() == cuts {
+        if (is_last || !is_over) && self.cuts.get() == cuts {
             self.cursors.borrow_mut().put(Cursor { next: batches.next, base: view.base, position: end });
         }
         found.go_on_with(batches);

@@ -28,7 +28,7 @@ use crate::checkpoint::{PartitionState, ProducerSnapshot, ReplayFrom, slots};
 use crate::disk::Disk;
 use crate::journal::FrameSequence;
 use crate::journal::ring;
-use crate::limits::{DESTAGE_STEP_BYTES, SEGMENT_WRITE_SMALL_BYTES_MAX, STEPS_BETWEEN_YIELDS};
+use crate::limits::{SEGMENT_WRITE_BYTES, SEGMENT_WRITE_SMALL_BYTES_MAX, STEPS_BETWEEN_YIELDS};
 use crate::segment::{PartitionLog, SegmentError, sync_logs};
 use crate::tail::{Run, Wanted, select};
 use crate::wait::{for_each_concurrent, yield_now};
@@ -302,7 +302,7 @@ impl<D: Disk> Shared<D> {
         }
     }
 
-    /// Appends one long write to a partition's segments, more only where a frame has more; who appends many megabytes at once reads the headers of all
+    /// Appends about one long write to a partition's segments; who appends many megabytes at once reads the headers of all
     /// of them first, and lets nobody else on meanwhile. Returns how many bytes that are: none where all is done.
     async fn destage_step(
         &self,
@@ -322,11 +322,11 @@ impl<D: Disk> Shared<D> {
             for run in partition.runs.from(end).take_while(|run| run.frame < round.below) {
                 let whole = frames.bytes(run.frame).slice(run.range());
                 let Some(chunk) = part_of_run(run, &whole, end) else { continue };
-                if bytes > 0 && bytes + chunk.len() > DESTAGE_STEP_BYTES {
-                    break;
-                }
                 bytes += chunk.len();
                 chunks.push(chunk);
+                if bytes >= SEGMENT_WRITE_BYTES {
+                    break;
+                }
             }
         }
         if bytes > 0 {
