@@ -25,14 +25,15 @@ const TIMEOUT_MS: i32 = 60_000;
 const AGAIN: [i16; 4] = [14, 15, 16, 51];
 
 /// A transactional id of one case, and the producer that it was given.
-struct Producer {
-    name: TransactionalId,
-    id: i64,
-    epoch: i16,
-    sequence: i32,
+pub struct Producer {
+    pub name: TransactionalId,
+    pub id: i64,
+    pub epoch: i16,
+    pub sequence: i32,
 }
 
-fn producer(side: &mut Side) -> Producer {
+/// A new transactional id, initialised.
+pub fn producer(side: &mut Side) -> Producer {
     let name = TransactionalId(text(&unique("oracle")));
     let (id, epoch) = init_transactions(&mut side.connection, &name, TIMEOUT_MS);
     Producer { name, id, epoch, sequence: 0 }
@@ -60,7 +61,8 @@ fn initialise(side: &mut Side, name: &str, timeout_ms: i32, said: (i64, i16)) ->
     settled(|| side.connection.call(4, &request).error_code)
 }
 
-fn add(side: &mut Side, version: i16, producer: &Producer, partitions: &[i32]) -> Vec<i16> {
+/// Adds partitions of the case's topic to the producer's transaction.
+pub fn add(side: &mut Side, version: i16, producer: &Producer, partitions: &[i32]) -> Vec<i16> {
     let topic = AddPartitionsToTxnTopic::default()
         .with_name(topic_name(&side.topic))
         .with_partitions(partitions.to_vec());
@@ -90,7 +92,8 @@ fn write(side: &mut Side, version: i16, producer: &mut Producer) -> i16 {
     error
 }
 
-fn send(side: &mut Side, version: i16, name: Option<TransactionalId>, batch: &Batch) -> i16 {
+/// Produces to partition 0 of the case's topic.
+pub fn send(side: &mut Side, version: i16, name: Option<TransactionalId>, batch: &Batch) -> i16 {
     let data = PartitionProduceData::default().with_records(Some(batch.encode().into()));
     let topic =
         TopicProduceData::default().with_name(topic_name(&side.topic)).with_partition_data(vec![data]);
@@ -102,7 +105,8 @@ fn send(side: &mut Side, version: i16, name: Option<TransactionalId>, batch: &Ba
     settled(|| side.connection.call(version, &request).responses[0].partition_responses[0].error_code)
 }
 
-fn end(side: &mut Side, version: i16, producer: &Producer, committed: bool) -> i16 {
+/// Ends the producer's transaction.
+pub fn end(side: &mut Side, version: i16, producer: &Producer, committed: bool) -> i16 {
     let request = EndTxnRequest::default()
         .with_transactional_id(producer.name.clone())
         .with_producer_id(producer.id.into())
