@@ -11,6 +11,7 @@ mod compaction;
 mod consumer_groups;
 mod groups;
 mod house;
+mod internal_topics;
 mod interop;
 mod iolite_tool;
 mod kcat;

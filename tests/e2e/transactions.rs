@@ -8,19 +8,22 @@ use std::time::Instant;
 
 use e2e::batch::Batch;
 use e2e::broker::{Broker, Options, Target, java};
+use e2e::driver::{Client, ClientError, Driver};
 use e2e::figures;
 use e2e::process::{self, Finished, Process};
+use e2e::records::to_hex;
 use e2e::wire::{self, Connection};
 use e2e::{DEADLINE, cache, project};
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
 use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, ConsumerGroupHeartbeatRequest, EndTxnRequest, GroupId, ProduceRequest,
-    TransactionalId, TxnOffsetCommitRequest, WriteTxnMarkersRequest,
+    AddPartitionsToTxnRequest, ConsumerGroupHeartbeatRequest, DeleteTopicsRequest, EndTxnRequest, GroupId,
+    ProduceRequest, TransactionalId, TxnOffsetCommitRequest, WriteTxnMarkersRequest,
 };
+use serde_json::{Value, json};
 
 const INPUT: &str = "numbers";
-const OUTPUT: &str = "copies";
+pub const OUTPUT: &str = "copies";
 
 fn options(shards: u16) -> Options {
     let configs = vec![("group.initial.rebalance.delay.ms".to_owned(), "0".to_owned())];
@@ -48,7 +51,7 @@ fn write_numbers(broker: &Broker, numbers: Range<u32>) {
 }
 
 /// How often each value is in the output, as a consumer at this level sees it.
-fn count(broker: &Broker, isolation: &str) -> BTreeMap<String, usize> {
+pub fn count(broker: &Broker, isolation: &str) -> BTreeMap<String, usize> {
     let isolation = format!("isolation.level={isolation}");
     let read = kcat(broker, &["-C", "-e", "-q", "-t", OUTPUT, "-o", "beginning", "-X", &isolation], "");
     let mut counts = BTreeMap::new();
@@ -306,7 +309,7 @@ fn a_transaction_begins_at_once_after_the_one_before() {
 }
 
 /// Commits a transaction by a version of the request; who the producer is from then on, where it says so.
-fn end_by(
+pub fn end_by(
     version: i16,
     connection: &mut Connection,
     (id, producer): (&TransactionalId, (i64, i16)),
@@ -322,7 +325,7 @@ fn end_by(
 }
 
 /// Commits an offset of partition 0 of the output for a group without members, in a transaction; the error.
-fn commit_offset(
+pub fn commit_offset(
     version: i16,
     connection: &mut Connection,
     (id, producer): (&TransactionalId, (i64, i16)),
@@ -351,7 +354,12 @@ fn produce(connection: &mut Connection, id: Option<&TransactionalId>, batch: &Ba
 }
 
 /// The same, by a version of the request.
-fn produce_at(version: i16, connection: &mut Connection, id: Option<&TransactionalId>, batch: &Batch) -> i16 {
+pub fn produce_at(
+    version: i16,
+    connection: &mut Connection,
+    id: Option<&TransactionalId>,
+    batch: &Batch,
+) -> i16 {
     use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
     let partition = PartitionProduceData::default().with_records(Some(batch.encode().into()));
     let topic =
@@ -437,4 +445,120 @@ fn a_transaction_whose_client_is_gone_is_aborted_when_its_time_is_up() {
     assert_eq!(read.stdout, ["after"]);
     let again = Batch::of_values(now, &["too late"]).by_producer(producer.0, producer.1, 1).in_transaction();
     assert_eq!(produce(&mut connection, Some(&id), &again), 47, "INVALID_PRODUCER_EPOCH");
+}
+
+/// Long enough ago for the tool to look at transactions that were written to then.
+const LONG_AGO_MS: i64 = 1_700_000_000_000;
+
+/// A transactional producer of confluent-kafka, step by step.
+struct Stepwise(Driver);
+
+impl Stepwise {
+    /// One with an open transaction, of one record.
+    fn start(broker: &Broker, value: &str) -> Self {
+        let mut producer = Self(Driver::start(Client::Confluent, broker.kafka()));
+        for step in ["init_transactions", "begin_transaction"] {
+            producer.ask(step, json!({})).expect(step);
+        }
+        producer.send(value).expect("acknowledged");
+        producer
+    }
+
+    fn ask(&mut self, operation: &str, more: Value) -> Result<(), ClientError> {
+        let mut request = json!({ "op": operation, "transactional_id": "open", "timeout_ms": 600_000 });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            request[key] = value.clone();
+        }
+        self.0.call(&request).map(|_done| ())
+    }
+
+    fn send(&mut self, value: &str) -> Result<(), ClientError> {
+        self.ask("send", json!({ "topic": OUTPUT, "p": 0, "t": LONG_AGO_MS, "v": to_hex(value.as_bytes()) }))
+    }
+
+    fn commit(&mut self) -> Result<(), ClientError> {
+        self.ask("end_transaction", json!({ "commit": true }))
+    }
+}
+
+const IN_OUTPUT: [&str; 4] = ["--topic", OUTPUT, "--partition", "0"];
+
+/// Where the partition's open transaction began, as the tool says.
+fn open_since(broker: &Broker) -> String {
+    let producers = tool(broker, &[&["describe-producers"][..], &IN_OUTPUT].concat());
+    line(&producers, "0").last().expect("a word").to_string()
+}
+
+/// The transactions that nobody will ever end, as the tool finds them: partition, producer and where each began.
+fn hanging(broker: &Broker) -> Vec<[String; 3]> {
+    let found = tool(broker, &[&["find-hanging"][..], &IN_OUTPUT].concat());
+    let [head, lines @ ..] = found.stdout.as_slice() else { panic!("{found}") };
+    assert!(head.starts_with("Topic") && head.contains("StartOffset"), "{found}");
+    let words = |line: &String| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    lines.iter().map(words).map(|words| [1, 2, 5].map(|place| words[place].clone())).collect()
+}
+
+fn abort(broker: &Broker, start: &str) {
+    tool(broker, &[&["abort", "--start-offset", start][..], &IN_OUTPUT].concat());
+}
+
+/// Which producer and which epoch, in which state, where, as the tool says.
+fn described_open(broker: &Broker) -> [String; 4] {
+    let described = tool(broker, &["describe", "--transactional-id", "open"]);
+    let words = line(&described, "1");
+    [1, 3, 4, 8].map(|place| words[place].to_owned())
+}
+
+/// The tool aborts what a partition has of a transaction. Its coordinator knows nothing of that, so its producer hears nothing
+/// either, and commits what it writes from then on.
+#[test]
+fn kafkas_tool_shows_an_open_transaction_and_aborts_what_a_partition_has_of_it() {
+    let broker = start(1);
+    let mut producer = Stepwise::start(&broker, "before");
+    let ongoing = ["open", "0", "Ongoing", "copies-0"].map(str::to_owned);
+    assert_eq!(line(&tool(&broker, &["list"]), "open").last(), Some(&"Ongoing"));
+    assert_eq!(described_open(&broker), ongoing);
+    assert_eq!(open_since(&broker), "0");
+    assert!(hanging(&broker).is_empty(), "its coordinator knows it");
+    abort(&broker, "0");
+    assert_eq!(open_since(&broker), "None");
+    assert_eq!(described_open(&broker), ongoing);
+
+    producer.send("after").expect("acknowledged");
+    assert_eq!(open_since(&broker), "2", "behind the marker");
+    producer.commit().expect("committed");
+    assert_eq!(count(&broker, "read_committed"), [("after".to_owned(), 1)].into());
+    let all = [("before".to_owned(), 1), ("after".to_owned(), 1)];
+    assert_eq!(count(&broker, "read_uncommitted"), all.into());
+}
+
+/// What a producer wrote whose transaction's coordinator has lost all that it knew holds readers up until an operator finds
+/// and aborts it. The producer hears that its id is nobody's, and goes on once it has initialised itself again.
+#[test]
+fn kafkas_tool_finds_and_aborts_a_hanging_transaction() {
+    const INVALID_PRODUCER_ID_MAPPING: i64 = 49;
+    let broker = start(1);
+    let mut producer = Stepwise::start(&broker, "lost");
+    kcat(&broker, &["-P", "-t", OUTPUT], "behind it\n");
+    assert!(hanging(&broker).is_empty(), "its coordinator knows it");
+    let mut connection = Connection::open(broker.kafka());
+    let delete = DeleteTopicsRequest::default()
+        .with_topic_names(vec![wire::topic_name("__transaction_state")])
+        .with_timeout_ms(30_000);
+    assert_eq!(connection.call(5, &delete).responses[0].error_code, 0);
+
+    assert_eq!(hanging(&broker), [["0", "0", "0"].map(str::to_owned)]);
+    assert_eq!(count(&broker, "read_committed"), BTreeMap::new());
+    let refused = producer.commit().expect_err("nobody can say that it is to be committed");
+    assert_eq!(refused.code, INVALID_PRODUCER_ID_MAPPING, "{refused:?}");
+    abort(&broker, "0");
+    assert!(hanging(&broker).is_empty(), "it is aborted");
+    assert_eq!(count(&broker, "read_committed"), [("behind it".to_owned(), 1)].into());
+
+    for step in ["init_transactions", "begin_transaction"] {
+        producer.ask(step, json!({})).expect(step);
+    }
+    producer.send("again").expect("acknowledged");
+    producer.commit().expect("committed");
+    assert_eq!(count(&broker, "read_committed").len(), 2);
 }

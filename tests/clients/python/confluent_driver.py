@@ -21,6 +21,10 @@ from driver import DEADLINE_SECONDS, Refused, from_hex, serve, take_one, to_hex
 BOOTSTRAP = sys.argv[1]
 
 
+def places_of(request):
+    return [TopicPartition(request["topic"], *place) for place in request["offsets"]]
+
+
 def code_of(failure):
     return failure.args[0].code() if isinstance(failure, KafkaException) else None
 
@@ -28,6 +32,7 @@ def code_of(failure):
 class Operations:
     def __init__(self):
         self.admin = AdminClient({"bootstrap.servers": BOOTSTRAP})
+        self.transactional = {}
 
     def hello(self, _request):
         return {"client": f"confluent-kafka {confluent_kafka.version()} (librdkafka {confluent_kafka.libversion()[0]})"}
@@ -133,6 +138,65 @@ class Operations:
             consumer.commit(asynchronous=False)
         consumer.close()
         return {"values": values}
+
+    def commit_as_member(self, request):
+        assigned = []
+        consumer = Consumer({"bootstrap.servers": BOOTSTRAP, "enable.auto.commit": False, **request["config"]})
+        consumer.subscribe([request["topic"]], on_assign=lambda _consumer, partitions: assigned.extend(partitions))
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not assigned and time.monotonic() < deadline:
+            consumer.poll(0.1)
+        for place in consumer.commit(offsets=places_of(request), asynchronous=False):
+            if place.error is not None:
+                raise Refused(place.error.code(), str(place.error))
+        consumer.close()
+        return {}
+
+    def init_transactions(self, request):
+        name = request["transactional_id"]
+        self.transactional[name] = Producer(
+            {"bootstrap.servers": BOOTSTRAP, "transactional.id": name, "transaction.timeout.ms": request["timeout_ms"]}
+        )
+        self.transactional[name].init_transactions(DEADLINE_SECONDS)
+        return {}
+
+    def begin_transaction(self, request):
+        self.transactional[request["transactional_id"]].begin_transaction()
+        return {}
+
+    def send(self, request):
+        errors = []
+        producer = self.transactional[request["transactional_id"]]
+
+        def delivered(error, _message):
+            if error is not None:
+                errors.append(error)
+
+        producer.produce(
+            request["topic"],
+            value=from_hex(request["v"]),
+            partition=request["p"],
+            timestamp=request["t"],
+            on_delivery=delivered,
+        )
+        if producer.flush(DEADLINE_SECONDS):
+            raise Refused(-1, "the record was not delivered in time")
+        if errors:
+            raise Refused(errors[0].code(), str(errors[0]))
+        return {}
+
+    def send_offsets(self, request):
+        reader = Consumer({"bootstrap.servers": BOOTSTRAP, "group.id": request["group"]})
+        producer = self.transactional[request["transactional_id"]]
+        producer.send_offsets_to_transaction(places_of(request), reader.consumer_group_metadata(), DEADLINE_SECONDS)
+        reader.close()
+        return {}
+
+    def end_transaction(self, request):
+        producer = self.transactional[request["transactional_id"]]
+        end = producer.commit_transaction if request["commit"] else producer.abort_transaction
+        end(DEADLINE_SECONDS)
+        return {}
 
     def create_topic(self, request):
         topic = NewTopic(request["topic"], request["partitions"], config=request["configs"])
