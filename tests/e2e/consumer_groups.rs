@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use crate::groups::{PARTITIONS, TOPIC, described, groups, produce};
 
 /// A topic and a partition of it, as members print them.
-type Owned = BTreeSet<String>;
+pub type Owned = BTreeSet<String>;
 
 fn options() -> Options {
     let configs = [
@@ -35,7 +35,7 @@ fn start() -> Broker {
 }
 
 /// A member of the group `g`; `tests/clients/python/member.py` says what it prints.
-struct Member(Process);
+pub struct Member(pub Process);
 
 impl Member {
     fn start(broker: &Broker, name: &str, protocol: &str, topic: &str) -> Self {
@@ -50,7 +50,7 @@ impl Member {
         Self::configured(broker, name, &config, TOPIC)
     }
 
-    fn configured(broker: &Broker, name: &str, config: &str, topic: &str) -> Self {
+    pub fn configured(broker: &Broker, name: &str, config: &str, topic: &str) -> Self {
         assert!(!Client::Confluent.left_out(), "tests/clients/install left confluent-kafka out");
         let mut command = Command::new(cache().join("venv/bin/python"));
         command.arg(project().join("tests/clients/python/member.py")).arg(broker.kafka().to_string());
@@ -63,12 +63,12 @@ impl Member {
     }
 
     /// Each assignment that it had, oldest first.
-    fn assignments(&self) -> Vec<Owned> {
+    pub fn assignments(&self) -> Vec<Owned> {
         self.0.lines().iter().filter_map(|line| owned(line)).collect()
     }
 
     /// Waits until it owns so many partitions.
-    fn wait_for_share(&self, share: usize) -> Owned {
+    pub fn wait_for_share(&self, share: usize) -> Owned {
         loop {
             let assignments = self.assignments();
             match assignments.last() {
@@ -97,12 +97,12 @@ fn owned(line: &str) -> Option<Owned> {
     Some(list.split(", ").filter(|one| !one.is_empty()).map(str::to_owned).collect())
 }
 
-fn partitions_of(topic: &str, count: i32) -> Owned {
+pub fn partitions_of(topic: &str, count: i32) -> Owned {
     (0..count).map(|partition| format!("{topic} [{partition}]")).collect()
 }
 
 /// Waits until members have all partitions between them, each an equal share and none twice. Returns what each has.
-fn wait_until_shared(members: &[&Member], all: &Owned) -> Vec<Owned> {
+pub fn wait_until_shared(members: &[&Member], all: &Owned) -> Vec<Owned> {
     let shares: Vec<Owned> =
         members.iter().map(|member| member.wait_for_share(all.len() / members.len())).collect();
     let together: Owned = shares.iter().flatten().cloned().collect();
@@ -110,7 +110,7 @@ fn wait_until_shared(members: &[&Member], all: &Owned) -> Vec<Owned> {
     shares
 }
 
-fn produce_to_each_partition(broker: &Broker, note: &str) {
+pub fn produce_to_each_partition(broker: &Broker, note: &str) {
     for partition in 0..PARTITIONS {
         let mut command = Command::new("kcat");
         command.args(["-b", &broker.kafka().to_string(), "-P", "-t", TOPIC, "-p", &partition.to_string()]);
@@ -121,7 +121,7 @@ fn produce_to_each_partition(broker: &Broker, note: &str) {
 }
 
 /// Waits until each member has read the note from every partition that it owns.
-fn wait_until_read(members: &[&Member], shares: &[Owned], note: &str) {
+pub fn wait_until_read(members: &[&Member], shares: &[Owned], note: &str) {
     for (member, share) in members.iter().zip(shares) {
         for partition in share {
             let (_, number) = partition.split_once('[').expect("a partition");

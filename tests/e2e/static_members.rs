@@ -1,0 +1,105 @@
+//! Static members (`group.instance.id`): one that is away for a moment finds what it had, and nobody else is disturbed; two
+//! of one name are never in a group together.
+
+use e2e::broker::{Broker, Options, Target};
+use e2e::{DEADLINE, wire};
+use nix::sys::signal::Signal;
+
+use crate::consumer_groups::{
+    Member, Owned, partitions_of, produce_to_each_partition, wait_until_read, wait_until_shared,
+};
+use crate::groups::{PARTITIONS, TOPIC};
+
+/// Whoever is away is back long before its session ends.
+const CLASSIC: &str =
+    r#""session.timeout.ms": 300000, "heartbeat.interval.ms": 200, "partition.assignment.strategy": "range""#;
+const CONSUMER: &str = r#""group.protocol": "consumer""#;
+
+fn start() -> Broker {
+    let configs = [
+        ("group.consumer.max.session.timeout.ms", "300000"),
+        ("group.consumer.session.timeout.ms", "300000"),
+        ("group.consumer.min.heartbeat.interval.ms", "200"),
+        ("group.consumer.heartbeat.interval.ms", "200"),
+        ("group.initial.rebalance.delay.ms", "0"),
+    ];
+    let configs = configs.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+    let broker = Broker::start(Target::chosen(), &Options { configs, ..Options::default() });
+    wire::create_topic(broker.kafka(), TOPIC, PARTITIONS, &[]);
+    broker
+}
+
+fn member(broker: &Broker, instance: &str, config: &str) -> Member {
+    let config = format!(r#""group.instance.id": "{instance}", {config}"#);
+    Member::configured(broker, instance, &config, TOPIC)
+}
+
+/// Two members, `left` and `right`, that have settled; what each owns.
+fn settled(broker: &Broker, config: &str) -> (Member, Member, Vec<Owned>) {
+    let (left, right) = (member(broker, "left", config), member(broker, "right", config));
+    let shares = wait_until_shared(&[&left, &right], &partitions_of(TOPIC, PARTITIONS));
+    (left, right, shares)
+}
+
+/// Members read what they own, and one of them was assigned nothing since it had so many assignments.
+fn check_undisturbed(
+    broker: &Broker,
+    (left, right): (&Member, &Member),
+    shares: &[Owned],
+    assignment_count: usize,
+) {
+    produce_to_each_partition(broker, "now ");
+    wait_until_read(&[left, right], shares, "now ");
+    assert_eq!(right.assignments().len(), assignment_count, "{:?}", right.assignments());
+}
+
+#[test]
+fn a_classic_member_that_dies_and_comes_back_has_what_it_had_and_nobody_rebalances() {
+    let broker = start();
+    let (mut left, right, shares) = settled(&broker, CLASSIC);
+    let assignment_count = right.assignments().len();
+    left.0.kill();
+    let left = member(&broker, "left", CLASSIC);
+    assert_eq!(left.wait_for_share(shares[0].len()), shares[0]);
+    check_undisturbed(&broker, (&left, &right), &shares, assignment_count);
+}
+
+#[test]
+fn a_classic_member_takes_the_place_of_one_of_its_name_which_is_fenced() {
+    let broker = start();
+    let (left, right, shares) = settled(&broker, CLASSIC);
+    let assignment_count = right.assignments().len();
+    let usurper = member(&broker, "left", CLASSIC);
+    left.0.wait_for_line(DEADLINE, "that it is fenced", |line| {
+        line.contains("Static consumer fenced by other consumer").then_some(())
+    });
+    assert_eq!(usurper.wait_for_share(shares[0].len()), shares[0]);
+    check_undisturbed(&broker, (&usurper, &right), &shares, assignment_count);
+}
+
+#[test]
+fn a_consumer_that_goes_and_comes_back_has_what_it_had_and_nobody_rebalances() {
+    let broker = start();
+    let (mut left, right, shares) = settled(&broker, CONSUMER);
+    let assignment_count = right.assignments().len();
+    left.0.signal(Signal::SIGTERM);
+    let status = left.0.wait(DEADLINE);
+    assert!(status.success(), "{}", left.0.last_lines());
+    let left = member(&broker, "left", CONSUMER);
+    assert_eq!(left.wait_for_share(shares[0].len()), shares[0]);
+    check_undisturbed(&broker, (&left, &right), &shares, assignment_count);
+}
+
+/// In KIP-848 it is the newcomer that is refused, until the other one has gone or its session is over.
+#[test]
+fn a_consumer_is_refused_while_another_of_its_name_is_there() {
+    let broker = start();
+    let (left, right, shares) = settled(&broker, CONSUMER);
+    let assignment_count = right.assignments().len();
+    let newcomer = member(&broker, "left", CONSUMER);
+    newcomer.0.wait_for_line(DEADLINE, "that it is refused", |line| {
+        line.contains("The instance ID is still used by another member").then_some(())
+    });
+    assert_eq!(newcomer.assignments(), Vec::<Owned>::new());
+    check_undisturbed(&broker, (&left, &right), &shares, assignment_count);
+}
