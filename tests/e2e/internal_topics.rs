@@ -55,7 +55,7 @@ fn options() -> Options {
 fn start() -> Broker {
     let broker = Broker::start(Target::chosen(), &options());
     wire::create_topic(broker.kafka(), TOPIC, 3, &[]);
-    wire::create_topic(broker.kafka(), OUTPUT, 2, &[]);
+    wire::create_topic(broker.kafka(), OUTPUT, 2, &[("retention.ms", "-1")]);
     broker
 }
 
@@ -363,7 +363,7 @@ fn groups_and_transactions_are_as_they_were_after_their_topics_are_compacted_and
     let broker = Broker::start(Target::Iolite, &compacting());
     let address = broker.kafka();
     wire::create_topic(address, TOPIC, PARTITIONS, &[]);
-    wire::create_topic(address, transactions::OUTPUT, 1, &[]);
+    wire::create_topic(address, transactions::OUTPUT, 1, &[("retention.ms", "-1")]);
     let mut connection = Connection::open(address);
     let copiers = GroupId(text("copiers"));
     let groups = || (0..GROUP_COUNT).map(group_of).chain(["early", "deleted", "copiers"].map(str::to_owned));

@@ -2,13 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::ops::Range;
+use std::process::Command;
 
 use e2e::broker::{Broker, Options, Target, java};
-use e2e::process::Process;
+use e2e::process::{self, Process};
 use e2e::{DEADLINE, wire};
 use serde_json::Value;
 
-use crate::groups::{PARTITIONS, TOPIC, produce};
+use crate::groups::{PARTITIONS, TOPIC};
 
 fn start() -> Broker {
     let configs = [
@@ -80,6 +82,18 @@ fn event(line: &str) -> Option<Value> {
 fn value(line: &str) -> Option<u32> {
     let event = event(line).filter(|event| event["name"] == "record_data")?;
     event["value"].as_str()?.parse().ok()
+}
+
+/// Each partition gets its share of the values.
+fn produce(broker: &Broker, values: Range<u32>) {
+    for partition in 0..PARTITIONS {
+        let is_its = |value: &u32| i64::from(*value) % i64::from(PARTITIONS) == i64::from(partition);
+        let lines: String = values.clone().filter(is_its).map(|value| format!("{value}\n")).collect();
+        let mut command = Command::new("kcat");
+        command.args(["-b", &broker.kafka().to_string(), "-P", "-t", TOPIC, "-p", &partition.to_string()]);
+        let finished = process::run_with_input("kcat", command, lines.as_bytes(), DEADLINE);
+        assert!(finished.status.success(), "{finished}");
+    }
 }
 
 /// Two share the work; one dies with some of it done, and the other does the rest and all that comes.
