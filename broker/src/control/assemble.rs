@@ -304,13 +304,18 @@ fn shard_config(
         replies_bytes: usize::try_from(budget.replies_bytes).unwrap_or(usize::MAX),
         producers_bytes: usize::try_from(budget.producers_bytes).unwrap_or(usize::MAX),
         retention_interval: config.log_retention_check_interval,
-        compaction: CompactionShare {
-            pause: config.log_cleaner_backoff,
-            memory_bytes: config.log_cleaner_dedupe_buffer_size / usize::from(shard_count),
-            bytes_per_second: (config.log_cleaner_io_max_bytes_per_second / u64::from(shard_count)).max(1),
-        },
+        compaction: compaction_share(config, shard_count),
         producer_expiry_interval: config.producer_id_expiration_check_interval,
         producer_expiry_ms: i64::try_from(config.producer_id_expiration.as_millis()).unwrap_or(i64::MAX),
+    }
+}
+
+/// What compaction may take on each shard: all of them together keep to what the operator allows.
+fn compaction_share(config: &BrokerConfig, shard_count: u16) -> CompactionShare {
+    CompactionShare {
+        pause: config.log_cleaner_backoff,
+        memory_bytes: config.log_cleaner_dedupe_buffer_size / usize::from(shard_count),
+        bytes_per_second: (config.log_cleaner_io_max_bytes_per_second / u64::from(shard_count)).max(1),
     }
 }
 
@@ -453,5 +458,19 @@ fn banner<'a>(
         data_directory: &config.log_dirs,
         filesystem: &prepared.data.filesystem,
         flush_messages: flush.unwrap_or(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compaction_of_all_shards_keeps_to_the_bandwidth_configured() {
+        for (configured, shard_count, share) in [(9_000, 3, 3_000), (10, 4, 2), (64 << 20, 1, 64 << 20)] {
+            let mut config = BrokerConfig::embedded();
+            config.log_cleaner_io_max_bytes_per_second = configured;
+            assert_eq!(compaction_share(&config, shard_count).bytes_per_second, share);
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! Compaction: the partition of which most is dirty goes first, one round at a time, within the shard's share of memory and
 //! bandwidth.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -13,9 +12,10 @@ use storage::store::{CompactionHost, CompactionPlan, StoreError};
 
 use super::Shard;
 use super::background::pause;
+use super::bandwidth::Bandwidth;
 use super::messages::Isolation;
 use super::partition::Partition;
-use crate::limits::{COMPACTION_AHEAD_MAX, COMPACTION_LEFT_OUT_PAUSE};
+use crate::limits::COMPACTION_LEFT_OUT_PAUSE;
 use crate::metrics::{self, Activity, Count, note};
 use crate::runtime::{run_blocking, yield_if_needed};
 
@@ -34,10 +34,12 @@ pub struct CompactionShare {
 pub(super) async fn compact(shard: Rc<Shard>) {
     // Logs of which a round would get no further than the last one: until then, or for ever where they are damaged.
     let mut set_aside: FxHashMap<PartitionKey, Option<Instant>> = FxHashMap::default();
+    // Of all rounds together: many that are short are not to take more than one that is long.
+    let bandwidth = Bandwidth::new(shard.config.compaction.bytes_per_second, Instant::now());
     while pause(&shard, shard.config.compaction.pause).await {
         note(Activity::Upkeep);
         while let Some((partition, plan)) = dirtiest(&shard, &set_aside).await {
-            match round(&shard, &partition, &plan).await {
+            match round(&shard, &partition, &plan, &bandwidth).await {
                 Ok(RoundEnd::Done) => {}
                 Ok(RoundEnd::Interrupted) => break,
                 Ok(RoundEnd::LeftOut(from)) => {
@@ -106,8 +108,9 @@ async fn round(
     shard: &Rc<Shard>,
     partition: &Rc<Partition>,
     plan: &CompactionPlan,
+    bandwidth: &Bandwidth,
 ) -> Result<RoundEnd, StoreError> {
-    let host = Host { shard, partition, due: Cell::new(Instant::now()) };
+    let host = Host { shard, partition, bandwidth };
     let memory_bytes = shard.config.compaction.memory_bytes;
     let outcome = shard.store.compact(partition.slot, plan, memory_bytes, &host).await?;
     metrics::add(Count::BytesCompacted, outcome.before_bytes);
@@ -125,8 +128,7 @@ async fn round(
 struct Host<'a> {
     shard: &'a Rc<Shard>,
     partition: &'a Rc<Partition>,
-    /// When all that was read and written so far would be done at the bandwidth allowed.
-    due: Cell<Instant>,
+    bandwidth: &'a Bandwidth,
 }
 
 impl CompactionHost for Host<'_> {
@@ -149,13 +151,8 @@ impl CompactionHost for Host<'_> {
     }
 
     async fn pace(&self, bytes: u64) -> bool {
-        let microseconds = bytes.saturating_mul(1_000_000) / self.shard.config.compaction.bytes_per_second;
-        let now = Instant::now();
-        let due = self.due.get().max(now) + Duration::from_micros(microseconds);
-        self.due.set(due);
-        let ahead = due - now;
-        if ahead > COMPACTION_AHEAD_MAX {
-            return pause(self.shard, ahead).await;
+        if let Some(wait) = self.bandwidth.take(bytes, Instant::now()) {
+            return pause(self.shard, wait).await;
         }
         yield_if_needed().await;
         !self.shard.stopping.is_raised()

@@ -4,6 +4,7 @@
 //! [`messages::Message`]; what the metadata says comes in as an image and a delta.
 
 mod background;
+mod bandwidth;
 mod calls;
 mod catch_up;
 mod compaction;

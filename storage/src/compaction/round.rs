@@ -116,6 +116,10 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
         let mut transactions = Transactions::new(self.host.aborted(from, end));
         let mut reader = Reader { log: self.log, next: from, end };
         while let Some((batches, bytes)) = reader.read().await? {
+            map.bytes += bytes;
+            if !self.host.pace(bytes).await {
+                return Ok(None);
+            }
             for batch in batches {
                 let opened = self.open(&batch).await?;
                 let mut full_at = None;
@@ -128,10 +132,6 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
                     return Ok(Some(map));
                 }
                 yield_now().await;
-            }
-            map.bytes += bytes;
-            if !self.host.pace(bytes).await {
-                return Ok(None);
             }
         }
         Ok(Some(map))
@@ -210,9 +210,11 @@ impl<D: Disk, H: CompactionHost> Round<'_, D, H> {
         }
         // Cut away since the round was planned.
         let Some(last) = held else { return Ok(None) };
+        let before = replacement.size_bytes();
         let kept = self.clean_batch(last, true, rules, transactions, &mut written).await?;
         self.write_batch(kept, replacement, &mut written).await?;
-        Ok(Some(written))
+        let goes_on = self.host.pace(replacement.size_bytes() - before).await;
+        Ok(goes_on.then_some(written))
     }
 
     /// What stays of a batch.

@@ -379,13 +379,17 @@ async fn compact_within(
     model.beside = beside;
     let outcome = outcome?;
     assert!(!outcome.is_interrupted);
-    assert!(paced_bytes >= outcome.before_bytes);
+    let told_bytes = outcome.dirty_bytes + outcome.before_bytes + outcome.after_bytes;
     match outcome.left_out {
         None => {
+            assert_eq!(paced_bytes, told_bytes, "the bandwidth is of all that is read and written");
             model.touched = touched_before.max(outcome.cleaned.get());
             model.cleaned = model.cleaned.max(outcome.cleaned.get());
         }
-        Some(_) => assert!(segment_bytes_max < u64::MAX),
+        Some(_) => {
+            assert!(segment_bytes_max < u64::MAX);
+            assert!(paced_bytes >= told_bytes);
+        }
     }
     Ok(Some(outcome))
 }
