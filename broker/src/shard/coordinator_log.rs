@@ -66,7 +66,11 @@ pub async fn wait_for(shard: &Shard, partition: &Partition, end: Offset) -> Resu
     }
 }
 
-fn visit_records(
+/// Goes through the records of whole batches.
+///
+/// # Errors
+/// They are none.
+pub(super) fn visit_records(
     chunk: &[u8],
     visit: &mut impl FnMut(&BatchHeader, &Record<'_>),
 ) -> Result<(), PartitionError> {
@@ -94,6 +98,16 @@ pub fn append<'r>(
     producer: Option<(ProducerId, ProducerEpoch)>,
 ) -> Result<(), ProduceRefusal> {
     let bytes_max = partition.config.get().message_bytes_max as usize / 2;
+    partition.append_own(store, now, &batches(now, bytes_max, records, producer))
+}
+
+/// Records in batches of at most so many bytes each, where a record is no longer than that by itself.
+pub(super) fn batches<'r>(
+    now: Timestamp,
+    bytes_max: usize,
+    records: impl Iterator<Item = (&'r Bytes, Option<&'r Bytes>)>,
+    producer: Option<(ProducerId, ProducerEpoch)>,
+) -> Vec<Prepared> {
     let mut records = records.peekable();
     let options = BatchOptions {
         transactional: producer.is_some(),
@@ -122,7 +136,7 @@ pub fn append<'r>(
             producer: producer.map(|producer| stamp(producer, record_count)),
         });
     }
-    partition.append_own(store, now, &batches)
+    batches
 }
 
 /// What the broker's own batches in a producer's transaction are known by: they are not counted.

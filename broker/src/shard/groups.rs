@@ -10,11 +10,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use logic::group::{
-    Answer as Outcome, Coordinator, Effects, GroupSettings, Name, Request, Ticket, TransactionalCommit, When,
+    Answer as Outcome, Coordinator, Effects, GroupSettings, Name, ReplayError, Request, Ticket,
+    TransactionalCommit, When,
 };
 use logic::metadata::Image;
 use logic::producer::VerificationGuard;
-use protocol::records::{ControlKind, ControlRecord};
+use protocol::batch::BatchHeader;
+use protocol::records::{ControlKind, ControlRecord, Record};
 use protocol::types::{Offset, PartitionKey, ProducerId, Timestamp};
 use rustc_hash::FxHashMap;
 
@@ -161,15 +163,7 @@ impl Led {
     async fn load(&self, shard: &Shard) -> Result<Coordinator, PartitionError> {
         let mut coordinator = Coordinator::new(shard.groups.settings.clone());
         coordinator_log::read_all(shard, &self.partition, |header, record| {
-            if header.is_control() {
-                if let Ok(Some(marker)) = ControlRecord::read(record) {
-                    coordinator.end_transaction(header.producer_id(), marker.kind == ControlKind::Commit);
-                }
-                return;
-            }
-            let transaction = header.is_transactional().then(|| header.producer_id());
-            let replayed = coordinator.replay(transaction, record.key.unwrap_or_default(), record.value);
-            if let Err(error) = replayed {
+            if let Err(error) = replay(&mut coordinator, header, record) {
                 let offset = record.offset.get();
                 tracing::warn!(partition = %self.partition.key, offset, %error, "passed over");
             }
@@ -299,6 +293,22 @@ impl Led {
         }
         self.changed.raise();
     }
+}
+
+/// Lets a record of the log, or a marker in it, count.
+pub(super) fn replay(
+    coordinator: &mut Coordinator,
+    header: &BatchHeader,
+    record: &Record<'_>,
+) -> Result<(), ReplayError> {
+    if header.is_control() {
+        if let Ok(Some(marker)) = ControlRecord::read(record) {
+            coordinator.end_transaction(header.producer_id(), marker.kind == ControlKind::Commit);
+        }
+        return Ok(());
+    }
+    let transaction = header.is_transactional().then(|| header.producer_id());
+    coordinator.replay(transaction, record.key.unwrap_or_default(), record.value)
 }
 
 /// Topics with committed offsets that were deleted while nobody could say so to the coordinator.

@@ -1,9 +1,12 @@
-//! Power cuts on the whole way of a transaction: its coordinator's log and two partitions, on one disk that is cut at each write
-//! and sync. Afterwards every transaction is committed in both partitions or in none, as its client was told. One shard has all
-//! three, or one of the partitions is another shard's: then nothing orders what the two journals hold but who waited for whom.
+//! Power cuts on the whole way of a transaction: its coordinator's log, two partitions, and a group whose offsets it commits, on
+//! one disk that is cut at each write and sync. Afterwards every transaction is committed in both partitions or in none, as its
+//! client was told, and the group's offset is that of the last one committed. One shard has all of them, or two share them: then
+//! nothing orders what the two journals hold but who waited for whom.
 //!
-//! Real are the stores with their journals, segments and checkpoints, the coordinator, and what the partitions know of producers.
+//! Real are the stores with their journals, segments and checkpoints, the coordinators, and what the partitions know of producers.
 //! This file stands in for the shards: it appends, waits until that is synced, and says so.
+
+mod group;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,11 +33,18 @@ use storage::store::{
     StoreError, StoreFailure, StoreListener, StoreOptions, TakenSnapshot,
 };
 
+use super::internal_topics::GROUPS_TOPIC;
+
 const ID: &str = "transactional";
 const TOPIC: &str = "data";
 const DATA: TopicId = TopicId([1; 16]);
 const LOG: TopicId = TopicId([2; 16]);
+const OFFSETS: TopicId = TopicId([3; 16]);
+/// Of the data; places of their own have the groups' partition behind them, and the coordinator's log behind that.
 const PARTITIONS: usize = 2;
+const GROUPS: usize = PARTITIONS;
+const TAKING_PART: usize = PARTITIONS + 1;
+const COORDINATOR: usize = TAKING_PART;
 const TIMEOUT_MS: i32 = 100;
 const BODY_BYTES: usize = 300;
 
@@ -50,30 +60,41 @@ fn options(shard: usize, shard_count: usize) -> StoreOptions {
     }
 }
 
-/// Of the data's partitions, by their numbers, or of the coordinator's log behind them.
+/// What a place is called, as a transaction's coordinator names it.
+fn name_of(place: usize) -> (&'static str, PartitionIndex) {
+    match place {
+        GROUPS => (GROUPS_TOPIC, PartitionIndex(0)),
+        COORDINATOR => ("log", PartitionIndex(0)),
+        data => (TOPIC, PartitionIndex(i32::try_from(data).expect("few"))),
+    }
+}
+
 fn spec(place: usize) -> PartitionSpec {
-    let (topic_id, name, index) = match place {
-        PARTITIONS => (LOG, "log", 0),
-        data => (DATA, TOPIC, i32::try_from(data).expect("few")),
+    let (name, partition) = name_of(place);
+    let topic_id = match place {
+        GROUPS => OFFSETS,
+        COORDINATOR => LOG,
+        _ => DATA,
     };
     PartitionSpec {
-        key: PartitionKey { topic_id, partition: PartitionIndex(index) },
+        key: PartitionKey { topic_id, partition },
         topic_name: name.to_owned(),
         config: LogConfig { segment_bytes: 1500, ..LogConfig::default() },
     }
 }
 
-/// What a shard has, in the order of its slots. With two of them, the second data partition is not where the coordinator is.
+/// What a shard has, in the order of its slots. With two of them, the first data partition and the group are not where the
+/// transaction's coordinator is.
 fn places_of(shard: usize, shard_count: usize) -> Vec<usize> {
-    (0..=PARTITIONS).filter(|place| place % shard_count == shard).collect()
+    (0..=COORDINATOR).filter(|place| place % shard_count == shard).collect()
 }
 
-/// What the data's partitions know of producers, and where they end.
+/// What the partitions that take part know of producers, and where they end.
 #[derive(Clone, Default)]
-struct Tables(Rc<RefCell<[(ProducerTable, i64); PARTITIONS]>>);
+struct Tables(Rc<RefCell<[(ProducerTable, i64); TAKING_PART]>>);
 
 fn number_of(key: PartitionKey) -> Option<usize> {
-    (key.topic_id == DATA).then(|| usize::try_from(key.partition.get()).expect("positive"))
+    (0..TAKING_PART).find(|place| spec(*place).key == key)
 }
 
 impl RecoveryObserver for Tables {
@@ -133,6 +154,8 @@ struct Known {
     writes: Vec<(usize, Offset, Bytes)>,
     /// So many of these are synced.
     synced: usize,
+    /// Where the group is if it commits.
+    offset: Option<Offset>,
     told: Option<End>,
 }
 
@@ -166,11 +189,12 @@ struct Life {
     shards: Vec<Running>,
     tables: Tables,
     coordinator: Coordinator,
+    groups: logic::group::Coordinator,
     now: i64,
     calls: u64,
     producer_ids: i64,
     records: VecDeque<NewRecord>,
-    network: VecDeque<(Markers, PartitionIndex)>,
+    network: VecDeque<(Markers, usize)>,
     replies: BTreeMap<CallId, Outcome>,
 }
 
@@ -187,14 +211,16 @@ impl Life {
             .collect::<Result<Vec<_>, _>>()?;
         let config = CoordinatorConfig { timeout_ms_max: 900_000, id_expiration_ms: 1_000_000_000, version };
         let mut loader = Loader::default();
-        for (key, value) in coordinators_log(&shards[PARTITIONS % shard_count].store) {
+        for (key, value) in coordinators_log(&shards[COORDINATOR % shard_count].store) {
             loader.replay(&key, value.as_deref()).expect("its own record");
         }
         let (coordinator, effects) = loader.finish(Timestamp(0), config, epoch);
+        let groups = group::load(&shards[GROUPS % shard_count].store);
         let mut life = Self {
             shards,
             tables,
             coordinator,
+            groups,
             now: 0,
             calls: 0,
             // Ids are given out by the metadata quorum: never twice.
@@ -285,8 +311,11 @@ impl Life {
         self.records.extend(effects.records);
         self.replies.extend(effects.replies);
         for markers in effects.markers {
-            let partitions: Vec<_> = markers.partitions.iter().map(|(_, index)| index).collect();
-            self.network.extend(partitions.into_iter().map(|index| (markers.clone(), index)));
+            let is_told = |place: &usize| {
+                let (topic, partition) = name_of(*place);
+                markers.partitions.contains(topic, partition)
+            };
+            self.network.extend((0..TAKING_PART).filter(is_told).map(|place| (markers.clone(), place)));
         }
     }
 
@@ -296,7 +325,7 @@ impl Life {
             if let Some(record) = self.records.pop_front() {
                 let mut builder = BatchBuilder::new(BatchOptions::default());
                 builder.append(Timestamp(0), Some(&record.key), record.value.as_deref(), &[]);
-                self.append(PARTITIONS, builder.build())?;
+                self.append(COORDINATOR, builder.build())?;
                 let effects = self.coordinator.committed(Timestamp(self.now), record.append);
                 self.take(effects);
             } else if self.network.is_empty() {
@@ -311,14 +340,16 @@ impl Life {
     fn write_markers(&mut self) -> Result<(), StoreError> {
         let all = std::mem::take(&mut self.network);
         let mut places = Vec::new();
-        for (markers, index) in &all {
-            let place = usize::try_from(index.get()).expect("positive");
-            self.append_marker(markers, place)?;
-            places.push(place);
+        for (markers, place) in &all {
+            self.append_marker(markers, *place)?;
+            places.push(*place);
         }
         self.sync(&places)?;
-        for (markers, index) in all {
-            let (now, place) = (Timestamp(self.now), (TOPIC, index));
+        for (markers, place) in all {
+            if place == GROUPS {
+                self.groups.end_transaction(markers.producer.id, markers.end == End::Commit);
+            }
+            let (now, place) = (Timestamp(self.now), name_of(place));
             let effects = self.coordinator.marker_answered(now, markers.id, place, MarkerAnswer::Written);
             self.take(effects);
         }
@@ -387,7 +418,7 @@ impl Life {
 /// The records of the coordinator's log.
 fn coordinators_log(store: &ShardStore<MemoryDisk>) -> Vec<(Bytes, Option<Bytes>)> {
     let mut records = Vec::new();
-    for (_, batch) in batches(store, PARTITIONS) {
+    for (_, batch) in batches(store, COORDINATOR) {
         for record in RecordIter::new(&batch[HEADER_BYTES..], header_of(&batch)) {
             let record = record.expect("as it was built");
             let value = record.value.map(Bytes::copy_from_slice);
@@ -420,20 +451,28 @@ fn batches(store: &ShardStore<MemoryDisk>, place: usize) -> BTreeMap<Offset, Byt
 /// What a client does.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// A transaction with so many writes in each partition; it is left open without an end.
-    Transaction([usize; PARTITIONS], Option<End>),
+    /// A transaction with so many writes in each partition, in between the offset of a group if it takes any; it is left open
+    /// without an end.
+    Transaction([usize; PARTITIONS], Offsets, Option<End>),
     Destage,
 }
 
+/// Whether a transaction commits where the group is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Offsets {
+    With,
+    Without,
+}
+
 const SCRIPT: &[Step] = &[
-    Step::Transaction([2, 1], Some(End::Commit)),
-    Step::Transaction([1, 2], Some(End::Abort)),
+    Step::Transaction([2, 1], Offsets::With, Some(End::Commit)),
+    Step::Transaction([1, 2], Offsets::With, Some(End::Abort)),
     Step::Destage,
-    Step::Transaction([1, 1], Some(End::Commit)),
-    Step::Transaction([3, 0], Some(End::Abort)),
+    Step::Transaction([0, 2], Offsets::With, Some(End::Commit)),
+    Step::Transaction([3, 0], Offsets::With, Some(End::Abort)),
     Step::Destage,
-    Step::Transaction([1, 3], Some(End::Commit)),
-    Step::Transaction([1, 1], None),
+    Step::Transaction([1, 3], Offsets::Without, Some(End::Commit)),
+    Step::Transaction([1, 1], Offsets::With, None),
 ];
 
 /// A client with its producer.
@@ -448,15 +487,27 @@ impl Client<'_> {
     fn transaction(
         &mut self,
         writes: [usize; PARTITIONS],
+        offsets: Offsets,
         end: Option<End>,
         known: &mut Vec<Known>,
     ) -> Result<(), StoreError> {
         let number = known.len();
-        known.push(Known { producer: self.producer, writes: Vec::new(), synced: 0, told: None });
+        known.push(Known {
+            producer: self.producer,
+            writes: Vec::new(),
+            synced: 0,
+            offset: None,
+            told: None,
+        });
         for (place, count) in writes.into_iter().enumerate() {
             for turn in 0..count {
                 let body = Bytes::from(format!("{number} {place} {turn} ").repeat(BODY_BYTES / 6));
                 self.write(place, &body, &mut known[number])?;
+            }
+            if place == 0 && offsets == Offsets::With {
+                let offset = Offset(i64::try_from(number).expect("few") + 1);
+                known[number].offset = Some(offset);
+                self.commit_offset(offset)?;
             }
         }
         let Some(end) = end else { return Ok(()) };
@@ -479,7 +530,7 @@ impl Client<'_> {
     }
 
     fn write(&mut self, place: usize, body: &Bytes, known: &mut Known) -> Result<(), StoreError> {
-        let (producer, version) = (self.producer, self.version);
+        let producer = self.producer;
         let batch = ProducerBatch {
             producer_id: producer.id,
             epoch: producer.epoch,
@@ -487,21 +538,7 @@ impl Client<'_> {
             last_offset_delta: 0,
             is_transactional: true,
         };
-        let partitions =
-            PartitionSet::from_iter([(TOPIC, PartitionIndex(i32::try_from(place).expect("small")))]);
-        let guard = {
-            let mut tables = self.life.tables.0.borrow_mut();
-            tables[place].0.verification(Timestamp(0), &batch, version.bumps_epoch()).expect("it may")
-        };
-        if guard.is_some() {
-            let (outcome, settled) = self.life.ask(|coordinator, now, call, _| {
-                coordinator.add_partitions(now, call, (ID, producer), &partitions, version)
-            });
-            assert!(matches!(outcome, None | Some(Ok(Reply::Added))), "{outcome:?}");
-            settled?;
-        }
-        let verdict = self.life.tables.0.borrow()[place].0.check_verified(&batch, guard);
-        assert_eq!(verdict, Ok(Verdict::New));
+        self.verify(place, &batch)?;
         let mut builder = BatchBuilder::new(BatchOptions {
             producer: ProducerStamp {
                 id: producer.id,
@@ -519,6 +556,26 @@ impl Client<'_> {
         self.life.append(place, builder.build())?;
         known.synced += 1;
         self.sequences[place] += 1;
+        Ok(())
+    }
+
+    /// The batch may be appended when this returns: the partition is in the transaction.
+    fn verify(&mut self, place: usize, batch: &ProducerBatch) -> Result<(), StoreError> {
+        let (producer, version) = (self.producer, self.version);
+        let guard = {
+            let mut tables = self.life.tables.0.borrow_mut();
+            tables[place].0.verification(Timestamp(0), batch, version.bumps_epoch()).expect("it may")
+        };
+        if guard.is_some() {
+            let partitions = PartitionSet::from_iter([name_of(place)]);
+            let (outcome, settled) = self.life.ask(|coordinator, now, call, _| {
+                coordinator.add_partitions(now, call, (ID, producer), &partitions, version)
+            });
+            assert!(matches!(outcome, None | Some(Ok(Reply::Added))), "{outcome:?}");
+            settled?;
+        }
+        let verdict = self.life.tables.0.borrow()[place].0.check_verified(batch, guard);
+        assert_eq!(verdict, Ok(Verdict::New));
         Ok(())
     }
 }
@@ -540,7 +597,7 @@ fn live(
     let mut client = Client { life: &mut life, version, producer, sequences: [0; PARTITIONS] };
     for step in SCRIPT {
         match *step {
-            Step::Transaction(writes, end) => client.transaction(writes, end, known)?,
+            Step::Transaction(writes, offsets, end) => client.transaction(writes, offsets, end, known)?,
             Step::Destage => client.life.destage()?,
         }
     }
@@ -586,12 +643,13 @@ fn check(
         Life::open(image, shard_count, version, 2).unwrap_or_else(|error| panic!("{note}: {error}"));
     life.pass_time().unwrap_or_else(|error| panic!("{note}: {error}"));
     let found: Vec<_> = (0..PARTITIONS).map(|place| batches(life.store(place), place)).collect();
-    for place in 0..PARTITIONS {
+    for place in 0..TAKING_PART {
         let end = life.store(place).synced_end(life.slot(place)).expect("a partition");
         let stable = life.tables.0.borrow_mut()[place].0.last_stable_offset(end);
         assert_eq!(stable, end, "{note}: partition {place} holds its readers back");
     }
     let mut committed = 0;
+    let mut offset = Offset(-1);
     for one in known {
         let fate = fate(&life, one, &found, note);
         match one.told {
@@ -599,8 +657,16 @@ fn check(
             Some(End::Abort) => assert_eq!(fate, Some(false), "{note}: it was aborted: {one:?}"),
             None => {}
         }
-        committed += usize::from(fate == Some(true));
+        if fate == Some(true) {
+            committed += 1;
+            offset = one.offset.unwrap_or(offset);
+        }
     }
+    assert_eq!(
+        life.committed_offset(),
+        offset,
+        "{note}: the group is where its last committed transaction was"
+    );
     committed
 }
 
