@@ -87,7 +87,7 @@ impl Member {
         });
     }
 
-    fn wait_for_value(&self, value: &str) {
+    pub fn wait_for_value(&self, value: &str) {
         self.0.wait_for_line(DEADLINE, value, |line| (line == value).then_some(()));
     }
 }

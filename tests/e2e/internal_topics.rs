@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use e2e::batch::Batch;
-use e2e::broker::{Broker, Options, Target, java};
+use e2e::broker::{Broker, Options, Target, free_port, java};
 use e2e::driver::{Client, Driver};
 use e2e::process::{self, Finished};
 use e2e::wire::{Connection, text, topic_name};
@@ -22,6 +22,8 @@ use kafka_protocol::messages::{
 };
 use serde_json::{Deserializer, Value, json};
 
+use crate::consumer_groups::{Member, partitions_of};
+use crate::static_members::history;
 use crate::transactions;
 
 const GROUPS: &str = "__consumer_offsets";
@@ -260,8 +262,13 @@ fn compacting() -> Options {
         ("journal.file.bytes", "4194304"),
         ("log.cleaner.backoff.ms", "50"),
         ("log.cleaner.min.cleanable.ratio", "0.01"),
+        ("group.consumer.max.session.timeout.ms", "300000"),
+        ("group.consumer.session.timeout.ms", "300000"),
+        ("group.consumer.min.heartbeat.interval.ms", "200"),
+        ("group.consumer.heartbeat.interval.ms", "200"),
     ];
     options.configs.extend(more.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    options.port = free_port();
     options
 }
 
@@ -357,34 +364,44 @@ fn gone(address: SocketAddr, topic: &str) -> usize {
     last + 1 - offsets.len()
 }
 
-/// Groups commit, by themselves and in transactions, until a good part of both internal topics is compacted away.
-#[test]
-fn groups_and_transactions_are_as_they_were_after_their_topics_are_compacted_and_kill_9() {
-    let broker = Broker::start(Target::Iolite, &compacting());
-    let address = broker.kafka();
-    wire::create_topic(address, TOPIC, PARTITIONS, &[]);
-    wire::create_topic(address, transactions::OUTPUT, 1, &[("retention.ms", "-1")]);
-    let mut connection = Connection::open(address);
-    let copiers = GroupId(text("copiers"));
-    let groups = || (0..GROUP_COUNT).map(group_of).chain(["early", "deleted", "copiers"].map(str::to_owned));
-    groups().for_each(|group| wire::await_group(&mut connection, &GroupId(text(&group))));
-    let mut offsets = Offsets::new();
-    // What is in the first segments only: groups of which one is deleted, and a transaction that stays open.
-    commit(&mut connection, "early", 1, &mut offsets);
-    commit(&mut connection, "deleted", 2, &mut Offsets::new());
-    let delete = DeleteGroupsRequest::default().with_groups_names(vec![GroupId(text("deleted"))]);
-    assert_eq!(connection.call(2, &delete).results[0].error_code, 0);
-    let open = TransactionalId(text("open"));
-    let opened = wire::init_transactions(&mut connection, &open, 900_000);
-    write(&mut connection, &open, opened, 0);
+/// A member of a classic group and one of a consumer group, which have all partitions each.
+fn members(broker: &Broker) -> [Member; 2] {
+    let classic = r#""group.id": "classic", "session.timeout.ms": 300000, "heartbeat.interval.ms": 200"#;
+    let consumer = r#""group.id": "consumer", "group.protocol": "consumer""#;
+    [classic, consumer].map(|config| {
+        let member = Member::configured(broker, config, config, TOPIC);
+        assert_eq!(member.wait_for_share(3), partitions_of(TOPIC, PARTITIONS));
+        member
+    })
+}
 
-    let mut producers: Vec<_> = (0..ID_COUNT)
-        .map(|number| wire::init_transactions(&mut connection, &id_of(number), 60_000))
-        .collect();
+/// Each member reads what comes now, from all partitions.
+fn check_members_read(broker: &Broker, members: &[Member], note: &str) {
+    for partition in 0..PARTITIONS {
+        let mut write = Command::new("kcat");
+        write.args(["-b", &broker.kafka().to_string(), "-P", "-t", TOPIC, "-p", &partition.to_string()]);
+        let line = format!("{note} {partition}\n");
+        let finished = process::run_with_input("kcat", write, line.as_bytes(), DEADLINE);
+        assert!(finished.status.success(), "{finished}");
+    }
+    for member in members {
+        (0..PARTITIONS).for_each(|partition| member.wait_for_value(&format!("{note} {partition}")));
+    }
+}
+
+/// Groups commit, by themselves and in transactions, until a good part of both internal topics is compacted away. How many
+/// commits and transactions that took.
+fn commit_until_compacted(
+    broker: &Broker,
+    producers: &mut [(i64, i16)],
+    offsets: &mut Offsets,
+) -> (usize, usize) {
+    let (address, copiers) = (broker.kafka(), GroupId(text("copiers")));
+    let mut connection = Connection::open(address);
     let (mut commits, mut ended) = (0, 0);
-    for round in 0.. {
+    for _ in 0..ROUNDS_MAX {
         for _ in 0..COMMITS_A_ROUND {
-            commit(&mut connection, &group_of(commits), i64::try_from(commits).expect("few"), &mut offsets);
+            commit(&mut connection, &group_of(commits), i64::try_from(commits).expect("few"), offsets);
             commits += 1;
         }
         for _ in 0..TRANSACTIONS_A_ROUND {
@@ -399,23 +416,54 @@ fn groups_and_transactions_are_as_they_were_after_their_topics_are_compacted_and
         }
         // Of each transaction one is a marker, which is not read.
         if gone(address, GROUPS) > commits + ended && gone(address, TRANSACTIONS) > ended {
-            break;
+            return (commits, ended);
         }
-        assert!(round < ROUNDS_MAX, "not compacted\n{}", broker.process().last_lines());
     }
+    panic!("not compacted\n{}", broker.process().last_lines());
+}
+
+#[test]
+fn groups_and_transactions_are_as_they_were_after_their_topics_are_compacted_and_kill_9() {
+    let options = compacting();
+    let broker = Broker::start(Target::Iolite, &options);
+    let address = broker.kafka();
+    wire::create_topic(address, TOPIC, PARTITIONS, &[("retention.ms", "-1")]);
+    wire::create_topic(address, transactions::OUTPUT, 1, &[("retention.ms", "-1")]);
+    let mut connection = Connection::open(address);
+    let groups = || (0..GROUP_COUNT).map(group_of).chain(["early", "deleted", "copiers"].map(str::to_owned));
+    groups().for_each(|group| wire::await_group(&mut connection, &GroupId(text(&group))));
+    let mut offsets = Offsets::new();
+    // What is in the first segments only: members, groups of which one is deleted, and a transaction that stays open.
+    let members = members(&broker);
+    commit(&mut connection, "early", 1, &mut offsets);
+    commit(&mut connection, "deleted", 2, &mut Offsets::new());
+    let delete = DeleteGroupsRequest::default().with_groups_names(vec![GroupId(text("deleted"))]);
+    assert_eq!(connection.call(2, &delete).results[0].error_code, 0);
+    let open = TransactionalId(text("open"));
+    let opened = wire::init_transactions(&mut connection, &open, 900_000);
+    write(&mut connection, &open, opened, 0);
+    let mut producers: Vec<_> = (0..ID_COUNT)
+        .map(|number| wire::init_transactions(&mut connection, &id_of(number), 60_000))
+        .collect();
+    let (commits, ended) = commit_until_compacted(&broker, &mut producers, &mut offsets);
 
     let ids: Vec<_> = (0..ID_COUNT).map(id_of).chain([open.clone()]).collect();
     let described = describe(&mut connection, &ids);
     let states: Vec<&str> = described.iter().map(|one| &*one.transaction_state).collect();
     assert_eq!(states, ["CompleteCommit", "CompleteCommit", "CompleteCommit", "Ongoing"]);
     assert_eq!(fetch_offsets(&mut connection, groups()), offsets);
-    let broker = Broker::start_on(broker.kill(), Target::Iolite, &compacting());
+    check_members_read(&broker, &members, "before");
+    let owned = members.each_ref().map(history);
+    let broker = Broker::start_on(broker.kill(), Target::Iolite, &options);
     let mut connection = Connection::open(broker.kafka());
     assert_eq!(fetch_offsets(&mut connection, groups()), offsets);
     assert_eq!(describe(&mut connection, &ids), described);
     assert!(gone(broker.kafka(), GROUPS) > commits + ended, "it is compacted still");
     assert!(gone(broker.kafka(), TRANSACTIONS) > ended, "it is compacted still");
-    // All of them go on from there.
+
+    // All of them go on from there, members with what they had.
+    check_members_read(&broker, &members, "after");
+    assert_eq!(members.each_ref().map(history), owned, "nobody was assigned anew");
     write(&mut connection, &open, opened, 1);
     transactions::end_by(5, &mut connection, (&open, opened));
     for (number, producer) in producers.iter().enumerate() {

@@ -42,7 +42,7 @@ fn settled(broker: &Broker, config: &str) -> (Member, Member, Vec<Owned>) {
 }
 
 /// What a member has owned, one after the other; told again, it is the same.
-fn history(member: &Member) -> Vec<Owned> {
+pub fn history(member: &Member) -> Vec<Owned> {
     let mut assignments = member.assignments();
     assignments.dedup();
     assignments
