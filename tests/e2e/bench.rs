@@ -34,6 +34,36 @@ const SMALL: [(&str, &str); 5] = [
     ("--value-bytes", "200"),
 ];
 
+/// Topics of which compaction and retention find something after a few mebibytes.
+const CLEANED_UP: &str = r#"
+name = "cleaned-up"
+version = 1
+description = "Little segments that are compacted, and others that are deleted."
+
+[[streams]]
+name = "compacted"
+partitions = 1
+producers = 1
+rate = 500
+record = { value_bytes = 16384, keys = { count = 50 } }
+
+[streams.topic_config]
+"cleanup.policy" = "compact"
+"min.cleanable.dirty.ratio" = "0.01"
+"segment.bytes" = "1048576"
+
+[[streams]]
+name = "retained"
+partitions = 1
+producers = 1
+rate = 500
+record = { value_bytes = 16384 }
+
+[streams.topic_config]
+"retention.bytes" = "1048576"
+"segment.bytes" = "1048576"
+"#;
+
 /// What a run left behind.
 struct Outcome {
     code: Option<i32>,
@@ -238,7 +268,17 @@ fn a_tradeoff_tries_every_choice() {
 
 #[test]
 fn cleaning_up_takes_turns_with_keeping_everything() {
-    let outcome = bench("cleanup", &["--workload", "cleanup"]);
+    let directory = new_directory();
+    let workload = directory.path().join("cleaned-up.toml");
+    fs::write(&workload, CLEANED_UP).expect("the directory is writable");
+    let workload = workload.display().to_string();
+    let mut words =
+        vec!["--workload", &workload, "--rate", "1000", "--value-bytes", "16384", "--broker-cores", "0"];
+    // A journal that is destaged after four mebibytes: each round writes some times as much.
+    for setting in ["journal.bytes=16777216", "journal.file.bytes=4194304"] {
+        words.extend(["--set", setting]);
+    }
+    let outcome = bench("cleanup", &words);
     outcome.assert_fine();
     let report = outcome.report();
     let contenders = report["contenders"].as_array().expect("a list");
@@ -255,6 +295,12 @@ fn cleaning_up_takes_turns_with_keeping_everything() {
         let done = [&round["broker"]["compacted_bytes"], &round["broker"]["deleted_segments"]];
         assert_eq!(done.map(Value::as_u64), [Some(0); 2], "nothing was cleaned up meanwhile");
     }
+    let [without, with] = [0, 1].map(|contender| {
+        let done = &contenders[contender]["cleaned_up"];
+        ["compacted_bytes", "deleted_segments"].map(|name| done[name].as_u64().expect("a number"))
+    });
+    assert_eq!(without, [0; 2], "nor between the rounds or after them");
+    assert!(with.iter().all(|count| *count > 0), "compaction and retention were at work: {with:?}");
 }
 
 #[test]

@@ -2,16 +2,17 @@
 //! those who produce.
 //!
 //! Each has a broker of its own: what is still in the journal when a round ends is cleaned up in a later round of the same kind, and
-//! in no other. A round with neither begins when the other broker has done what the round before has left to clean up.
+//! in no other. A round with neither begins when the other broker has done what the round before has left to clean up. A run in
+//! which nothing was cleaned up where something should have been is partial: it compares nothing.
 
 use anyhow::bail;
 
 use super::session::{Roles, Session};
 use super::{in_turn, options, plain};
 use crate::cli::LoadArgs;
-use crate::report::{Report, Status};
+use crate::report::{CleanedUp, Report, Status};
 use crate::target::Kind;
-use crate::workload::Workload;
+use crate::workload::{Stream, Workload};
 
 const WITH: &str = "with cleanup";
 const WITHOUT: &str = "without";
@@ -26,9 +27,8 @@ const SETTINGS: [(&str, &str); 2] =
 pub fn run(arguments: &LoadArgs) -> anyhow::Result<Report> {
     let mut arguments = arguments.clone();
     let workload = options::workload(&arguments)?;
-    let is_cleaned = workload.streams.iter().any(|stream| {
-        stream.is_compacted() || stream.topic_config.keys().any(|name| name.starts_with("retention."))
-    });
+    let is_cleaned =
+        workload.streams.iter().any(|stream| stream.is_compacted() || is_cut_by_retention(stream));
     if !is_cleaned {
         bail!("workload {:?} has no topics to clean up; try --workload cleanup", workload.name);
     }
@@ -65,7 +65,19 @@ fn rounds(session: &mut Session, arguments: &LoadArgs, workload: &Workload) -> a
             }
         }
     }
-    Ok(())
+    session.await_cleanup(without, |_| true)?;
+    session.await_cleanup(with, |done| is_all_cleaned(workload, done))
+}
+
+fn is_cut_by_retention(stream: &Stream) -> bool {
+    stream.topic_config.keys().any(|name| name.starts_with("retention."))
+}
+
+/// Whether something was done of each kind of cleaning up that a workload's topics ask for.
+fn is_all_cleaned(workload: &Workload, done: &CleanedUp) -> bool {
+    let is_compacted = workload.streams.iter().any(Stream::is_compacted);
+    let is_cut = workload.streams.iter().any(is_cut_by_retention);
+    (done.compacted_bytes > 0 || !is_compacted) && (done.deleted_segments > 0 || !is_cut)
 }
 
 fn keeping_all(workload: &Workload) -> Workload {
@@ -82,6 +94,26 @@ fn keeping_all(workload: &Workload) -> Workload {
 mod tests {
     use super::*;
     use crate::workload;
+
+    #[test]
+    fn a_run_is_whole_when_all_was_done_that_its_topics_ask_for() {
+        let both = workload::find("cleanup").expect("it is built in");
+        let compacted = {
+            let mut workload = both.clone();
+            workload.streams.retain(Stream::is_compacted);
+            workload
+        };
+        let done = |compacted_bytes, deleted_segments| CleanedUp { compacted_bytes, deleted_segments };
+        for (done, of_both, of_compacted) in [
+            (done(0, 0), false, false),
+            (done(1, 0), false, true),
+            (done(0, 1), false, false),
+            (done(1, 1), true, true),
+        ] {
+            assert_eq!(is_all_cleaned(&both, &done), of_both, "{done:?}");
+            assert_eq!(is_all_cleaned(&compacted, &done), of_compacted, "{done:?}");
+        }
+    }
 
     #[test]
     fn the_same_load_keeps_everything() {

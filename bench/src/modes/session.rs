@@ -15,7 +15,9 @@ use crate::load::{self, Edge, Layout, RoundOutcome, RoundPlan, StreamPlan, Strea
 use crate::machine;
 use crate::measure::{grouped, rounded};
 use crate::pace::Pace;
-use crate::report::{self, Busy, Contender, GENERATOR_BUSY, Report, Round, Settings, Status, Summary};
+use crate::report::{
+    self, Busy, CleanedUp, Contender, GENERATOR_BUSY, Report, Round, Settings, Status, Summary,
+};
 use crate::target::{self, BrokerSide, Kind, Target};
 use crate::verify::{Lane, Offsets};
 use crate::workload::{Acks, Stream, Workload};
@@ -61,6 +63,7 @@ struct Entry {
     streams: Vec<StreamState>,
     rounds: Vec<Round>,
     merged: Vec<StreamRecord>,
+    cleaned_up: Option<CleanedUp>,
     /// A round did not end as it should: what was sent is not known to the last record.
     is_cut: bool,
     is_void: bool,
@@ -174,6 +177,7 @@ impl Session {
             streams,
             rounds: Vec::new(),
             merged: Vec::new(),
+            cleaned_up: None,
             is_cut: false,
             is_void: false,
         };
@@ -242,6 +246,33 @@ impl Session {
         Ok(())
     }
 
+    /// Notes what the broker of an entry, which no other has, has cleaned up, once that is enough.
+    pub fn await_cleanup(
+        &mut self,
+        index: usize,
+        is_enough: impl Fn(&CleanedUp) -> bool,
+    ) -> anyhow::Result<()> {
+        let began = Instant::now();
+        loop {
+            let entry = &mut self.entries[index];
+            let done = CleanedUp::of(&self.targets[entry.target].1.counters());
+            entry.cleaned_up = done.or(entry.cleaned_up);
+            if done.as_ref().is_some_and(&is_enough) {
+                return Ok(());
+            }
+            if interrupt::was_asked() {
+                bail!("interrupted");
+            }
+            if began.elapsed() > SETTLE_TIME_MAX {
+                let told =
+                    format!("{}: less was cleaned up than it is about: more has to be written", entry.name);
+                self.report.problem(Status::Partial, told);
+                return Ok(());
+            }
+            std::thread::park_timeout(SETTLE_LOOK_INTERVAL);
+        }
+    }
+
     /// The last round of an entry.
     pub fn last_round(&self, index: usize) -> Option<&Round> {
         self.entries[index].rounds.last()
@@ -282,6 +313,7 @@ impl Session {
                 rounds: entry.rounds.clone(),
                 summary,
                 checked,
+                cleaned_up: entry.cleaned_up,
             });
         }
         for told in self.clear_away() {

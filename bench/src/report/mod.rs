@@ -8,7 +8,9 @@ mod terminal;
 
 pub use compare::{doubts, ratios};
 pub use html::page;
-pub use model::{Busy, Contender, GENERATOR_BUSY, Report, Round, Settings, Status, Summary, SweepStep};
+pub use model::{
+    Busy, CleanedUp, Contender, GENERATOR_BUSY, Report, Round, Settings, Status, Summary, SweepStep,
+};
 pub use saved::{read, write};
 pub use terminal::{clear_progress, print, progress};
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::load::RoundOutcome;
 use crate::machine::{Baseline, Disk, Machine};
 use crate::measure::{Latencies, Percentiles, Spread};
-use crate::target::{BrokerSide, Facts};
+use crate::target::{BrokerSide, Counters, Facts};
 use crate::workload::Workload;
 
 /// Which layout a saved report has; another is refused.
@@ -85,6 +85,28 @@ pub struct Contender {
     pub summary: Summary,
     /// How its records were checked.
     pub checked: String,
+    /// What was cleaned up of its topics in all, where the mode is about that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleaned_up: Option<CleanedUp>,
+}
+
+/// What a broker cleaned up in the rounds of a contender, between them, and after the last one.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub struct CleanedUp {
+    /// Looked through by compaction.
+    pub compacted_bytes: u64,
+    /// By retention.
+    pub deleted_segments: u64,
+}
+
+impl CleanedUp {
+    /// Since a broker was started; none where it did not tell.
+    pub fn of(counters: &Counters) -> Option<Self> {
+        Some(Self {
+            compacted_bytes: counters.compacted_bytes?,
+            deleted_segments: counters.deleted_segments?,
+        })
+    }
 }
 
 /// One measured round.

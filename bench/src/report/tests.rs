@@ -38,6 +38,7 @@ fn contender(name: &str, rates: &[u64], latency_us: u64) -> Contender {
         summary: Summary::of(&rounds, &[merged]),
         rounds,
         checked: "all of it".into(),
+        cleaned_up: None,
     }
 }
 
