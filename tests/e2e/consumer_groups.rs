@@ -93,7 +93,8 @@ impl Member {
 }
 
 fn owned(line: &str) -> Option<Owned> {
-    let list = line.strip_prefix("assigned: ")?;
+    // Lines come without the blank at the end of one that lists nothing.
+    let list = line.strip_prefix("assigned:")?.trim_start();
     Some(list.split(", ").filter(|one| !one.is_empty()).map(str::to_owned).collect())
 }
 
