@@ -9,11 +9,11 @@
 //! | [`native`] | batches of our own: a FlatBuffers body behind Kafka's header, and Kafka's records made of it |
 //! | [`records`] | the records in a batch, and building batches |
 //! | [`compression`] | gzip, snappy, lz4, zstd, bounded |
+//! | [`aborted`] | an aborted transaction, as a partition knows it |
 //! | [`coordinator`] | the records of `__consumer_offsets`, in Kafka's schemas |
 //! | [`wire`] | bounded reading, writing without copies of record bytes |
 //! | [`error`] | Kafka's error codes |
 //! | [`generated`] | what flatc makes of `schemas/`: our own structured formats |
-//! | [`transaction_index`] | the aborted transactions of a segment, in Kafka's layout |
 //! | [`transaction_log`] | the records of `__transaction_state`, in Kafka's schemas |
 //! | [`types`] | offsets, epochs, ids |
 //! | [`uuid`] | ids as people and files have them |
@@ -21,6 +21,7 @@
 //!
 //! Nothing here opens a file or a socket, reads a clock or draws a random number.
 
+pub mod aborted;
 #[cfg(test)]
 mod allocation;
 pub mod api;
@@ -36,7 +37,6 @@ pub mod limits;
 pub mod messages;
 pub mod native;
 pub mod records;
-pub mod transaction_index;
 pub mod transaction_log;
 pub mod types;
 pub mod uuid;

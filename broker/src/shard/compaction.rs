@@ -4,8 +4,8 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use protocol::aborted::AbortedTransaction;
 use protocol::batch::BatchHeader;
-use protocol::transaction_index::AbortedTransaction;
 use protocol::types::{Offset, PartitionKey, Timestamp};
 use rustc_hash::FxHashMap;
 use storage::store::{CompactionHost, CompactionPlan, StoreError};

@@ -7,7 +7,7 @@ use logic::group::{Reply as GroupReply, Request as GroupRequest, TransactionalCo
 use logic::producer::{ProducerBatch, ProducerError, ProducerState, TransactionMarker, VerificationGuard};
 use logic::replica::{Acks, EpochEnd, ReplicaError};
 use logic::transaction::{End, PartitionSet, Producer, Reply, TransactionError, TransactionState};
-use protocol::transaction_index::AbortedTransaction;
+use protocol::aborted::AbortedTransaction;
 use protocol::types::{LeaderEpoch, Offset, PartitionKey, ProducerId, Timestamp, TransactionVersion};
 use storage::store::{ReadError, StoreError};
 

@@ -4,7 +4,7 @@
 //! may be read: [`AbortedIndex::forget_below`] follows the log's start, [`AbortedIndex::forget_markers`] compaction. Records that
 //! follow an entry's last stable offset are of transactions that began later, which is where a search ends.
 
-use protocol::transaction_index::AbortedTransaction;
+use protocol::aborted::AbortedTransaction;
 use protocol::types::Offset;
 use std::collections::VecDeque;
 

@@ -1,9 +1,9 @@
 //! The ends of transactions in one partition: which markers are taken, what they change, what may be read since.
 
 use super::table::ProducerTable;
+use protocol::aborted::AbortedTransaction;
 use protocol::batch::BatchHeader;
 use protocol::records::{ControlKind, ControlRecord, RecordIter, control_batch};
-use protocol::transaction_index::AbortedTransaction;
 use protocol::types::{
     LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TransactionVersion,
 };

@@ -14,8 +14,8 @@ use super::table::ProducerTable;
 use super::transactions::Transactions;
 use crate::limits::{PRODUCER_BATCHES_KEPT, PRODUCER_SNAPSHOT_BYTES_MAX, PRODUCERS_PER_PARTITION_MAX};
 use flatbuffers::{FlatBufferBuilder, InvalidFlatbuffer, Vector, VerifierOptions, WIPOffset};
+use protocol::aborted::AbortedTransaction;
 use protocol::generated::producer_snapshot as schema;
-use protocol::transaction_index::AbortedTransaction;
 use protocol::types::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 use thiserror::Error;
 

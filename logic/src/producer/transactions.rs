@@ -11,7 +11,7 @@
 use super::aborted::AbortedIndex;
 use super::verification::Verifications;
 use crate::limits::{TRANSACTIONS_ABORTED_PER_PARTITION_MAX, TRANSACTIONS_OPEN_PER_PARTITION_MAX};
-use protocol::transaction_index::AbortedTransaction;
+use protocol::aborted::AbortedTransaction;
 use protocol::types::{Offset, ProducerId};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;

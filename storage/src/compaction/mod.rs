@@ -27,8 +27,8 @@
 //!
 //! It must not know: clocks, who leads, what consumers are told. Those come from a [`CompactionHost`].
 
+use protocol::aborted::AbortedTransaction;
 use protocol::batch::BatchHeader;
-use protocol::transaction_index::AbortedTransaction;
 use protocol::types::{Offset, Timestamp};
 
 use crate::segment::SegmentError;

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use protocol::aborted::AbortedTransaction;
 use protocol::batch::{BatchHeader, BatchIter};
 use protocol::compression::Compression;
 use protocol::records::{
     BatchBuilder, BatchOptions, ControlKind, ControlRecord, ProducerStamp, RecordIter, control_batch,
 };
-use protocol::transaction_index::AbortedTransaction;
 use protocol::types::{
     LeaderEpoch, Offset, PartitionIndex, PartitionKey, ProducerEpoch, ProducerId, Sequence, Timestamp,
     TopicId,

@@ -7,9 +7,9 @@
 
 use std::collections::VecDeque;
 
+use protocol::aborted::AbortedTransaction;
 use protocol::batch::BatchHeader;
 use protocol::records::ControlKind;
-use protocol::transaction_index::AbortedTransaction;
 use protocol::types::{Offset, ProducerId};
 use rustc_hash::{FxHashMap, FxHashSet};
 

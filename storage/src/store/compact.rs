@@ -5,8 +5,8 @@
 //! every batch. The same holds for what it has a host forget: a marker goes only when no checkpoint would bring the aborted
 //! transaction back that it ended.
 
+use protocol::aborted::AbortedTransaction;
 use protocol::batch::BatchHeader;
-use protocol::transaction_index::AbortedTransaction;
 use protocol::types::{Offset, Timestamp};
 
 use super::errors::{StoreError, StoreFailure};

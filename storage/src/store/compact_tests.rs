@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use protocol::aborted::AbortedTransaction;
 use protocol::batch::{BatchHeader, BatchIter};
 use protocol::records::{BatchBuilder, BatchOptions, RecordIter};
-use protocol::transaction_index::AbortedTransaction;
 use protocol::types::{LeaderEpoch, Offset, Timestamp};
 
 use super::testing::{block_on, open, options, run_with, spec};

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use protocol::aborted::AbortedTransaction;
 use protocol::batch::{BatchHeader, BatchIter};
 use protocol::records::{
     BatchBuilder, BatchOptions, ControlKind, ControlRecord, ProducerStamp, RecordIter, control_batch,
 };
-use protocol::transaction_index::AbortedTransaction;
 use protocol::types::{LeaderEpoch, Offset, PartitionKey, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 use super::testing::{block_on, options, run_with, spec};

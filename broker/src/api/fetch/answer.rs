@@ -1,13 +1,13 @@
 //! The answer to a fetch.
 
 use logic::fetch::{Opened, PartitionOutcome};
+use protocol::aborted::AbortedTransaction as Aborted;
 use protocol::api::ApiKey;
 use protocol::error::KafkaError;
 use protocol::messages::fetch::{
     AbortedTransaction, EpochEndOffset, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch,
     PartitionData, SnapshotId,
 };
-use protocol::transaction_index::AbortedTransaction as Aborted;
 use protocol::types::{BrokerId, LeaderEpoch, Offset};
 use protocol::wire::Payload;
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use logic::producer::{
     MarkerError, ProducerBatch, ProducerError, ProducerState, TransactionMarker, VerificationGuard,
 };
-use protocol::transaction_index::AbortedTransaction;
+use protocol::aborted::AbortedTransaction;
 use protocol::types::{Offset, Timestamp};
 
 use super::Partition;
