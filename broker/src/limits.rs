@@ -12,6 +12,8 @@ pub const FRAME_LARGE_BYTES: usize = 32 * 1024;
 pub const FRAME_GROWTH_BYTES_MAX: usize = 1024 * 1024;
 /// Connections that the kernel holds until a shard accepts them.
 pub const LISTEN_BACKLOG: i32 = 1024;
+/// Changes of sockets' readiness that are taken from the kernel in one call.
+pub const READINESS_EVENTS_MAX: usize = 64;
 /// Requests of one connection that may be open at a time; more are not read.
 pub const REQUESTS_OPEN_PER_CONNECTION_MAX: usize = 256;
 /// Slices that one write to a socket gathers.

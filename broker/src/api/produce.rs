@@ -20,7 +20,7 @@ use protocol::messages::produce::{
     ProduceRequest, ProduceResponse, TopicProduceData, TopicProduceResponse,
 };
 use protocol::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, PartitionKey, Timestamp, TopicId};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::errors::{produce_refusal, told};
 use super::reply::Reply;
@@ -31,7 +31,7 @@ use crate::net::reply_budget::Room;
 use crate::shard::Shard;
 use crate::shard::inflow::Sent;
 use crate::shard::internal_topics::is_internal;
-use crate::shard::messages::{ProduceItem, ProduceOutcome, ProduceTerms};
+use crate::shard::messages::{ProduceItem, ProduceItems, ProduceOutcome, ProduceOutcomes, ProduceTerms};
 use crate::shard::prepare::BatchRefusal;
 use crate::shard::produce::{Listener, ProduceCall, ProduceRefusal};
 
@@ -102,7 +102,7 @@ pub fn handle(
     let now = shard.now();
     let deadline = Timestamp(now.get().saturating_add(i64::from(request.timeout_ms.max(0))));
     let terms = ProduceTerms { version: reply.version(), acks, deadline };
-    let listener: Box<dyn FnOnce(Vec<ProduceOutcome>)> = Box::new(move |outcomes| {
+    let listener: Box<dyn FnOnce(ProduceOutcomes)> = Box::new(move |outcomes| {
         for outcome in outcomes {
             note(&mut sections, outcome);
         }
@@ -111,7 +111,7 @@ pub fn handle(
     });
     let call = ProduceCall::new(count, Listener::Client(listener));
     for (owner, items) in items {
-        shard.produce(owner, &call, terms, items);
+        shard.produce(owner, now, &call, terms, items);
     }
     sent
 }
@@ -215,12 +215,12 @@ fn sort_out(
     (request, version): (&ProduceRequest<'_>, i16),
     verified: &[Verified],
     sections: &mut Sections,
-) -> SmallVec<[(usize, Vec<ProduceItem>); 2]> {
+) -> SmallVec<[(usize, ProduceItems); 1]> {
     let image = shard.image();
     // What is appended lives on after the request: a few bytes must not keep a large frame, which nobody pays for then.
     let appended_bytes: usize = partitions(request).filter_map(payload).map(<[u8]>::len).sum();
     let is_mostly_other = appended_bytes < frame.len() / FRAME_BYTES_PER_APPENDED_BYTE_MAX;
-    let mut sorted: SmallVec<[(usize, Vec<ProduceItem>); 2]> = SmallVec::new();
+    let mut sorted: SmallVec<[(usize, ProduceItems); 1]> = SmallVec::new();
     let mut place = 0_u32;
     for (data, section) in request.topic_data.iter().zip(sections.iter_mut()) {
         let topic = find_topic(&image, data, version);
@@ -251,7 +251,7 @@ fn sort_out(
             let item = ProduceItem { place: here, key, records, guard };
             match sorted.iter_mut().find(|(shard, _)| *shard == owner) {
                 Some((_, items)) => items.push(item),
-                None => sorted.push((owner, vec![item])),
+                None => sorted.push((owner, smallvec![item])),
             }
         }
     }

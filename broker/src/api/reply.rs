@@ -2,11 +2,10 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
 use protocol::frame::write_response;
 use protocol::messages::Response;
 
-use crate::net::replies::Ticket;
+use crate::net::replies::{Reply as Frame, Ticket};
 use crate::shard::Shard;
 
 /// The right to answer one request, with what its answer's header needs.
@@ -45,7 +44,7 @@ impl Reply {
 
     /// Answers in another version than the request's (ApiVersions alone does that).
     pub fn send_as<'a, R: Response<'a>>(self, response: &R, version: i16) {
-        let mut chunks: Vec<Bytes> = Vec::with_capacity(1);
+        let mut chunks = Frame::new();
         let written = {
             let mut writer = self.shard.writer.borrow_mut();
             write_response(&mut writer, self.correlation_id, version, response, &mut chunks)

@@ -72,7 +72,9 @@ impl Listener {
     pub async fn accept(&self) -> io::Result<MovedSocket> {
         // glommio's own type for this leaks the descriptor when it is dropped.
         let accepted = self.inner.shared_accept().await.map_err(io::Error::from)?;
-        Ok(MovedSocket::detach(accepted.bind_to_executor()))
+        let descriptor = accepted.bind_to_executor().into_raw_fd();
+        // SAFETY: the stream has given up the descriptor, which nothing else owns.
+        Ok(MovedSocket::new(unsafe { OwnedFd::from_raw_fd(descriptor) }))
     }
 }
 

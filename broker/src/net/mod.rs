@@ -5,6 +5,7 @@ pub mod budget;
 pub mod connection;
 pub mod frames;
 pub mod listener;
+pub mod poller;
 pub mod replies;
 pub mod reply_budget;
 pub mod seats;

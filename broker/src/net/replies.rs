@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use protocol::api::ApiKey;
+use smallvec::SmallVec;
 
 use super::budget::Grant;
 use super::reply_budget::{ReplyBudget, Room};
@@ -22,8 +23,9 @@ use crate::limits::REPLY_BYTES_PER_CONNECTION_MAX;
 use crate::metrics::Timing;
 use crate::runtime::Signal;
 
-/// A reply as it goes to the socket: the parts of one frame, end to end, size prefix included.
-pub type Reply = Vec<Bytes>;
+/// A reply as it goes to the socket: the parts of one frame, end to end, size prefix included. One part, unless records are
+/// in it.
+pub type Reply = SmallVec<[Bytes; 1]>;
 
 enum Slot {
     /// Not answered yet, and what the request holds of the shard's memory until then.
@@ -219,7 +221,7 @@ impl Ticket {
 
     /// The request wants no reply (acks=0).
     pub fn answer_nothing(self) {
-        self.answer(Vec::new());
+        self.answer(Reply::new());
     }
 
     /// Its handler begins: the request is of this API.

@@ -1,13 +1,14 @@
 //! The byte stream under a connection, as a trait, so that what carries the bytes (plain TCP, TLS) is a detail.
 
 use std::io::{self, IoSlice};
-use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::task::{Context, Poll};
 
-use futures_lite::io::{AsyncRead, AsyncWrite};
-use glommio::net::TcpStream;
+use socket2::Socket;
+
+use super::poller::{PolledSocket, Poller};
 
 /// A connected, bidirectional stream of bytes. Reading and writing may be polled by two different tasks.
 pub trait ByteStream {
@@ -37,54 +38,51 @@ pub struct MovedSocket {
 }
 
 impl MovedSocket {
-    /// The socket of a stream that has nothing under way.
-    pub(super) fn detach(socket: TcpStream) -> Self {
-        // SAFETY: the stream gives up the descriptor here, which nothing else owns.
-        Self { descriptor: unsafe { OwnedFd::from_raw_fd(socket.into_raw_fd()) } }
+    /// A connected socket that nothing is under way on.
+    pub(super) fn new(descriptor: OwnedFd) -> Self {
+        Self { descriptor }
     }
 
-    /// Binds the socket to this core. Small replies leave at once (`TCP_NODELAY`).
+    /// Binds the socket to the core of `poller`. Small replies leave at once (`TCP_NODELAY`).
     ///
     /// # Errors
-    /// The peer's address is gone: the peer has hung up already.
-    pub fn attach(self) -> io::Result<(PlainStream, SocketAddr)> {
-        // SAFETY: the descriptor is owned by nothing else from here on.
-        let socket = unsafe { TcpStream::from_raw_fd(self.descriptor.into_raw_fd()) };
-        socket.set_nodelay(true)?;
-        let peer = socket.peer_addr()?;
-        Ok((PlainStream { socket: Some(socket) }, peer))
+    /// The peer's address is gone: the peer has hung up already. Or what the system says.
+    pub fn attach(self, poller: &Rc<Poller>) -> io::Result<(PlainStream, SocketAddr)> {
+        let socket = Socket::from(self.descriptor);
+        socket.set_tcp_nodelay(true)?;
+        let peer = socket.peer_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+        Ok((PlainStream { socket: Some(poller.add(socket)?) }, peer))
     }
 }
 
 /// A plain TCP connection.
 pub struct PlainStream {
     /// None once it was detached.
-    socket: Option<TcpStream>,
+    socket: Option<PolledSocket>,
 }
 
 impl ByteStream for PlainStream {
     fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        match &mut self.socket {
-            Some(socket) => Pin::new(socket).poll_read(context, buffer),
+        match &self.socket {
+            Some(socket) => socket.poll_read(context, buffer),
             None => Poll::Ready(Ok(0)),
         }
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match &mut self.socket {
-            Some(socket) => Pin::new(socket).poll_write_vectored(context, slices),
+        match &self.socket {
+            Some(socket) => socket.poll_write(context, slices),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
     fn shut_down(&self) {
-        let Some(socket) = &self.socket else { return };
-        let mut context = Context::from_waker(Waker::noop());
-        // shutdown(2) answers at once, and fails only where the peer has gone already: closed either way.
-        let _ = socket.poll_shutdown(&mut context, Shutdown::Both);
+        if let Some(socket) = &self.socket {
+            socket.shut_down();
+        }
     }
 
     fn detach(&mut self) -> Option<MovedSocket> {
-        self.socket.take().map(MovedSocket::detach)
+        Some(MovedSocket::new(self.socket.take()?.into_descriptor()))
     }
 }

@@ -4,6 +4,7 @@
 mod mesh;
 mod queues;
 mod sched;
+mod submission;
 mod wait;
 
 #[cfg(test)]
@@ -14,6 +15,7 @@ use std::future::Future;
 pub use executor::{Signal, Wait, sleep};
 pub use mesh::{Mesh, MeshJoin, MeshReceiver};
 pub use queues::{Queue, Queues, run_in, spawn, spawn_into};
+pub use submission::Submission;
 pub use wait::{Tally, either, join_all};
 
 use glommio::{CpuSet, LocalExecutorBuilder, Placement, PoolPlacement};

@@ -1,5 +1,6 @@
 //! A shard's executor on a core that others want as well.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,4 +52,24 @@ fn rival(stop: Arc<AtomicBool>) -> thread::JoinHandle<()> {
             thread::park_timeout(Duration::from_micros(700));
         }
     })
+}
+
+/// Submissions end beside a task that is always ready, one after the other.
+#[test]
+fn what_is_asked_of_the_ring_leaves_although_others_are_always_ready() {
+    let shard = start_shard(0, None, || async {
+        let is_over = Rc::new(Cell::new(false));
+        let over = Rc::clone(&is_over);
+        spawn_into(Queue::Latency, async move {
+            while !over.get() {
+                glommio::executor().yield_now().await;
+            }
+        });
+        let submission = Submission::new().expect("a descriptor");
+        for _ in 0..100 {
+            submission.wait().await.expect("the ring takes it");
+        }
+        is_over.set(true);
+    });
+    shard.expect("a thread").join().expect("the shard ends");
 }

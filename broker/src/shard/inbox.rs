@@ -28,7 +28,7 @@ fn take(shard: &Rc<Shard>, api: &Rc<Api>, from: usize, message: Message) {
         Message::Answer { call, answer } => shard.calls.answer(call, answer),
         Message::Produce { call, terms, items } => {
             let call = ProduceCall::new(items.len(), Listener::Shard { from, call });
-            shard.produce_here(&call, terms, items);
+            shard.produce_here(shard.now(), &call, terms, items);
         }
         Message::Produced { call, outcomes } => {
             let open =

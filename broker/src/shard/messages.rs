@@ -9,6 +9,7 @@ use logic::replica::{Acks, EpochEnd, ReplicaError};
 use logic::transaction::{End, PartitionSet, Producer, Reply, TransactionError, TransactionState};
 use protocol::aborted::AbortedTransaction;
 use protocol::types::{LeaderEpoch, Offset, PartitionKey, ProducerId, Timestamp, TransactionVersion};
+use smallvec::SmallVec;
 use storage::store::{ReadError, StoreError};
 
 use super::partition::MarkRefusal;
@@ -41,14 +42,14 @@ pub enum Message {
         /// How.
         terms: ProduceTerms,
         /// The batches.
-        items: Vec<ProduceItem>,
+        items: ProduceItems,
     },
     /// What became of the batches.
     Produced {
         /// The asker's name for it.
         call: CallId,
         /// The outcomes.
-        outcomes: Vec<ProduceOutcome>,
+        outcomes: ProduceOutcomes,
     },
     /// A connection whose requests are about the receiver's partitions.
     TakeOver {
@@ -81,6 +82,12 @@ pub struct ProduceItem {
     /// What the partition gave out before the coordinator was asked, for the first batch of a transaction.
     pub guard: Option<VerificationGuard>,
 }
+
+/// What of a request goes to one shard: nearly always one partition.
+pub type ProduceItems = SmallVec<[ProduceItem; 1]>;
+
+/// What became of them.
+pub type ProduceOutcomes = SmallVec<[ProduceOutcome; 1]>;
 
 /// What became of one [`ProduceItem`].
 pub struct ProduceOutcome {

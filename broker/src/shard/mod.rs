@@ -3,6 +3,7 @@
 //! Everything here is touched by the shard's thread alone, so nothing is locked. What other shards want comes in as a
 //! [`messages::Message`]; what the metadata says comes in as an image and a delta.
 
+mod answers;
 mod background;
 mod bandwidth;
 mod calls;
@@ -36,7 +37,7 @@ mod workbench;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use logic::config::{BrokerLayers, ConfigMap, Described};
 use logic::fetch::SessionCache;
@@ -53,17 +54,19 @@ use crate::metrics::{self, Count};
 use crate::net::budget::Budget;
 use crate::net::connection::Connections;
 use crate::net::frames::Scratch;
+use crate::net::poller::Poller;
 use crate::net::replies::Replies;
 use crate::net::seats::Seats;
 use crate::quorum::{QuorumError, QuorumHandle};
 use crate::runtime::{Mesh, Signal, Tally, either, sleep};
+use answers::DueAnswers;
 use calls::Calls;
 use catch_up::CatchUp;
 pub use compaction::CompactionShare;
 use groups::Groups;
 use inflow::{Drained, Inflow, Sent};
 use internal_topics::InternalTopic;
-use messages::{Answer, Message, ProduceItem, ProduceOutcome, ProduceTerms, Question};
+use messages::{Answer, Message, ProduceItems, ProduceOutcome, ProduceTerms, Question};
 use pacing::Pacing;
 use partition::{Appending, Partition, Partitions};
 use prepare::InPassing;
@@ -153,10 +156,14 @@ pub struct Shard {
     drained: RefCell<Drained>,
     /// How fast a round of destaging goes.
     pacing: Pacing,
+    /// Partitions with acks that are there and nobody has been told of.
+    due: DueAnswers,
     /// What is known of idempotent producers, in all of its partitions.
     pub producer_memory: Rc<ProducerMemory>,
     /// Fetches that wait for records of its partitions.
     pub fetches_parked: Tally,
+    /// Which of its sockets can be read and written.
+    pub poller: Rc<Poller>,
     /// Where its connections receive into.
     pub scratch: Rc<Scratch>,
     /// What takes long of what producers send.
@@ -245,12 +252,13 @@ impl Shard {
     pub fn produce(
         self: &Rc<Self>,
         owner: usize,
+        now: Timestamp,
         call: &Rc<ProduceCall>,
         terms: ProduceTerms,
-        items: Vec<ProduceItem>,
+        items: ProduceItems,
     ) {
         if owner == self.config.index {
-            return self.produce_here(call, terms, items);
+            return self.produce_here(now, call, terms, items);
         }
         metrics::add(Count::Forwarded, 1);
         let name = self.calls.name();
@@ -258,8 +266,13 @@ impl Shard {
         self.mesh.send(owner, Message::Produce { call: name, terms, items });
     }
 
-    fn produce_here(self: &Rc<Self>, call: &Rc<ProduceCall>, terms: ProduceTerms, items: Vec<ProduceItem>) {
-        let now = self.now();
+    fn produce_here(
+        self: &Rc<Self>,
+        now: Timestamp,
+        call: &Rc<ProduceCall>,
+        terms: ProduceTerms,
+        items: ProduceItems,
+    ) {
         let mut in_passing = InPassing::default();
         for item in items {
             if self.workbench.has_line(item.key) {
@@ -318,8 +331,9 @@ impl Shard {
 
     /// Tells everybody whose acks are there.
     pub(crate) fn answer_due(&self, partition: &Partition) {
+        let now = Instant::now();
         while let Some(pending) = partition.pop_due() {
-            partition.record_stages(&pending);
+            partition.record_stages(&pending, now);
             let outcome = ProduceOutcome { place: pending.place, result: Ok(pending.produced) };
             self.note(&pending.call, outcome);
         }

@@ -272,13 +272,13 @@ impl Partition {
         self.sealed.borrow_mut().retain(|(sealed_end, _)| *sealed_end > end);
     }
 
-    /// Records how long a batch waited for its frame, and its frame for the device and the replicas.
-    pub fn record_stages(&self, pending: &Pending) {
+    /// Records how long a batch waited for its frame, and its frame for the device and the replicas, until `now`.
+    pub fn record_stages(&self, pending: &Pending, now: Instant) {
         let sealed = self.sealed.borrow();
         let frame = sealed.iter().find(|(end, _)| *end > pending.produced.base_offset);
         if let Some((_, at)) = frame {
             metrics::record_stage(ApiKey::Produce, Stage::Journal, pending.appended, *at);
-            metrics::record_stage(ApiKey::Produce, Stage::Sync, *at, Instant::now());
+            metrics::record_stage(ApiKey::Produce, Stage::Sync, *at, now);
         }
     }
 

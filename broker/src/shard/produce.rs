@@ -12,7 +12,7 @@ use logic::replica::ReplicaError;
 use protocol::types::{Offset, Timestamp};
 use storage::store::StoreError;
 
-use super::messages::{CallId, ProduceOutcome};
+use super::messages::{CallId, ProduceOutcome, ProduceOutcomes};
 use super::prepare::BatchRefusal;
 
 /// Where the batches of one partition were appended.
@@ -55,7 +55,7 @@ pub enum ProduceRefusal {
 /// Who hears of a completed call.
 pub enum Listener {
     /// The client, by way of its request.
-    Client(Box<dyn FnOnce(Vec<ProduceOutcome>)>),
+    Client(Box<dyn FnOnce(ProduceOutcomes)>),
     /// The shard that asked.
     Shard {
         /// Its index.
@@ -68,7 +68,7 @@ pub enum Listener {
 /// A produce under way.
 pub struct ProduceCall {
     open: Cell<usize>,
-    outcomes: RefCell<Vec<ProduceOutcome>>,
+    outcomes: RefCell<ProduceOutcomes>,
     listener: Cell<Option<Listener>>,
 }
 
@@ -91,14 +91,14 @@ impl ProduceCall {
         assert!(count > 0, "a call without partitions is answered at once");
         Rc::new(Self {
             open: Cell::new(count),
-            outcomes: RefCell::new(Vec::with_capacity(count)),
+            outcomes: RefCell::new(ProduceOutcomes::with_capacity(count)),
             listener: Cell::new(Some(listener)),
         })
     }
 
     /// Notes an outcome; after the last one, returns all of them and who is to hear them.
     #[must_use]
-    pub fn note(&self, outcome: ProduceOutcome) -> Option<(Listener, Vec<ProduceOutcome>)> {
+    pub fn note(&self, outcome: ProduceOutcome) -> Option<(Listener, ProduceOutcomes)> {
         self.outcomes.borrow_mut().push(outcome);
         let open = self.open.get().checked_sub(1).expect("no more outcomes than partitions");
         self.open.set(open);

@@ -44,7 +44,7 @@ pub async fn accept(shard: Rc<Shard>, api: Rc<Api>, listener: Listener) {
 
 /// Serves a connection from here on, of which `received` is received already.
 pub fn take(shard: &Rc<Shard>, api: &Rc<Api>, socket: MovedSocket, received: BytesMut, seat: Seat) {
-    match socket.attach() {
+    match socket.attach(&shard.poller) {
         Ok((stream, peer)) => serve(shard, api, Box::new(stream), peer, received, seat),
         Err(error) => tracing::debug!(%error, "a connection was gone before it was served"),
     }

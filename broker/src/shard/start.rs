@@ -24,6 +24,7 @@ use storage::store::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::answers::DueAnswers;
 use super::calls::Calls;
 use super::catch_up::CatchUp;
 use super::groups::Groups;
@@ -36,7 +37,7 @@ use super::producer_memory::ProducerMemory;
 use super::topics::{partition_specs, topic_config};
 use super::transactions::Transactions;
 use super::workbench::Workbench;
-use super::{Shard, ShardConfig, background, inbox, pacing, serving, wall_clock};
+use super::{Shard, ShardConfig, answers, background, inbox, pacing, serving, wall_clock};
 use crate::api::Api;
 use crate::limits::{
     DEVICE_PROBE_MILLISECONDS, FETCH_SESSION_EVICTION_MILLISECONDS, FETCH_SESSION_PARTITIONS_MAX,
@@ -47,8 +48,9 @@ use crate::net::budget::{Budget, BudgetLimits};
 use crate::net::connection::Connections;
 use crate::net::frames::Scratch;
 use crate::net::listener::BoundSocket;
+use crate::net::poller::Poller;
 use crate::quorum::QuorumHandle;
-use crate::runtime::{MeshJoin, MeshReceiver, Queue, Signal, Tally, spawn_into};
+use crate::runtime::{MeshJoin, MeshReceiver, Queue, Signal, Submission, Tally, spawn_into};
 
 /// What a shard needs to start.
 pub struct StartOrder {
@@ -155,6 +157,7 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
     let catch_up = CatchUp::new(config.read_ahead_bytes);
     let groups = Groups::new(config.groups.clone());
     let transactions = Transactions::new(config.transactions);
+    let poller = Poller::new().map_err(ShardFailure::Listen)?;
     let shard = Rc::new(Shard {
         config,
         broker_id,
@@ -164,8 +167,10 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
         budget,
         drained: RefCell::new(Drained::default()),
         pacing: Pacing::new(Instant::now()),
+        due: DueAnswers::default(),
         producer_memory,
         fetches_parked: Tally::default(),
+        poller,
         scratch: Scratch::new(),
         workbench,
         catch_up,
@@ -271,6 +276,12 @@ impl Shard {
             spawn_into(Queue::Latency, inbox::serve(Rc::clone(self), Rc::clone(&api), receiver));
         }
         background::start(self);
+        let submission = Submission::new().map_err(ShardFailure::Listen)?;
+        spawn_into(Queue::Latency, answers::answer(Rc::clone(self), submission));
+        spawn_into(Queue::Latency, {
+            let poller = Rc::clone(&self.poller);
+            async move { poller.run().await.expect("the kernel tells a shard of its sockets") }
+        });
         let listener = socket.listen().map_err(ShardFailure::Listen)?;
         spawn_into(Queue::Latency, serving::accept(Rc::clone(self), api, listener));
         metrics::set_condition(Condition::Serving, true);
@@ -348,8 +359,7 @@ impl StoreListener for StoreEvents {
         let Some(shard) = self.shard.upgrade() else { return };
         let Some(partition) = shard.partitions.at(slot) else { return };
         partition.advance(|replica| replica.on_synced(end));
-        shard.answer_due(&partition);
-        partition.note_synced(end);
+        shard.due.add(partition, end);
     }
 
     fn producer_snapshot(&self, slot: PartitionSlot) -> TakenSnapshot {

@@ -5,8 +5,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use smallvec::smallvec;
 
-use super::{Replies, Ticket};
+use super::{Replies, Reply, Ticket};
 use crate::limits::REPLY_BYTES_PER_CONNECTION_MAX;
 use crate::net::budget::{Budget, BudgetLimits};
 use crate::net::reply_budget::ReplyBudget;
@@ -16,8 +17,8 @@ fn ticket(replies: &Rc<Replies>) -> Ticket {
     replies.ticket(Budget::new(limits).frame(1))
 }
 
-fn reply(text: &'static str) -> Vec<Bytes> {
-    vec![Bytes::from_static(text.as_bytes())]
+fn reply(text: &'static str) -> Reply {
+    smallvec![Bytes::from_static(text.as_bytes())]
 }
 
 /// What may leave now, joined.
@@ -118,7 +119,7 @@ fn a_connection_whose_replies_pile_up_is_not_read_on() {
     let replies = Replies::new(&ReplyBudget::new(1 << 30));
     let context = Context::from_waker(Waker::noop());
     let waiting = ticket(&replies);
-    ticket(&replies).answer(vec![Bytes::from(vec![0; REPLY_BYTES_PER_CONNECTION_MAX])]);
+    ticket(&replies).answer(smallvec![Bytes::from(vec![0; REPLY_BYTES_PER_CONNECTION_MAX])]);
     assert!(replies.poll_below(100, &context).is_pending());
     let third = ticket(&replies);
     assert!(third.room_now(1).is_none(), "nor is more read for it");
