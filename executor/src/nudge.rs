@@ -2,9 +2,10 @@
 //!
 //! glommio 0.12 arms its preemption timer before it runs tasks. A thread that loses its core just then finds the timer
 //! fired before the first task ran, takes that for "nothing to run", and since a timer wakes no task it goes to sleep
-//! with tasks that are ready, until something else wakes it. Where requests keep coming that is a hiccup; at a start,
-//! or with one client in flight, it was for ever. A timer of the executor's own is no cure: its task can be left lying too.
-//! So one thread of the process wakes a task of each executor, often while any has work, and ever less while none has.
+//! with tasks that are ready, until something else wakes it. Where other descriptors are waited for that is a hiccup; at a
+//! start, or where the task left lying is the one that hears of all sockets, it was for ever. A timer of the executor's own
+//! is no cure: its task can be left lying too. So one thread of the process wakes a task of each executor, often while any
+//! has work, and ever less while none has.
 
 use std::cell::Cell;
 use std::future::poll_fn;

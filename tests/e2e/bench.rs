@@ -501,6 +501,33 @@ fn a_broker_that_dies_while_it_is_not_its_turn_leaves_the_other_rounds() {
     assert!(checked.contains("read back and checked"), "one broker's death is not the other's: {checked}");
 }
 
+/// A disk of the test's own. Needs root.
+mod disk {
+    use e2e::volume::Volume;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_ends_the_run_and_leaves_what_was_measured() {
+        let volume = Volume::make(256 << 20);
+        let binary = iolite_binary().display().to_string();
+        let place = volume.directory();
+        let place = place.path().display().to_string();
+        let words = ["produce", "--out", "run", "--quiet", "--no-baseline", "--iolite-binary", &binary];
+        let small = ["--set", "journal.bytes=33554432", "--set", "journal.file.bytes=8388608"];
+        let load = ["--in-flight", "8", "--value-bytes", "50000", "--duration", "100s", "--warm-up", "0s"];
+        let directory = new_directory();
+        let all = [&words[..], &["--directory", &place], &small, &load, &["--rounds", "1"]].concat();
+        let (status, lines) = run("iolite-bench", command(&directory, &all), DEADLINE);
+        let outcome = Outcome { code: status.code(), lines, directory };
+        assert_eq!(outcome.code, Some(PARTIAL), "{}", outcome.lines.join("\n"));
+        outcome.says("KAFKA_STORAGE_ERROR");
+        let report = outcome.report();
+        assert_eq!(report["status"], "partial");
+        assert!(streams(&report, 0)[0]["acks"]["samples"].as_u64().is_some_and(|samples| samples > 0));
+    }
+}
+
 /// Beside Apache Kafka, as `tests/clients/install` lays it out.
 mod peers {
     use super::*;

@@ -431,6 +431,9 @@ fn shard_ended(ended: Option<Result<(), ShardFailure>>) -> StartupError {
                 "restore them from a backup, or go on without them: --set recovery.accept.damage=true";
             StartupError::new(ExitCode::Damaged, format!("{error}: {remedy}"))
         }
+        Some(Err(failure @ ShardFailure::Descriptors(_))) => {
+            StartupError::new(ExitCode::OpenFiles, failure.to_string())
+        }
         Some(Err(failure @ ShardFailure::Listen(_))) => {
             StartupError::new(ExitCode::Address, failure.to_string())
         }

@@ -5,9 +5,9 @@
 //! something comes in. Here arrivals are noted by the kernel while the shard is at work, and taken up together when it comes
 //! to it; only the first after a quiet moment interrupts.
 //!
-//! The kernel tells of a change once. So what it has told is kept until a read or a write finds that nothing is left: a read
-//! that fills less than it was given room for has taken all there was, unless the peer has hung up, which is told only once
-//! too and must not be forgotten.
+//! The kernel tells of a change once. So what it has told is kept until a read or a write finds that nothing is left. A read
+//! that fills less than it was given room for has taken all there was, with two exceptions: behind the last bytes there may be
+//! an end, and urgent data, which nobody here wants, stops a read short.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice, Read};
@@ -23,6 +23,7 @@ use rustc_hash::FxHashMap;
 use socket2::Socket;
 
 use crate::limits::READINESS_EVENTS_MAX;
+use crate::runtime::yield_if_needed;
 
 /// The readiness of all sockets of a shard.
 pub struct Poller {
@@ -33,6 +34,13 @@ pub struct Poller {
 
 /// What the kernel calls a socket by. Each is given once: an event that was on its way when its socket went is nobody's.
 type Token = u64;
+
+/// What is told of a socket, each change once.
+const INTEREST: EpollFlags = EpollFlags::EPOLLIN
+    .union(EpollFlags::EPOLLPRI)
+    .union(EpollFlags::EPOLLRDHUP)
+    .union(EpollFlags::EPOLLOUT)
+    .union(EpollFlags::EPOLLET);
 
 struct Instance(Epoll);
 
@@ -46,8 +54,9 @@ impl AsRawFd for Instance {
 struct Readiness {
     reading: Direction,
     writing: Direction,
-    /// The peer will send no more, or the socket has failed: reads don't wait any more.
-    has_ended: Cell<bool>,
+    /// The peer will send no more, the socket has failed, or urgent data has come: a short read does not mean that nothing is
+    /// left.
+    may_read_short: Cell<bool>,
 }
 
 /// One direction of a socket. One task waits for it at a time.
@@ -82,14 +91,19 @@ impl Poller {
         }))
     }
 
-    /// Tells sockets what has changed, as long as the shard lives.
-    ///
-    /// # Errors
-    /// The ring or the kernel refuses to say: no socket would be heard of any more.
-    pub async fn run(&self) -> io::Result<()> {
+    /// Tells sockets what has changed, until that is not to be had any more, and says why: nobody would hear of them.
+    pub async fn run(&self) -> io::Error {
         loop {
-            self.instance.readable().await.map_err(io::Error::from)?;
-            while self.collect()? {}
+            if let Err(error) = self.instance.readable().await {
+                return error.into();
+            }
+            loop {
+                match self.collect() {
+                    Ok(true) => yield_if_needed().await,
+                    Ok(false) => break,
+                    Err(error) => return error,
+                }
+            }
         }
     }
 
@@ -117,13 +131,11 @@ impl Poller {
         socket.set_nonblocking(true)?;
         let token = self.tokens.get();
         self.tokens.set(token + 1);
-        let interest =
-            EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
-        self.instance.get_ref().0.add(&socket, EpollEvent::new(interest, token))?;
+        self.instance.get_ref().0.add(&socket, EpollEvent::new(INTEREST, token))?;
         let readiness = Rc::new(Readiness {
             reading: Direction::ready(),
             writing: Direction::ready(),
-            has_ended: Cell::new(false),
+            may_read_short: Cell::new(false),
         });
         self.sockets.borrow_mut().insert(token, Rc::clone(&readiness));
         Ok(PolledSocket { socket: Some(socket), token, readiness, poller: Rc::clone(self) })
@@ -132,14 +144,15 @@ impl Poller {
 
 impl Readiness {
     fn note(&self, told: EpollFlags) {
-        let ended = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
-        if told.intersects(ended) {
-            self.has_ended.set(true);
+        let failed = EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
+        let stops_reads = failed | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLPRI;
+        if told.intersects(stops_reads) {
+            self.may_read_short.set(true);
         }
-        if told.intersects(ended | EpollFlags::EPOLLIN) {
+        if told.intersects(stops_reads | EpollFlags::EPOLLIN) {
             self.reading.note_ready();
         }
-        if told.intersects(EpollFlags::EPOLLOUT | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR) {
+        if told.intersects(failed | EpollFlags::EPOLLOUT) {
             self.writing.note_ready();
         }
     }
@@ -191,7 +204,7 @@ impl PolledSocket {
         let poll = reading.attempt(context, || socket.read(buffer));
         if let Poll::Ready(Ok(count)) = poll
             && count < buffer.len()
-            && !self.readiness.has_ended.get()
+            && !self.readiness.may_read_short.get()
         {
             reading.is_ready.set(false);
         }

@@ -1,7 +1,7 @@
 //! Answers to what the journal has synced.
 //!
-//! To answer all that was in a frame takes a shard longer than to seal the next one. So the next one goes to the device first,
-//! and the device works while the shard answers.
+//! To answer all that was in a frame takes a shard longer than to seal the next one. So the next one, where there is one, goes
+//! to the device first, and the device works while the shard answers.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use super::Shard;
 use super::partition::Partition;
 use crate::runtime::{Signal, Submission};
 
-/// The partitions in which something was synced since the last answers.
+/// The partitions in which something was synced since the last answers: at most those of the frames that were under way.
 #[derive(Default)]
 pub struct DueAnswers {
     synced: RefCell<Vec<(Rc<Partition>, Offset)>>,
@@ -40,7 +40,10 @@ impl DueAnswers {
 pub async fn answer(shard: Rc<Shard>, submission: Submission) {
     loop {
         let synced = shard.due.take().await;
-        submission.wait().await.expect("the ring takes what it is asked");
+        let journal = shard.store.stats();
+        if journal.sealed_below > journal.synced_below {
+            submission.wait().await.expect("the ring takes what it is asked");
+        }
         for (partition, end) in synced {
             shard.answer_due(&partition);
             partition.note_synced(end);

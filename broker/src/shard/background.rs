@@ -43,6 +43,8 @@ async fn sweep(shard: Rc<Shard>) {
         shard.connections.sweep(Instant::now(), shard.config.idle_max, &shard.budget);
         let now = shard.now();
         for partition in shard.partitions.all() {
+            // What is synced is not late, although nobody was told yet.
+            shard.answer_due(&partition);
             for pending in partition.expired(now) {
                 let outcome = ProduceOutcome { place: pending.place, result: Err(ProduceRefusal::TimedOut) };
                 shard.note(&pending.call, outcome);

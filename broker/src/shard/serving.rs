@@ -1,6 +1,7 @@
 //! Connections of a shard: accepted, served, handed over to the shard of their data, taken over from others.
 
 use std::cell::RefCell;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -46,7 +47,13 @@ pub async fn accept(shard: Rc<Shard>, api: Rc<Api>, listener: Listener) {
 pub fn take(shard: &Rc<Shard>, api: &Rc<Api>, socket: MovedSocket, received: BytesMut, seat: Seat) {
     match socket.attach(&shard.poller) {
         Ok((stream, peer)) => serve(shard, api, Box::new(stream), peer, received, seat),
-        Err(error) => tracing::debug!(%error, "a connection was gone before it was served"),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+            tracing::debug!(%error, "a connection was gone before it was served");
+        }
+        Err(error) => tracing::warn!(
+            %error,
+            "a connection can't be served: too little memory, or more sockets are waited for than fs.epoll.max_user_watches allows"
+        ),
     }
 }
 

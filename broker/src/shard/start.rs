@@ -50,7 +50,7 @@ use crate::net::frames::Scratch;
 use crate::net::listener::BoundSocket;
 use crate::net::poller::Poller;
 use crate::quorum::QuorumHandle;
-use crate::runtime::{MeshJoin, MeshReceiver, Queue, Signal, Submission, Tally, spawn_into};
+use crate::runtime::{MeshJoin, MeshReceiver, Queue, Signal, Submission, Tally, either, spawn_into};
 
 /// What a shard needs to start.
 pub struct StartOrder {
@@ -113,6 +113,9 @@ pub enum ShardFailure {
     /// The store failed while it ran, or could not follow the metadata.
     #[error("storage failed: {0}")]
     Store(String),
+    /// It can't be told of its sockets.
+    #[error("a shard can't wait for its sockets: {0}; allow more open files (LimitNOFILE, ulimit -n)")]
+    Descriptors(std::io::Error),
     /// It can't listen.
     #[error("can't listen: {0}")]
     Listen(std::io::Error),
@@ -157,7 +160,7 @@ pub async fn run(order: StartOrder) -> Result<(), ShardFailure> {
     let catch_up = CatchUp::new(config.read_ahead_bytes);
     let groups = Groups::new(config.groups.clone());
     let transactions = Transactions::new(config.transactions);
-    let poller = Poller::new().map_err(ShardFailure::Listen)?;
+    let poller = Poller::new().map_err(ShardFailure::Descriptors)?;
     let shard = Rc::new(Shard {
         config,
         broker_id,
@@ -276,12 +279,9 @@ impl Shard {
             spawn_into(Queue::Latency, inbox::serve(Rc::clone(self), Rc::clone(&api), receiver));
         }
         background::start(self);
-        let submission = Submission::new().map_err(ShardFailure::Listen)?;
+        let submission = Submission::new().map_err(ShardFailure::Descriptors)?;
         spawn_into(Queue::Latency, answers::answer(Rc::clone(self), submission));
-        spawn_into(Queue::Latency, {
-            let poller = Rc::clone(&self.poller);
-            async move { poller.run().await.expect("the kernel tells a shard of its sockets") }
-        });
+        spawn_into(Queue::Latency, wait_for_sockets(Rc::clone(self)));
         let listener = socket.listen().map_err(ShardFailure::Listen)?;
         spawn_into(Queue::Latency, serving::accept(Rc::clone(self), api, listener));
         metrics::set_condition(Condition::Serving, true);
@@ -316,6 +316,15 @@ impl Shard {
             tracing::error!(%error, "the store did not close in order");
         }
     }
+}
+
+/// Has the sockets of a shard told what can be read and written, until it stops.
+async fn wait_for_sockets(shard: Rc<Shard>) {
+    let waiting = async {
+        let error = shard.poller.run().await;
+        panic!("nobody tells a shard of its sockets any more: {error}");
+    };
+    either(waiting, shard.stopping.next().wait()).await;
 }
 
 /// Rebuilds the producers' tables while the store recovers.

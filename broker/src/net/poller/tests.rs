@@ -89,6 +89,21 @@ fn the_end_is_found_behind_the_last_bytes() {
     });
 }
 
+/// A read ends at the mark of urgent data, and what is behind it is told of no more.
+#[test]
+fn what_comes_behind_urgent_data_is_read_too() {
+    with_poller(async |poller| {
+        let (socket, mut peer) = connected(&poller);
+        let sent = || {
+            peer.write_all(b"before").unwrap();
+            assert_eq!(Socket::from(peer.try_clone().unwrap()).send_out_of_band(b"!").unwrap(), 1);
+            peer.write_all(b"behind").unwrap();
+        };
+        assert_eq!(read_after(&socket, sent).await.unwrap(), b"before");
+        assert_eq!(read(&socket, 64).await.unwrap(), b"behind");
+    });
+}
+
 #[test]
 fn a_writer_goes_on_once_the_peer_has_taken_something() {
     with_poller(async |poller| {
