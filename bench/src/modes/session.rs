@@ -378,6 +378,7 @@ impl Session {
                 let now = busy_now();
                 busy = Busy {
                     machine_seconds: now.machine_seconds - busy_before.machine_seconds,
+                    stolen_seconds: now.stolen_seconds - busy_before.stolen_seconds,
                     tool_seconds: now.tool_seconds - busy_before.tool_seconds,
                 };
             }
@@ -644,15 +645,27 @@ fn judge_drains(report: &mut Report, entry: &Entry) {
 fn busy_now() -> Busy {
     let mut own = target::Counters::default();
     own.of_process(std::process::id());
-    let machine_seconds = target::of_machine().busy_seconds;
-    Busy { machine_seconds, tool_seconds: own.cpu_seconds.unwrap_or_default() }
+    let machine = target::of_machine();
+    Busy {
+        machine_seconds: machine.busy_seconds,
+        stolen_seconds: machine.stolen_seconds,
+        tool_seconds: own.cpu_seconds.unwrap_or_default(),
+    }
 }
 
-/// Says when somebody else was at work on the machine.
+/// Says when somebody else was at work on the machine, or on the one that it is a part of.
 fn judge_others(report: &mut Report, name: &str, rounds: &[Round]) {
     let cores = report.machine.cores as f64;
-    let share = |round: &Round| Some(round.others_busy_seconds? / (round.seconds.max(1e-9) * cores));
-    let most = rounds.iter().filter_map(share).fold(0.0, f64::max);
+    let share = |round: &Round, seconds: f64| seconds / (round.seconds.max(1e-9) * cores);
+    let stolen = rounds.iter().map(|round| share(round, round.stolen_seconds)).fold(0.0, f64::max);
+    if stolen > OTHERS_SHARE {
+        report.note(format!(
+            "{name}: the host took {:.0} % of the machine away in the worst round: its figures are disturbed",
+            stolen * 100.0
+        ));
+    }
+    let others = |round: &Round| Some(share(round, round.others_busy_seconds?));
+    let most = rounds.iter().filter_map(others).fold(0.0, f64::max);
     if most > OTHERS_SHARE {
         report.note(format!(
             "{name}: others than this broker and the generator kept {:.0} % of the machine busy in the worst round: its figures \

@@ -120,6 +120,9 @@ pub struct Round {
     /// Of those, neither this broker's nor the generator's: other processes, and the kernel on nobody's bill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub others_busy_seconds: Option<f64>,
+    /// Time that the machine wanted and its host gave to others.
+    #[serde(default)]
+    pub stolen_seconds: f64,
     /// The busiest generator thread, of 1.
     pub generator_busy: f64,
     pub timeline: Vec<TimePoint>,
@@ -129,6 +132,7 @@ pub struct Round {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Busy {
     pub machine_seconds: f64,
+    pub stolen_seconds: f64,
     /// This process.
     pub tool_seconds: f64,
 }
@@ -303,6 +307,7 @@ impl Round {
             others_busy_seconds: broker
                 .cpu_seconds
                 .map(|own| (busy.machine_seconds - own - busy.tool_seconds).max(0.0)),
+            stolen_seconds: busy.stolen_seconds,
             generator_busy: outcome.generator_busy,
             timeline: outcome.ticks.iter().map(point).collect(),
         }

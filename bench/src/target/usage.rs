@@ -137,24 +137,29 @@ impl Counters {
     }
 }
 
-/// What the machine as a whole was busy with between two moments.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq)]
+/// What the machine as a whole was busy with since it started, all cores together.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct MachineSide {
-    /// Of all cores together.
     pub busy_seconds: f64,
+    /// Time that it wanted and the host gave to others; none is known of where there is no host.
+    pub stolen_seconds: f64,
 }
 
-/// Seconds that all cores were busy since the machine started.
+/// What the kernel says of all cores.
 pub fn of_machine() -> MachineSide {
-    MachineSide { busy_seconds: busy_seconds(&fs::read_to_string("/proc/stat").unwrap_or_default()) }
+    MachineSide::read(&fs::read_to_string("/proc/stat").unwrap_or_default())
 }
 
-/// All but idle and waiting for devices: user, nice, system, irq, softirq, steal.
-fn busy_seconds(stat: &str) -> f64 {
-    let Some(line) = stat.lines().find(|line| line.starts_with("cpu ")) else { return 0.0 };
-    let ticks: Vec<f64> = line.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
-    let busy: f64 = [0, 1, 2, 5, 6, 7].iter().filter_map(|index| ticks.get(*index)).sum();
-    busy / TICKS_PER_SECOND
+impl MachineSide {
+    /// Busy is all but idle and waiting for devices: user, nice, system, irq, softirq.
+    fn read(stat: &str) -> Self {
+        let Some(line) = stat.lines().find(|line| line.starts_with("cpu ")) else { return Self::default() };
+        let ticks: Vec<f64> = line.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
+        let seconds = |places: &[usize]| {
+            places.iter().filter_map(|place| ticks.get(*place)).sum::<f64>() / TICKS_PER_SECOND
+        };
+        Self { busy_seconds: seconds(&[0, 1, 2, 5, 6]), stolen_seconds: seconds(&[7]) }
+    }
 }
 
 /// User and system time of a process with all its threads, those that have ended among them.
@@ -202,7 +207,8 @@ mod tests {
 
     #[test]
     fn the_machine_is_busy_but_for_idle_and_waiting() {
-        assert_eq!(busy_seconds("cpu  100 100 100 5000 700 50 25 25 0 0\ncpu0 1 1"), 4.0);
+        let machine = MachineSide::read("cpu  100 100 100 5000 700 50 25 15 0 0\ncpu0 1 1");
+        assert_eq!(machine, MachineSide { busy_seconds: 3.75, stolen_seconds: 0.15 });
     }
 
     #[test]
