@@ -16,20 +16,29 @@ use crate::groups::{PARTITIONS, TOPIC, described, groups, produce};
 /// A topic and a partition of it, as members print them.
 pub type Owned = BTreeSet<String>;
 
-fn options() -> Options {
-    let configs = [
-        ("group.consumer.min.session.timeout.ms", "6000"),
-        ("group.consumer.session.timeout.ms", "6000"),
+/// Sessions of KIP-848 that end soon.
+const SHORT: [(&str, &str); 2] =
+    [("group.consumer.min.session.timeout.ms", "6000"), ("group.consumer.session.timeout.ms", "6000")];
+
+/// Members that are heard often, groups that wait for nobody to begin, and sessions as they are given.
+fn options(sessions: [(&str, &str); 2]) -> Options {
+    let quick = [
         ("group.consumer.min.heartbeat.interval.ms", "200"),
         ("group.consumer.heartbeat.interval.ms", "200"),
         ("group.initial.rebalance.delay.ms", "0"),
     ];
-    let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
-    Options { configs: configs.map(owned).to_vec(), ..Options::default() }
+    let configs = sessions.iter().chain(&quick).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    Options { configs: configs.collect(), ..Options::default() }
 }
 
-fn start() -> Broker {
-    let broker = Broker::start(Target::chosen(), &options());
+/// A broker with the topic of these tests, and sessions that end soon.
+pub fn start() -> Broker {
+    start_with(SHORT)
+}
+
+/// The same, with other sessions.
+pub fn start_with(sessions: [(&str, &str); 2]) -> Broker {
+    let broker = Broker::start(Target::chosen(), &options(sessions));
     wire::create_topic(broker.kafka(), TOPIC, PARTITIONS, &[]);
     broker
 }
@@ -175,7 +184,7 @@ fn members_keep_what_they_own_through_kill_9_of_the_broker() {
     if Target::chosen() == Target::Kafka {
         return;
     }
-    let options = Options { port: free_port(), ..options() };
+    let options = Options { port: free_port(), ..options(SHORT) };
     let broker = Broker::start(Target::Iolite, &options);
     wire::create_topic(broker.kafka(), TOPIC, PARTITIONS, &[]);
     let all = partitions_of(TOPIC, PARTITIONS);
@@ -205,7 +214,7 @@ fn kind_of_group(broker: &Broker) -> String {
 }
 
 fn migrate_and_back(strategy: &str) {
-    let options = Options { port: free_port(), ..options() };
+    let options = Options { port: free_port(), ..options(SHORT) };
     let mut broker = Broker::start(Target::chosen(), &options);
     wire::create_topic(broker.kafka(), TOPIC, PARTITIONS, &[]);
     let all = partitions_of(TOPIC, PARTITIONS);

@@ -5,26 +5,13 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::process::Command;
 
-use e2e::broker::{Broker, Options, Target, java};
+use e2e::DEADLINE;
+use e2e::broker::{Broker, java};
 use e2e::process::{self, Process};
-use e2e::{DEADLINE, wire};
 use serde_json::Value;
 
+use crate::consumer_groups::start;
 use crate::groups::{PARTITIONS, TOPIC};
-
-fn start() -> Broker {
-    let configs = [
-        ("group.consumer.min.session.timeout.ms", "6000"),
-        ("group.consumer.session.timeout.ms", "6000"),
-        ("group.consumer.min.heartbeat.interval.ms", "200"),
-        ("group.consumer.heartbeat.interval.ms", "200"),
-        ("group.initial.rebalance.delay.ms", "0"),
-    ];
-    let configs = configs.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-    let broker = Broker::start(Target::chosen(), &Options { configs, ..Options::default() });
-    wire::create_topic(broker.kafka(), TOPIC, PARTITIONS, &[]);
-    broker
-}
 
 /// Kafka's consumer for system tests, which tells all that happens to it, one JSON object a line.
 struct Member(Process);

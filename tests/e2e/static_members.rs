@@ -1,12 +1,12 @@
 //! Static members (`group.instance.id`): one that is away for a moment finds what it had, and nobody else is disturbed; two
 //! of one name are never in a group together.
 
-use e2e::broker::{Broker, Options, Target};
-use e2e::{DEADLINE, wire};
+use e2e::DEADLINE;
+use e2e::broker::Broker;
 use nix::sys::signal::Signal;
 
 use crate::consumer_groups::{
-    Member, Owned, partitions_of, produce_to_each_partition, wait_until_read, wait_until_shared,
+    Member, Owned, partitions_of, produce_to_each_partition, start_with, wait_until_read, wait_until_shared,
 };
 use crate::groups::{PARTITIONS, TOPIC};
 
@@ -16,17 +16,10 @@ const CLASSIC: &str =
 const CONSUMER: &str = r#""group.protocol": "consumer""#;
 
 fn start() -> Broker {
-    let configs = [
+    start_with([
         ("group.consumer.max.session.timeout.ms", "300000"),
         ("group.consumer.session.timeout.ms", "300000"),
-        ("group.consumer.min.heartbeat.interval.ms", "200"),
-        ("group.consumer.heartbeat.interval.ms", "200"),
-        ("group.initial.rebalance.delay.ms", "0"),
-    ];
-    let configs = configs.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-    let broker = Broker::start(Target::chosen(), &Options { configs, ..Options::default() });
-    wire::create_topic(broker.kafka(), TOPIC, PARTITIONS, &[]);
-    broker
+    ])
 }
 
 fn member(broker: &Broker, instance: &str, config: &str) -> Member {

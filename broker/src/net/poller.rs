@@ -42,6 +42,7 @@ const INTEREST: EpollFlags = EpollFlags::EPOLLIN
     .union(EpollFlags::EPOLLOUT)
     .union(EpollFlags::EPOLLET);
 
+/// The epoll instance, as something that can be waited for itself.
 struct Instance(Epoll);
 
 impl AsRawFd for Instance {
