@@ -127,6 +127,8 @@ pub const READ_AHEAD_CHUNK_BYTES: usize = 1024 * 1024;
 pub const CATCH_UP_READS_MAX: usize = 4;
 /// Pieces of logs that are kept for consumers that catch up; their bytes have a budget besides.
 pub const READ_AHEAD_PIECES_MAX: usize = 256;
+/// How many of the last times that pieces of a partition were let go are known one by one; a read that began earlier is made again.
+pub const FORGETTINGS_KNOWN_MAX: usize = 256;
 /// How much of a coordinator's log is read at a time when it is loaded.
 pub const COORDINATOR_LOAD_BYTES: usize = 1024 * 1024;
 /// How long a coordinator whose log can't be read waits before it tries again, in seconds.

@@ -4,8 +4,8 @@
 //! reads a piece of a log to its end is read ahead for: the next piece is on its way while this one goes out. Pieces are
 //! kept, least recently used first to go, so that several consumers at about the same place cost one read. Nothing of
 //! this touches the tail's memory. Offsets never change what they hold, so a kept piece is never wrong; what may be read
-//! of it is for the replica to say, each time. It may have records that compaction has taken away since, so it goes when
-//! consumers are not told any more which of those were aborted.
+//! of it is for the replica to say, each time. It may have records that compaction has taken away since, and who gets those may
+//! find what has deleted them gone as well: so a round of compaction lets all pieces of its partition go.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -15,7 +15,9 @@ use protocol::types::{Offset, PartitionKey};
 use storage::store::{PartitionSlot, ReadBatches, ReadError};
 
 use super::{Shard, Store};
-use crate::limits::{CATCH_UP_READS_MAX, READ_AHEAD_CHUNK_BYTES, READ_AHEAD_PIECES_MAX};
+use crate::limits::{
+    CATCH_UP_READS_MAX, FORGETTINGS_KNOWN_MAX, READ_AHEAD_CHUNK_BYTES, READ_AHEAD_PIECES_MAX,
+};
 use crate::metrics::{self, Count};
 use crate::runtime::{Queue, Signal, run_in, spawn_into};
 
@@ -112,7 +114,7 @@ impl Shard {
         }
     }
 
-    /// Reads from the disk; none where something was forgotten meanwhile, and it may have to be read again.
+    /// Reads from the disk; none where the partition was forgotten meanwhile, and it may have to be read again.
     async fn read_and_keep(
         self: &Rc<Self>,
         place: Place,
@@ -163,8 +165,10 @@ struct Pieces {
     bytes_max: usize,
     /// Beginnings of pieces that are being read.
     expected: Vec<(PartitionKey, Offset)>,
-    /// How many times something was forgotten. That is seldom, so reads of other partitions may as well be made again.
+    /// How many times a partition was forgotten.
     life: u64,
+    /// Which partitions they were, the last ones only.
+    forgotten: VecDeque<PartitionKey>,
 }
 
 struct Piece {
@@ -186,7 +190,14 @@ enum Found {
 
 impl Pieces {
     fn new(bytes_max: usize) -> Self {
-        Self { kept: VecDeque::new(), bytes: 0, bytes_max, expected: Vec::new(), life: 0 }
+        Self {
+            kept: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
+            expected: Vec::new(),
+            life: 0,
+            forgotten: VecDeque::new(),
+        }
     }
 
     fn find(&mut self, place: Place, bytes_max: usize) -> Found {
@@ -226,13 +237,21 @@ impl Pieces {
 
     fn forget(&mut self, key: PartitionKey) {
         self.life += 1;
+        self.forgotten.push_front(key);
+        self.forgotten.truncate(FORGETTINGS_KNOWN_MAX);
         self.kept.retain(|piece| piece.key != key);
         self.bytes = self.kept.iter().map(|piece| piece.read.bytes).sum();
     }
 
-    /// Keeps a piece whose reading began in `life`; false where something was forgotten since.
+    /// Whether a partition was forgotten after `life`, or that is not known any more.
+    fn is_forgotten_since(&self, life: u64, key: PartitionKey) -> bool {
+        let since = usize::try_from(self.life - life).unwrap_or(usize::MAX);
+        since > self.forgotten.len() || self.forgotten.iter().take(since).any(|forgotten| *forgotten == key)
+    }
+
+    /// Keeps a piece whose reading began in `life`; false where its partition was forgotten since.
     fn keep_of(&mut self, life: u64, key: PartitionKey, from: Offset, read: ReadBatches) -> bool {
-        if life != self.life {
+        if self.is_forgotten_since(life, key) {
             return false;
         }
         self.keep(key, from, read);

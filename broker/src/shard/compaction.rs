@@ -112,7 +112,10 @@ async fn round(
 ) -> Result<RoundEnd, StoreError> {
     let host = Host { shard, partition, bandwidth };
     let memory_bytes = shard.config.compaction.memory_bytes;
-    let outcome = shard.store.compact(partition.slot, plan, memory_bytes, &host).await?;
+    let outcome = shard.store.compact(partition.slot, plan, memory_bytes, &host).await;
+    // What was read ahead may have records that are gone, and a round that fails has done a part of its work.
+    shard.catch_up.forget(partition.key);
+    let outcome = outcome?;
     metrics::add(Count::BytesCompacted, outcome.before_bytes);
     metrics::add(Count::BytesCompactedAway, outcome.before_bytes.saturating_sub(outcome.after_bytes));
     if outcome.is_interrupted {

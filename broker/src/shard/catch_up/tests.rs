@@ -79,6 +79,20 @@ fn what_was_being_read_when_its_partition_was_forgotten_is_read_again() {
 }
 
 #[test]
+fn what_was_being_read_when_another_partition_was_forgotten_is_kept_unless_that_is_long_ago() {
+    let mut pieces = Pieces::new(1 << 20);
+    let life = pieces.life;
+    pieces.forget(key(0));
+    for _ in 1..FORGETTINGS_KNOWN_MAX {
+        pieces.forget(key(1));
+    }
+    assert!(pieces.keep_of(life, key(2), Offset(10), batches(10, 12)));
+    assert!(!pieces.keep_of(life, key(0), Offset(10), batches(10, 12)), "its own is still known");
+    pieces.forget(key(1));
+    assert!(!pieces.keep_of(life, key(2), Offset(10), batches(10, 12)), "one of them is not known any more");
+}
+
+#[test]
 fn what_was_not_used_for_longest_makes_room() {
     let mut pieces = Pieces::new(20 * batch_bytes());
     pieces.keep(key(0), Offset(0), batches(0, 10));
