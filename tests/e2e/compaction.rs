@@ -1,5 +1,8 @@
 //! Compacted topics, as kcat writes and reads them: of each key the last record stays, where it was, through kill -9.
 
+mod configs;
+mod world;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Command;
