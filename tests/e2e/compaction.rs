@@ -1,6 +1,7 @@
 //! Compacted topics, as kcat writes and reads them: of each key the last record stays, where it was, through kill -9.
 
 mod configs;
+mod native;
 mod world;
 
 use std::collections::BTreeMap;

@@ -51,7 +51,7 @@ fn samples(seed: u64) -> Vec<Record> {
     records
 }
 
-async fn write(client: &Client, topic: &str, options: ProducerOptions, records: &[Record]) -> Vec<i64> {
+pub async fn write(client: &Client, topic: &str, options: ProducerOptions, records: &[Record]) -> Vec<i64> {
     let producer = client.producer(options).await.expect("a producer");
     let topic = producer.topic(topic).await.expect("the topic");
     let mut deliveries = Vec::new();

@@ -65,6 +65,7 @@ class Operations:
             auto_offset_reset="none",
             enable_auto_commit=False,
             check_crcs=True,
+            isolation_level=request.get("isolation", "read_uncommitted"),
         )
         left = {partition: count for partition, _, count in request["partitions"] if count}
         consumer.assign([TopicPartition(request["topic"], partition) for partition, _, _ in request["partitions"]])

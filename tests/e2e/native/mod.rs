@@ -63,7 +63,7 @@ fn write(connection: &mut Connection, topic: &str, compression: Compression, rec
 }
 
 /// What a fetch of partition 0 brings, or the error; with the announcement or without.
-fn fetch(
+pub fn fetch(
     connection: &mut Connection,
     topic: &str,
     (from, bytes_max): (i64, i32),

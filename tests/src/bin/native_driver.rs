@@ -152,7 +152,11 @@ async fn consume(client: &Client, request: &Value) -> Outcome {
         wanted.insert(index, count(&asked[2]));
         starts.push((Partition::new(topic, index), Start::Offset(Offset(number(&asked[1])))));
     }
-    let consumer = client.consumer(ConsumerOptions::default());
+    let isolation = match request["isolation"].as_str() {
+        Some("read_committed") => Isolation::ReadCommitted,
+        _ => Isolation::ReadUncommitted,
+    };
+    let consumer = client.consumer(ConsumerOptions { isolation, ..ConsumerOptions::default() });
     consumer.assign(&starts).await?;
     let deadline = Instant::now() + PATIENCE;
     let mut records = Vec::new();
