@@ -9,6 +9,7 @@ mod bench;
 mod clients;
 mod compaction;
 mod consumer_groups;
+mod cooperative;
 mod groups;
 mod house;
 mod internal_topics;
