@@ -16,6 +16,7 @@ use e2e::wire::Connection;
 use e2e::{DEADLINE, wire};
 use kafka_protocol::messages::ProduceRequest;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -231,14 +232,38 @@ impl Worker {
 
     /// Configures a connector, as soon as the worker takes that: it has to join its group first.
     fn configure(&self, name: &str, config: &Value) {
+        self.put(&format!("/connectors/{name}/config"), config);
+    }
+
+    /// Has the source end its task, which commits what it has written, or go on.
+    fn tell_source(&self, what: &str) {
+        self.put(&format!("/connectors/source/{what}"), &json!({}));
+    }
+
+    fn put(&self, path: &str, body: &Value) {
         let end = Instant::now() + DEADLINE;
         loop {
-            let answer = self.ask("PUT", &format!("/connectors/{name}/config"), config).unwrap_or_default();
-            if ["HTTP/1.1 200", "HTTP/1.1 201"].iter().any(|done| answer.starts_with(done)) {
+            let answer = self.ask("PUT", path, body).unwrap_or_default();
+            if answer.starts_with("HTTP/1.1 20") {
                 return;
             }
-            assert!(Instant::now() < end, "{name}: {answer}\n{}", self.process.last_lines());
+            assert!(Instant::now() < end, "{path}: {answer}\n{}", self.process.last_lines());
             assert!(!self.process.ends_within(std::time::Duration::from_millis(100)), "connect ended");
+        }
+    }
+
+    /// Stops all of its threads where they are.
+    fn freeze(&self) {
+        self.process.signal(Signal::SIGSTOP);
+        let end = Instant::now() + DEADLINE;
+        let threads = format!("/proc/{}/task", self.process.id());
+        // A thread's state is behind its name, which is in parentheses; a thread that has ended meanwhile has none.
+        let is_still = |thread: std::io::Result<fs::DirEntry>| {
+            let stat = fs::read_to_string(thread.expect("it lives").path().join("stat")).unwrap_or_default();
+            stat.is_empty() || stat.contains(") T ")
+        };
+        while !fs::read_dir(&threads).expect("it lives").all(is_still) {
+            assert!(Instant::now() < end, "it does not stop");
         }
     }
 }
@@ -264,8 +289,33 @@ fn await_lines(worker: &Worker, file: &Path, count: u32) -> BTreeMap<String, usi
     }
 }
 
+fn lines(numbers: Range<u32>) -> Vec<String> {
+    numbers.map(|number| format!("line {number}")).collect()
+}
+
+/// What a consumer at this level reads of a topic, values alone.
+fn values(broker: &Broker, topic: &str, isolation: &str) -> Vec<String> {
+    let isolation = format!("isolation.level={isolation}");
+    kcat(broker, &["-C", "-e", "-q", "-t", topic, "-o", "beginning", "-X", &isolation], "").stdout
+}
+
+/// How far in its file the source is, as committed in the topic that Connect keeps that in.
+fn committed_position(broker: &Broker) -> usize {
+    let offsets = values(broker, "connect-offsets", "read_committed");
+    let last: Value = serde_json::from_str(offsets.last().expect("an offset")).expect("Connect writes JSON");
+    last["position"].as_u64().and_then(|position| position.try_into().ok()).expect("a position")
+}
+
+/// Waits until a transaction is open that has written some lines.
+fn await_open_transaction(broker: &Broker) {
+    let end = Instant::now() + DEADLINE;
+    while values(broker, INPUT, "read_uncommitted").len() <= values(broker, INPUT, "read_committed").len() {
+        assert!(Instant::now() < end, "nothing is written");
+    }
+}
+
 /// Kafka Connect from a file to a file, its state in three compacted topics. The source writes each line exactly once, the sink
-/// at least once.
+/// at least once. The worker dies in a transaction, with lines before it, in it, and not yet read.
 #[test]
 fn connect_copies_every_line_through_kill_9() {
     let broker = Broker::start(Target::chosen(), &options());
@@ -273,9 +323,12 @@ fn connect_copies_every_line_through_kill_9() {
     let directory: TempDir = tempfile::tempdir().expect("a directory");
     let (from, to) = (directory.path().join("from"), directory.path().join("to"));
     append(&from, 0..500);
+    // It commits when it is stopped, and not before.
     let source = json!({
         "connector.class": "org.apache.kafka.connect.file.FileStreamSourceConnector",
         "tasks.max": "1", "file": from, "topic": INPUT, "exactly.once.support": "required",
+        "transaction.boundary": "interval", "transaction.boundary.interval.ms": "3600000",
+        "producer.override.transaction.timeout.ms": "600000",
     });
     let sink = json!({
         "connector.class": "org.apache.kafka.connect.file.FileStreamSinkConnector",
@@ -286,21 +339,37 @@ fn connect_copies_every_line_through_kill_9() {
     let mut worker = Worker::start(&broker, directory.path());
     worker.configure("source", &source);
     worker.configure("sink", &sink);
-    await_lines(&worker, &to, 500);
-    append(&from, 500..1_000);
-    worker.process.kill();
-    append(&from, 1_000..1_500);
-    // Connectors and offsets are remembered.
-    let worker = Worker::start(&broker, directory.path());
-    let copied = await_lines(&worker, &to, 1_500);
-    assert!((0..1_500).all(|number| copied.contains_key(&format!("line {number}"))));
-    drop(worker);
-
-    let written = kcat(
+    kcat(
         &broker,
-        &["-C", "-e", "-q", "-t", INPUT, "-o", "beginning", "-X", "isolation.level=read_committed"],
+        &["-C", "-q", "-t", INPUT, "-o", "beginning", "-c", "500", "-X", "isolation.level=read_uncommitted"],
         "",
     );
-    let expected: Vec<String> = (0..1_500).map(|number| format!("line {number}")).collect();
-    assert_eq!(written.stdout, expected, "each line once, in order");
+    worker.tell_source("stop");
+    await_lines(&worker, &to, 500);
+    let position = fs::metadata(&from).expect("it is there").len();
+    worker.tell_source("resume");
+    append(&from, 500..1_000);
+    await_open_transaction(&broker);
+    worker.freeze();
+    append(&from, 1_000..1_500);
+    worker.process.kill();
+    // What it sent before it was frozen is in a transaction that nobody has ended: more than is committed, less than there is.
+    let written = values(&broker, INPUT, "read_uncommitted");
+    assert!(written.len() > 500 && written.len() <= 1_000, "{} lines are written", written.len());
+    assert_eq!(written, lines(0..u32::try_from(written.len()).expect("few")));
+    assert_eq!(values(&broker, INPUT, "read_committed"), lines(0..500));
+    assert_eq!(committed_position(&broker) as u64, position);
+
+    // Connectors and offsets are remembered.
+    let worker = Worker::start(&broker, directory.path());
+    let mut source = source;
+    source["transaction.boundary"] = json!("poll");
+    worker.configure("source", &source);
+    let copied = await_lines(&worker, &to, 1_500);
+    assert!(lines(0..1_500).iter().all(|line| copied.contains_key(line)));
+    drop(worker);
+
+    assert_eq!(values(&broker, INPUT, "read_committed"), lines(0..1_500), "each line once, in order");
+    let all = values(&broker, INPUT, "read_uncommitted").len();
+    assert!(all >= 1_000 + written.len(), "{all} lines with those that were aborted");
 }
