@@ -14,6 +14,7 @@ mod group_script;
 mod groups;
 mod isolation;
 mod native_client;
+mod refused_transactions;
 mod transactions;
 
 use std::fs;

@@ -19,8 +19,8 @@ use std::time::Instant;
 
 use super::{Case, Side, compare};
 
-const NOW: i64 = 1_700_000_000_000;
-const TIMEOUT_MS: i32 = 60_000;
+pub const NOW: i64 = 1_700_000_000_000;
+pub const TIMEOUT_MS: i32 = 60_000;
 /// Errors after which every client asks again: loading, elsewhere, being changed.
 const AGAIN: [i16; 4] = [14, 15, 16, 51];
 
@@ -51,7 +51,7 @@ fn settled(mut ask: impl FnMut() -> i16) -> i16 {
     }
 }
 
-fn initialise(side: &mut Side, name: &str, timeout_ms: i32, said: (i64, i16)) -> i16 {
+pub fn initialise(side: &mut Side, name: &str, timeout_ms: i32, said: (i64, i16)) -> i16 {
     find(side, name, 1);
     let request = InitProducerIdRequest::default()
         .with_transactional_id(Some(TransactionalId(text(name))))
@@ -83,7 +83,7 @@ pub fn add(side: &mut Side, version: i16, producer: &Producer, partitions: &[i32
     errors
 }
 
-fn write(side: &mut Side, version: i16, producer: &mut Producer) -> i16 {
+pub fn write(side: &mut Side, version: i16, producer: &mut Producer) -> i16 {
     let batch = Batch::of_values(NOW, &["one"])
         .by_producer(producer.id, producer.epoch, producer.sequence)
         .in_transaction();
@@ -115,7 +115,7 @@ pub fn end(side: &mut Side, version: i16, producer: &Producer, committed: bool) 
     settled(|| side.connection.call(version, &request).error_code)
 }
 
-fn add_offsets(side: &mut Side, producer: &Producer, group: &str) -> i16 {
+pub fn add_offsets(side: &mut Side, producer: &Producer, group: &str) -> i16 {
     find(side, group, 0);
     let request = AddOffsetsToTxnRequest::default()
         .with_transactional_id(producer.name.clone())
@@ -132,7 +132,7 @@ fn find(side: &mut Side, key: &str, key_type: i8) {
 }
 
 /// Commits an offset for a partition of the case's topic, by a member of this generation.
-fn commit(
+pub fn commit(
     side: &mut Side,
     producer: &Producer,
     group: &str,
@@ -158,7 +158,7 @@ fn commit(
     settled(|| side.connection.call(3, &request).topics[0].partitions[0].error_code)
 }
 
-fn mark(side: &mut Side, topic: &str, partition: i32, producer: (i64, i16)) -> i16 {
+pub fn mark(side: &mut Side, topic: &str, partition: i32, producer: (i64, i16)) -> i16 {
     let topic = WritableTxnMarkerTopic::default()
         .with_name(topic_name(topic))
         .with_partition_indexes(vec![partition]);
