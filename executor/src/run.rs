@@ -15,6 +15,7 @@ const RING_DEPTH: usize = 256;
 /// # Errors
 /// The kernel gives no io_uring: none is allowed here, or locked memory is used up (`ulimit -l`).
 pub fn run<F: Future>(core: Option<usize>, main: impl FnOnce() -> F) -> io::Result<F::Output> {
+    crate::allow_ring_workers()?;
     let placement = core.map_or(Placement::Unbound, Placement::Fixed);
     let executor = LocalExecutorBuilder::new(placement)
         .io_memory(RING_MEMORY_BYTES)

@@ -291,6 +291,7 @@ impl Case {
     fn run(self) -> Turns {
         let directory = fresh_directory("journal-bench");
         let executor = LocalExecutorBuilder::new(Placement::Unbound).spawn(move || async move {
+            executor::allow_ring_workers().expect("a ring");
             executor::keep_nudged();
             let queues = Queues::make();
             let bare = Bare::open(&directory);

@@ -31,6 +31,7 @@ const JOURNAL_FILES: u64 = 8;
 
 fn main() {
     let executor = LocalExecutorBuilder::new(Placement::Unbound).spawn(|| async {
+        executor::allow_ring_workers().expect("a ring");
         executor::keep_nudged();
         run().await;
     });

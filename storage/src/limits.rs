@@ -109,6 +109,14 @@ pub const PROBE_WRITES_MAX: usize = 64;
 /// After so many steps of work that nothing waits for, a shard's other tasks get a turn.
 pub const STEPS_BETWEEN_YIELDS: usize = 128;
 
+/// So many pieces of work begin in one turn of those that run at the same time: each may have a megabyte to copy before it
+/// first waits.
+pub const BEGINNINGS_BETWEEN_YIELDS: usize = 4;
+
+/// How many partitions a round of destaging that takes its time works on at once, where each gets long writes: what it has
+/// under way, a synced frame waits for at the device.
+pub const DESTAGE_PACED_CONCURRENT_MAX: usize = 2;
+
 /// How much of a producers' state goes into a checkpoint in one step.
 pub const ENCODE_PIECE_BYTES: usize = 4 * 1024;
 

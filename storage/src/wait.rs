@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use crate::limits::STEPS_BETWEEN_YIELDS;
+use crate::limits::{BEGINNINGS_BETWEEN_YIELDS, STEPS_BETWEEN_YIELDS};
 
 /// Something that changes now and then; tasks wait for the next change.
 ///
@@ -136,7 +136,7 @@ pub(crate) async fn yield_now() {
 }
 
 /// Runs futures, at most so many at once, until all are complete or one fails; then the rest is dropped. Others get
-/// their turn now and then even where no future ever waits.
+/// their turn now and then even where no future ever waits, and while many begin.
 ///
 /// A dropped future may leave operations of the device under way: the caller of a failed write stops the process.
 pub(crate) async fn for_each_concurrent<F, E>(
@@ -150,16 +150,18 @@ where
     let mut waiting = futures.into_iter();
     let mut running: Vec<Pin<Box<F>>> = Vec::with_capacity(concurrent_max);
     std::future::poll_fn(move |context| {
-        let mut completed = 0;
+        let (mut begun, mut completed) = (0, 0);
         loop {
-            if completed >= STEPS_BETWEEN_YIELDS {
+            if begun >= BEGINNINGS_BETWEEN_YIELDS || completed >= STEPS_BETWEEN_YIELDS {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
             while running.len() < concurrent_max
+                && begun < BEGINNINGS_BETWEEN_YIELDS
                 && let Some(future) = waiting.next()
             {
                 running.push(Box::pin(future));
+                begun += 1;
             }
             if running.is_empty() {
                 return Poll::Ready(Ok(()));
@@ -176,7 +178,7 @@ where
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 }
             }
-            if running.len() == before {
+            if running.len() == before && begun < BEGINNINGS_BETWEEN_YIELDS {
                 return Poll::Pending;
             }
         }
@@ -186,9 +188,20 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Wake, Waker};
 
     use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
 
     fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
         future.poll(&mut Context::from_waker(Waker::noop()))
@@ -230,6 +243,30 @@ mod tests {
         assert_eq!((running.get(), most.get()), (0, 3));
         let mut failing = Box::pin(for_each_concurrent([one(1, Ok(())), one(0, Err(7))], 3));
         assert_eq!(poll(failing.as_mut()), Poll::Ready(Err(7)));
+    }
+
+    #[test]
+    fn few_futures_begin_in_one_turn_and_the_rest_in_the_next_ones() {
+        let begun = Cell::new(0);
+        let one = || async {
+            begun.set(begun.get() + 1);
+            std::future::pending::<Result<(), ()>>().await
+        };
+        let many = 2 * BEGINNINGS_BETWEEN_YIELDS + 1;
+        let mut all = Box::pin(for_each_concurrent((0..many).map(|_| one()), many));
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        for turn in 1..=3 {
+            assert!(all.as_mut().poll(&mut context).is_pending());
+            assert_eq!(begun.get(), many.min(turn * BEGINNINGS_BETWEEN_YIELDS));
+            let are_all_begun = begun.get() == many;
+            assert_eq!(
+                woken.0.swap(false, Ordering::Relaxed),
+                !are_all_begun,
+                "it goes on by itself until then"
+            );
+        }
     }
 
     #[test]

@@ -37,6 +37,7 @@ where
 {
     std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
         sched::take_long_slices();
+        executor::allow_ring_workers().unwrap_or_else(|error| panic!("shard {index}: no ring: {error}"));
         let placement = core.map_or(Placement::Unbound, Placement::Fixed);
         let executor = LocalExecutorBuilder::new(placement)
             .name(&format!("shard-{index}"))

@@ -28,7 +28,9 @@ use crate::checkpoint::{PartitionState, ProducerSnapshot, ReplayFrom, slots};
 use crate::disk::Disk;
 use crate::journal::FrameSequence;
 use crate::journal::ring;
-use crate::limits::{SEGMENT_WRITE_BYTES, SEGMENT_WRITE_SMALL_BYTES_MAX, STEPS_BETWEEN_YIELDS};
+use crate::limits::{
+    DESTAGE_PACED_CONCURRENT_MAX, SEGMENT_WRITE_BYTES, SEGMENT_WRITE_SMALL_BYTES_MAX, STEPS_BETWEEN_YIELDS,
+};
 use crate::segment::{PartitionLog, SegmentError, sync_logs};
 use crate::tail::{Run, Wanted, select};
 use crate::wait::{for_each_concurrent, yield_now};
@@ -58,7 +60,13 @@ impl Round {
     /// How many partitions are worked on at once.
     fn concurrent_max(&self, options: &StoreOptions) -> usize {
         let is_small = self.bytes <= (self.slots.len() * SEGMENT_WRITE_SMALL_BYTES_MAX) as u64;
-        if is_small { options.destage_small_concurrent_max } else { options.destage_concurrent_max }
+        if is_small {
+            options.destage_small_concurrent_max
+        } else if self.is_paced {
+            options.destage_concurrent_max.min(DESTAGE_PACED_CONCURRENT_MAX)
+        } else {
+            options.destage_concurrent_max
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::task::{Context, Waker};
 
 use protocol::types::Timestamp;
 
@@ -9,7 +10,7 @@ use super::testing::{Heard, append, block_on, open, options, read_all, run_with,
 use super::*;
 use crate::disk::fault::{Fault, FaultDisk, FaultRates, Faults, OperationKind};
 use crate::disk::memory::{MemoryDisk, MemoryOptions};
-use crate::limits::{SEGMENT_WRITE_BYTES, SYNC_EACH_MAX};
+use crate::limits::{DESTAGE_PACED_CONCURRENT_MAX, SEGMENT_WRITE_BYTES, SYNC_EACH_MAX};
 
 fn slow_disk() -> MemoryDisk {
     MemoryDisk::new(MemoryOptions { delay_polls_max: 5, ..MemoryOptions::default() })
@@ -343,6 +344,32 @@ fn only_rounds_of_the_background_are_paced() {
     run_with(&store, produce(&store, slots[0], 8 << 10));
     block_on(store.destage_all()).expect("destaged");
     assert_eq!(*heard.destaged_bytes.borrow(), paced);
+}
+
+#[test]
+fn a_round_that_takes_its_time_works_on_few_partitions_at_once() {
+    let disk = MemoryDisk::new(MemoryOptions::default());
+    let journal = StoreOptions {
+        journal_file_bytes: 16 << 20,
+        frame_bytes_max: 1 << 20,
+        destage_round_bytes: 4 << 20,
+        ..options()
+    };
+    let (store, heard, slots) = opened(&disk, journal, 8);
+    run_with(&store, async {
+        for slot in &slots {
+            produce(&store, *slot, SEGMENT_WRITE_BYTES / 2).await;
+        }
+    });
+    heard.holds_destaging.set(true);
+    let mut round = std::pin::pin!(store.destage_round());
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..10_000 {
+        assert!(round.as_mut().poll(&mut context).is_pending());
+    }
+    let moved = *heard.destaged_bytes.borrow() as u64;
+    let partition_bytes = store.stats().batch_bytes / slots.len() as u64;
+    assert_eq!(moved, DESTAGE_PACED_CONCURRENT_MAX as u64 * partition_bytes);
 }
 
 #[test]

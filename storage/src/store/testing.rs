@@ -1,6 +1,6 @@
 //! What the store's tests share: an executor of one task beside the pump, a listener that remembers, batches.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
@@ -48,6 +48,8 @@ pub(crate) struct Heard {
     pub(crate) failure: RefCell<Option<StoreFailure>>,
     /// What rounds that are paced have moved.
     pub(crate) destaged_bytes: RefCell<usize>,
+    /// Rounds that are paced don't go on after a step.
+    pub(crate) holds_destaging: Cell<bool>,
 }
 
 impl Heard {
@@ -76,7 +78,10 @@ impl StoreListener for Heard {
 
     fn pause_destaging(&self, bytes: usize) -> DestagePause {
         *self.destaged_bytes.borrow_mut() += bytes;
-        Box::pin(crate::wait::yield_now())
+        match self.holds_destaging.get() {
+            true => Box::pin(std::future::pending()),
+            false => Box::pin(crate::wait::yield_now()),
+        }
     }
 
     fn failed(&self, failure: &StoreFailure) {
