@@ -206,6 +206,9 @@ pub struct CompareArgs {
     /// Read along as well, as `end-to-end` does.
     #[arg(long)]
     pub end_to_end: bool,
+    /// How long to wait, before each turn, for the disk to be quiet at most; 0s: not at all.
+    #[arg(long, value_parser = duration, default_value = "30s")]
+    pub settle_max: Duration,
 }
 
 /// Of showing.

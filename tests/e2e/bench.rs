@@ -312,9 +312,23 @@ fn a_workload_without_anything_to_clean_up_is_refused() {
 
 #[test]
 fn a_comparison_takes_turns_and_tells_ratios_and_saved_runs_compare() {
-    let outcome = bench("compare", &["--target", "iolite", "--target", "calm=iolite,relaxed"]);
+    let words = ["--target", "iolite", "--target", "calm=iolite,relaxed", "--settle-max", "2s"];
+    let outcome = bench("compare", &words);
     outcome.assert_fine();
     outcome.says("beside iolite");
+    let report = outcome.report();
+    let [first, second] = [0, 1].map(|contender| &report["contenders"][contender]);
+    assert_ne!(first["facts"]["bootstrap"], second["facts"]["bootstrap"], "each has a process of its own");
+    let rounds = [first, second].map(|contender| contender["rounds"].as_array().expect("a list"));
+    let settled: Vec<&Value> =
+        rounds.into_iter().flatten().map(|round| &round["settled"]["is_quiet"]).collect();
+    assert_eq!(settled.len(), 4);
+    assert!(settled.iter().all(|is_quiet| is_quiet.is_boolean()), "{settled:?}");
+    // Whether the disk of this machine, under test, came to rest is the machine's; the report says which it was.
+    match settled.iter().filter(|is_quiet| **is_quiet == false).count() {
+        0 => outcome.says("before each of 4 turns the disk was quiet"),
+        restless => outcome.says(&format!("before {restless} of 4 turns the disk was not quiet")),
+    }
     let json = outcome.stem().with_extension("json").display().to_string();
     let (status, lines) = run(
         "iolite-bench",
@@ -323,6 +337,16 @@ fn a_comparison_takes_turns_and_tells_ratios_and_saved_runs_compare() {
     );
     assert_eq!(status.code(), outcome.code, "as the runs it shows:\n{}", lines.join("\n"));
     assert!(outcome.directory.path().join("both.html").exists());
+}
+
+#[test]
+fn turns_that_follow_at_once_are_told() {
+    let words =
+        ["--target", "iolite", "--target", "calm=iolite,relaxed", "--settle-max", "0s", "--rounds", "1"];
+    let outcome = bench("compare", &words);
+    outcome.assert_fine();
+    outcome.says("turns followed each other at once");
+    assert!(outcome.report()["contenders"][0]["rounds"][0]["settled"].is_null());
 }
 
 #[test]
@@ -487,7 +511,7 @@ fn a_broker_that_dies_while_it_is_not_its_turn_leaves_the_other_rounds() {
     let targets = [format!("stays={}", stays.kafka()), format!("dies={}", dies.kafka())];
     let words =
         ["compare", "--target", &targets[0], "--target", &targets[1], "--out", "run", "--rate", "100"];
-    let lengths = ["--duration", "5s", "--warm-up", "0s", "--rounds", "3"];
+    let lengths = ["--duration", "5s", "--warm-up", "0s", "--rounds", "3", "--settle-max", "2s"];
     let mut tool = Process::start("iolite-bench", command(&directory, &[&words[..], &lengths].concat()));
     tool.wait_for_line(DEADLINE, "the first round", |line| line.contains("stays 1/3").then_some(()));
     drop(dies.kill());
@@ -546,6 +570,8 @@ mod peers {
             "100",
             "--memory-mib",
             "512",
+            "--settle-max",
+            "2s",
         ];
         let outcome = bench("compare", &words);
         outcome.assert_fine();

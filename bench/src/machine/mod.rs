@@ -2,6 +2,7 @@
 
 mod baseline;
 mod disk;
+mod writes;
 
 use std::fs;
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use baseline::{Baseline, measure as measure_baseline};
 pub use disk::Disk;
+pub use writes::DiskWrites;
 
 /// The machine that the load ran on.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]

@@ -23,17 +23,12 @@ pub fn run(arguments: &CompareArgs) -> anyhow::Result<Report> {
     let load = &arguments.load;
     let mut workload = options::workload(load)?;
     let parts = parts(arguments)?;
-    let mut kinds: Vec<Kind> = Vec::new();
-    for part in &parts {
-        if !kinds.contains(&part.kind) {
-            kinds.push(part.kind.clone());
-        }
-    }
+    let (kinds, targets) = targets(&parts);
     if arguments.end_to_end {
         workload.streams.iter_mut().for_each(|stream| stream.groups = stream.groups.max(1));
     }
     let mut session = Session::open("compare", load, &kinds)?;
-    let outcome = rounds(&mut session, arguments, &workload, &parts, &kinds);
+    let outcome = rounds(&mut session, arguments, &workload, &parts, &targets);
     session.end(outcome)
 }
 
@@ -42,28 +37,44 @@ fn rounds(
     arguments: &CompareArgs,
     workload: &Workload,
     parts: &[Part],
-    kinds: &[Kind],
+    targets: &[usize],
 ) -> anyhow::Result<()> {
     let roles = Roles { produce: true, tail: arguments.end_to_end, drain: false };
-    for part in parts {
+    for (part, target) in parts.iter().zip(targets) {
         let mut own = workload.clone();
         if let Some(flush) = part.flush.config() {
             for stream in &mut own.streams {
                 stream.topic_config.insert("flush.messages".into(), flush.into());
             }
         }
-        let target = kinds.iter().position(|kind| *kind == part.kind).expect("each kind was opened");
-        session.prepare(&part.name, target, own, roles)?;
+        session.prepare(&part.name, *target, own, roles)?;
     }
     let count = arguments.load.rounds;
     for round in 1..=count {
         for entry in in_turn(round, parts.len()) {
+            session.settle_before(entry, arguments.settle_max)?;
             if !session.round(entry, &format!("{} {round}/{count}", parts[entry].name))? {
                 return Ok(());
             }
         }
     }
     Ok(())
+}
+
+/// The brokers to open, and which of them each part has: a process of its own where it is started here, since what one way to flush
+/// leaves behind is not the other's; one that runs already is there once, however often it takes part.
+fn targets(parts: &[Part]) -> (Vec<Kind>, Vec<usize>) {
+    let mut kinds: Vec<Kind> = Vec::new();
+    let mut targets = Vec::new();
+    for part in parts {
+        let is_running = matches!(part.kind, Kind::Running(_));
+        let known = kinds.iter().position(|kind| is_running && *kind == part.kind);
+        targets.push(known.unwrap_or(kinds.len()));
+        if known.is_none() {
+            kinds.push(part.kind.clone());
+        }
+    }
+    (kinds, targets)
 }
 
 fn parts(arguments: &CompareArgs) -> anyhow::Result<Vec<Part>> {
@@ -125,6 +136,16 @@ pub fn broker_named(text: &str) -> anyhow::Result<Kind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_started_here_is_started_for_itself() {
+        let named = |text: &str| part(text).expect("it is one");
+        let parts =
+            ["a=iolite,synced", "b=iolite,relaxed", "c=host:1", "d=kafka", "e=host:1,synced", "f=host:2"];
+        let (kinds, targets) = targets(&parts.map(named));
+        assert_eq!(targets, [0, 1, 2, 3, 2, 4]);
+        assert_eq!(kinds.len(), 5);
+    }
 
     #[test]
     fn a_target_has_a_name_a_broker_and_a_way_to_flush() {

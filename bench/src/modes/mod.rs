@@ -2,9 +2,11 @@
 
 mod cleanup;
 mod compare;
+mod judge;
 mod options;
 mod plain;
 mod session;
+mod settle;
 mod sweep;
 mod tradeoff;
 

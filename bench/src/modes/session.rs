@@ -3,21 +3,21 @@
 //! Whatever goes wrong on the way ends up in the report: what was measured before is kept and marked.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use client::executor::interrupt;
 
 use super::options::{self, Placement};
+use super::{judge, settle};
 use crate::cli::LoadArgs;
 use crate::limits::ROUNDS_MAX;
 use crate::load::{self, Edge, Layout, RoundOutcome, RoundPlan, StreamPlan, StreamRecord};
 use crate::machine;
-use crate::measure::{grouped, rounded};
+use crate::measure::grouped;
 use crate::pace::Pace;
-use crate::report::{
-    self, Busy, CleanedUp, Contender, GENERATOR_BUSY, Report, Round, Settings, Status, Summary,
-};
+use crate::report::{self, Busy, CleanedUp, Contender, Report, Round, Settings, Settled, Status, Summary};
 use crate::target::{self, BrokerSide, Kind, Target};
 use crate::verify::{Lane, Offsets};
 use crate::workload::{Acks, Stream, Workload};
@@ -39,12 +39,6 @@ const FILL_PRODUCERS: u32 = 4;
 const SETTLED_TIME: Duration = Duration::from_secs(3);
 const SETTLE_LOOK_INTERVAL: Duration = Duration::from_millis(250);
 const SETTLE_TIME_MAX: Duration = Duration::from_mins(2);
-/// Nobody waits so long for a generator that is late by less.
-const LATE_US: f64 = 1_000.0;
-/// Nor where it is less than this share of the latency.
-const LATE_SHARE: f64 = 0.2;
-/// Of the whole machine, beyond which others disturb what is measured.
-const OTHERS_SHARE: f64 = 0.1;
 
 /// What takes part in the rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +58,8 @@ struct Entry {
     rounds: Vec<Round>,
     merged: Vec<StreamRecord>,
     cleaned_up: Option<CleanedUp>,
+    /// How the disk came to rest before the next round.
+    settled: Option<Settled>,
     /// A round did not end as it should: what was sent is not known to the last record.
     is_cut: bool,
     is_void: bool,
@@ -89,6 +85,8 @@ pub struct Session {
     /// What was asked to be made, by target: to be deleted again, however the session ends.
     topics: Vec<(usize, Vec<String>)>,
     load_cores: Vec<Option<usize>>,
+    /// Where the brokers that were started have their directories.
+    directory: Option<PathBuf>,
     run: u32,
     epoch: Instant,
     next_worker: u32,
@@ -137,6 +135,7 @@ impl Session {
             entries: Vec::new(),
             topics: Vec::new(),
             load_cores: placement.load_cores,
+            directory: starts_any.then_some(directory),
             run: rand::random(),
             epoch: Instant::now(),
             next_worker: 0,
@@ -178,6 +177,7 @@ impl Session {
             rounds: Vec::new(),
             merged: Vec::new(),
             cleaned_up: None,
+            settled: None,
             is_cut: false,
             is_void: false,
         };
@@ -204,9 +204,10 @@ impl Session {
         let records = sum(|stream| stream.acked.records + stream.drained.records);
         let bytes = sum(|stream| stream.acked.bytes + stream.drained.bytes);
         let broker = BrokerSide::between(&before, &after, records, bytes);
-        let round = Round::of(&outcome, &streams, broker, busy);
+        let mut round = Round::of(&outcome, &streams, broker, busy);
+        round.settled = entry.settled.take();
         if outcome.failure.is_none() {
-            judge_rates(&mut self.report, &entry.name, &round);
+            judge::rates(&mut self.report, &entry.name, &round);
         }
         let is_whole = self.take_outcome(index, &outcome);
         let entry = &mut self.entries[index];
@@ -222,6 +223,22 @@ impl Session {
             });
         }
         Ok(is_whole)
+    }
+
+    /// Before a turn of an entry: waits until what others' turns have left to write is on the disk, but no longer than `time_max`.
+    pub fn settle_before(&mut self, index: usize, time_max: Duration) -> anyhow::Result<()> {
+        let disk = machine::DiskWrites::of(self.report.disk.as_ref());
+        if time_max.is_zero() || !disk.is_known() {
+            let why = if disk.is_known() { "--settle-max 0" } else { "no disk here tells what it writes" };
+            self.report.note(format!(
+                "turns followed each other at once, whatever the last had left to write ({why})"
+            ));
+            return Ok(());
+        }
+        let targets: Vec<&Target> = self.targets.iter().map(|(_, target)| target).collect();
+        let settled = settle::settle(self.directory.as_deref(), &disk, &targets, time_max)?;
+        self.entries[index].settled = Some(settled);
+        Ok(())
     }
 
     /// Waits until the broker of an entry, which must tell of it, has nothing left to do in the background.
@@ -301,8 +318,8 @@ impl Session {
         for index in 0..self.entries.len() {
             let checked = self.check(index);
             let entry = &self.entries[index];
-            judge_generator(&mut self.report, &entry.name, &entry.rounds);
-            judge_others(&mut self.report, &entry.name, &entry.rounds);
+            judge::generator(&mut self.report, &entry.name, &entry.rounds);
+            judge::others(&mut self.report, &entry.name, &entry.rounds);
             judge_drains(&mut self.report, entry);
             let summary = Summary::of(&entry.rounds, &entry.merged);
             let facts = self.targets[entry.target].1.facts.clone();
@@ -316,6 +333,7 @@ impl Session {
                 cleaned_up: entry.cleaned_up,
             });
         }
+        judge::settling(&mut self.report);
         for told in self.clear_away() {
             self.report.note(told);
         }
@@ -578,53 +596,6 @@ fn drain_readers(stream: &Stream, roles: Roles) -> u32 {
     }
 }
 
-/// Says which rates were not reached.
-fn judge_rates(report: &mut Report, name: &str, round: &Round) {
-    let is_busy = round.generator_busy >= GENERATOR_BUSY;
-    for (stream, asked) in round.missed() {
-        let limit = if is_busy { "the generator" } else { "the broker (or its acks)" };
-        let told = format!(
-            "{name}: {} asked for {} records/s, {} were acknowledged: {limit} was the limit",
-            stream.name,
-            rounded(asked),
-            rounded(stream.acked_per_second)
-        );
-        let unsent = match stream.unsent {
-            0 => String::new(),
-            unsent => format!("; {} that were due never left, and have no latency", grouped(unsent)),
-        };
-        let told = format!("{told}{unsent}");
-        // A sweep looks for the rate that is missed.
-        if report.mode == "sweep" { report.note(told) } else { report.problem(Status::RateMissed, told) }
-    }
-}
-
-/// Says how much of the figures is the generator's.
-fn judge_generator(report: &mut Report, name: &str, rounds: &[Round]) {
-    let busy = rounds.iter().map(|round| round.generator_busy).fold(0.0, f64::max);
-    if busy >= GENERATOR_BUSY {
-        report.note(format!(
-            "{name}: the generator, not the broker, was the limit: its thread was busy {:.0} % of the time; give the load \
-             more cores (--load-cores)",
-            busy * 100.0
-        ));
-    }
-    let streams = rounds.iter().flat_map(|round| &round.streams);
-    let late = streams.filter_map(|stream| {
-        let late = stream.lateness.get("p99")?;
-        let share = late / stream.acks.get("p99")?;
-        (late > LATE_US && share > LATE_SHARE).then_some((stream, late))
-    });
-    if let Some((stream, late)) = late.max_by(|one, other| one.1.total_cmp(&other.1)) {
-        report.note(format!(
-            "{name}: in the worst round, records of {} were handed on up to {:.1} ms late (p99): that part of their \
-             latency is the generator's, or back-pressure",
-            stream.name,
-            late / 1e3
-        ));
-    }
-}
-
 /// Says where readers of a backlog were too slow to have a figure.
 fn judge_drains(report: &mut Report, entry: &Entry) {
     let drains = |stream: &&Stream| entry.roles.drain && drain_readers(stream, entry.roles) > 0;
@@ -650,28 +621,6 @@ fn busy_now() -> Busy {
         machine_seconds: machine.busy_seconds,
         stolen_seconds: machine.stolen_seconds,
         tool_seconds: own.cpu_seconds.unwrap_or_default(),
-    }
-}
-
-/// Says when somebody else was at work on the machine, or on the one that it is a part of.
-fn judge_others(report: &mut Report, name: &str, rounds: &[Round]) {
-    let cores = report.machine.cores as f64;
-    let share = |round: &Round, seconds: f64| seconds / (round.seconds.max(1e-9) * cores);
-    let stolen = rounds.iter().map(|round| share(round, round.stolen_seconds)).fold(0.0, f64::max);
-    if stolen > OTHERS_SHARE {
-        report.note(format!(
-            "{name}: the host took {:.0} % of the machine away in the worst round: its figures are disturbed",
-            stolen * 100.0
-        ));
-    }
-    let others = |round: &Round| Some(share(round, round.others_busy_seconds?));
-    let most = rounds.iter().filter_map(others).fold(0.0, f64::max);
-    if most > OTHERS_SHARE {
-        report.note(format!(
-            "{name}: others than this broker and the generator kept {:.0} % of the machine busy in the worst round: its figures \
-             are disturbed",
-            most * 100.0
-        ));
     }
 }
 

@@ -9,7 +9,7 @@ mod terminal;
 pub use compare::{doubts, ratios};
 pub use html::page;
 pub use model::{
-    Busy, CleanedUp, Contender, GENERATOR_BUSY, Report, Round, Settings, Status, Summary, SweepStep,
+    Busy, CleanedUp, Contender, GENERATOR_BUSY, Report, Round, Settings, Settled, Status, Summary, SweepStep,
 };
 pub use saved::{read, write};
 pub use terminal::{clear_progress, print, progress};

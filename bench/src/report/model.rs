@@ -125,7 +125,18 @@ pub struct Round {
     pub stolen_seconds: f64,
     /// The busiest generator thread, of 1.
     pub generator_busy: f64,
+    /// How the disk came to rest before it, where others had a turn before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Settled>,
     pub timeline: Vec<TimePoint>,
+}
+
+/// How long it was waited for what other turns had left to write.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq)]
+pub struct Settled {
+    pub seconds: f64,
+    /// Otherwise the wait was over before the disk was quiet.
+    pub is_quiet: bool,
 }
 
 /// Who was busy while a round was measured, in seconds of a core.
@@ -309,6 +320,7 @@ impl Round {
                 .map(|own| (busy.machine_seconds - own - busy.tool_seconds).max(0.0)),
             stolen_seconds: busy.stolen_seconds,
             generator_busy: outcome.generator_busy,
+            settled: None,
             timeline: outcome.ticks.iter().map(point).collect(),
         }
     }
