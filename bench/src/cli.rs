@@ -206,6 +206,9 @@ pub struct CompareArgs {
     /// Read along as well, as `end-to-end` does.
     #[arg(long)]
     pub end_to_end: bool,
+    /// After the rounds as fast as it goes, each once more at these percentages of what was the most for itself (10,50,95).
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub own_maximum: Vec<u32>,
     /// How long to wait, before each turn, for the disk to be quiet at most; 0s: not at all.
     #[arg(long, value_parser = duration, default_value = "30s")]
     pub settle_max: Duration,

@@ -340,6 +340,37 @@ fn a_comparison_takes_turns_and_tells_ratios_and_saved_runs_compare() {
 }
 
 #[test]
+fn each_is_loaded_with_parts_of_its_own_maximum() {
+    let words =
+        ["--target", "iolite", "--target", "calm=iolite,relaxed", "--in-flight", "2", "--settle-max", "0s"];
+    let outcome = bench("compare", &[&words[..], &["--rounds", "1", "--own-maximum", "50,10"]].concat());
+    outcome.assert_fine();
+    let report = outcome.report();
+    let contenders = report["contenders"].as_array().expect("a list");
+    let names: Vec<&str> = contenders.iter().filter_map(|one| one["name"].as_str()).collect();
+    assert_eq!(names, ["iolite", "calm", "iolite at 10 %", "calm at 10 %", "iolite at 50 %", "calm at 50 %"]);
+    for (place, contender) in contenders.iter().enumerate().skip(2) {
+        let most = &contenders[place % 2]["summary"]["streams"][0]["acked_per_second"]["median"];
+        let most = most.as_f64().expect("a rate");
+        let percent = if place < 4 { 10 } else { 50 };
+        assert_eq!(contender["own_maximum"]["percent"], percent);
+        assert_eq!(contender["own_maximum"]["most_per_second"], most);
+        let asked = contender["rounds"][0]["streams"][0]["asked_per_second"].as_f64().expect("a rate");
+        let part = most * f64::from(percent) / 100.0;
+        assert!((asked - part).abs() < 1e-6 * part, "{asked} is {percent} % of {most}");
+    }
+    outcome.says("at a part of the own maximum");
+    outcome.says("beside iolite at 50 %");
+}
+
+#[test]
+fn a_rate_is_no_maximum() {
+    let outcome = bench("compare", &["--target", "iolite", "--target", "calm=iolite", "--own-maximum", "50"]);
+    assert_eq!(outcome.code, Some(UNREACHABLE));
+    outcome.says("is a rate, and no maximum");
+}
+
+#[test]
 fn turns_that_follow_at_once_are_told() {
     let words =
         ["--target", "iolite", "--target", "calm=iolite,relaxed", "--settle-max", "0s", "--rounds", "1"];
@@ -595,14 +626,7 @@ mod browser {
     fn the_page_draws_its_plots_without_an_error() {
         let outcome = bench("produce", &["--duration", "3s", "--rounds", "1"]);
         outcome.assert_fine();
-        let picture = outcome.directory.path().join("page.png");
-        let (status, lines) = browse(&outcome, &format!("--screenshot={}", picture.display()));
-        assert!(status, "{}", lines.join("\n"));
-        assert!(fs::metadata(picture).is_ok_and(|file| file.len() > 20_000), "the picture shows something");
-        let (status, lines) = browse(&outcome, "--dump-dom");
-        let page = lines.join("\n");
-        assert!(status, "{page}");
-        assert!(!page.contains(":CONSOLE"), "{page}");
+        let page = drawn(&outcome, &outcome.page());
         for words in ["Latency by percentile", "Rate over time", "Latency over time", "Where and how"] {
             assert!(page.contains(words), "{words:?} is not on the page");
         }
@@ -610,12 +634,76 @@ mod browser {
         assert!(lines_drawn >= 3, "{lines_drawn} lines are drawn");
     }
 
-    fn browse(outcome: &Outcome, action: &str) -> (bool, Vec<String>) {
+    #[test]
+    fn a_sweep_draws_a_curve_and_its_steps() {
+        let words = ["--from", "200", "--steps", "3", "--p99-ms", "60000", "--duration", "500ms"];
+        let outcome = bench("sweep", &words);
+        assert_eq!(outcome.code, Some(0), "{}", outcome.lines.join("\n"));
+        let page = drawn(&outcome, &outcome.page());
+        assert!(page.contains("Latency over throughput"));
+        let steps = outcome.report()["sweep"].as_array().expect("steps").len();
+        assert_eq!(rows(&page, "<h3>Steps</h3>"), steps, "a row a step");
+        // A dot a step on each of the two curves, p50 and p99.
+        assert_eq!(page.matches("<circle").count(), 2 * steps);
+    }
+
+    /// Each load has plots of its own: a bar for each of its contenders and none for those of another.
+    #[test]
+    fn a_comparison_draws_bars_and_a_page_of_several_keeps_their_loads_apart() {
+        let both =
+            ["--target", "iolite", "--target", "calm=iolite,relaxed", "--settle-max", "0s", "--rounds", "1"];
+        let own = ["--in-flight", "2", "--own-maximum", "50"];
+        let first = bench("compare", &[&both[..], &own].concat());
+        first.assert_fine();
+        let page = drawn(&first, &first.page());
+        assert_eq!(rows(&page, "<h3>At a part of the own maximum</h3>"), 2, "a row for each contender");
+        for load in ["as fast as it goes", "at 50 % of the own maximum"] {
+            assert_eq!(bars(&page, &format!("Records a second: quick v1, {load}")), 2);
+        }
+        let second = bench("compare", &[&both[..], &["--workload", "linger-0"]].concat());
+        second.assert_fine();
+        let all = first.directory.path().join("all.html").display().to_string();
+        let [one, two] = [&first, &second].map(|run| run.stem().with_extension("json").display().to_string());
+        let (_, lines) =
+            run("iolite-bench", command(&first.directory, &["report", &one, &two, "--out", &all]), DEADLINE);
+        let page = drawn(&first, Path::new(&all));
+        let loads = page.matches("<h3>Records a second: ").count();
+        assert_eq!(loads, 3, "{}", lines.join("\n"));
+        assert_eq!(bars(&page, "Records a second: linger-0 v1, 400 records/s"), 2);
+    }
+
+    /// The bars of the card with this title.
+    fn bars(page: &str, title: &str) -> usize {
+        let (_, card) = page.split_once(&format!("<h3>{title}")).unwrap_or_else(|| panic!("{title:?}"));
+        card.split("</svg>").next().expect("it has a drawing").matches("<rect").count()
+    }
+
+    /// The rows, but for the head, of the table behind this title.
+    fn rows(page: &str, title: &str) -> usize {
+        let (_, card) = page.split_once(title).unwrap_or_else(|| panic!("{title:?} is not on the page"));
+        card.split("</table>").next().expect("it has a table").matches("<tr>").count() - 1
+    }
+
+    /// What the browser has made of the page, which must be without an error and show something; without the code that drew it.
+    fn drawn(outcome: &Outcome, page: &Path) -> String {
+        let picture = outcome.directory.path().join("page.png");
+        let (status, lines) = browse(outcome, page, &format!("--screenshot={}", picture.display()));
+        assert!(status, "{}", lines.join("\n"));
+        assert!(fs::metadata(picture).is_ok_and(|file| file.len() > 20_000), "the picture shows something");
+        let (status, lines) = browse(outcome, page, "--dump-dom");
+        let page = lines.join("\n");
+        assert!(status, "{page}");
+        assert!(!page.contains(":CONSOLE"), "{page}");
+        let (shown, _code) = page.split_once("<script").expect("the page has its code behind what it shows");
+        shown.to_owned()
+    }
+
+    fn browse(outcome: &Outcome, page: &Path, action: &str) -> (bool, Vec<String>) {
         let mut browser = Command::new("chromium");
         browser.args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]);
         browser.args(["--hide-scrollbars", "--window-size=1280,1800", action]);
         browser.arg(format!("--user-data-dir={}", outcome.directory.path().join("profile").display()));
-        browser.arg(format!("file://{}", outcome.page().display()));
+        browser.arg(format!("file://{}", page.display()));
         let (status, lines) = run("chromium", browser, DEADLINE);
         (status.success(), lines)
     }

@@ -6,7 +6,7 @@ use anyhow::bail;
 use super::session::{Roles, Session};
 use super::{in_turn, options};
 use crate::cli::{CompareArgs, Flush};
-use crate::report::Report;
+use crate::report::{OwnMaximum, Report};
 use crate::target::Kind;
 use crate::workload::Workload;
 
@@ -23,6 +23,13 @@ pub fn run(arguments: &CompareArgs) -> anyhow::Result<Report> {
     let load = &arguments.load;
     let mut workload = options::workload(load)?;
     let parts = parts(arguments)?;
+    if !arguments.own_maximum.is_empty() && workload.streams.iter().any(|stream| stream.rate.is_some()) {
+        bail!(
+            "--own-maximum: what workload {:?} asks for is a rate, and no maximum; go as fast as it goes (--in-flight N, or --workload \
+             batched-saturated)",
+            workload.name
+        );
+    }
     let (kinds, targets) = targets(&parts);
     if arguments.end_to_end {
         workload.streams.iter_mut().for_each(|stream| stream.groups = stream.groups.max(1));
@@ -40,25 +47,76 @@ fn rounds(
     targets: &[usize],
 ) -> anyhow::Result<()> {
     let roles = Roles { produce: true, tail: arguments.end_to_end, drain: false };
+    let mut contenders = Vec::new();
     for (part, target) in parts.iter().zip(targets) {
-        let mut own = workload.clone();
-        if let Some(flush) = part.flush.config() {
-            for stream in &mut own.streams {
-                stream.topic_config.insert("flush.messages".into(), flush.into());
-            }
-        }
-        session.prepare(&part.name, *target, own, roles)?;
+        let own = flushed(workload, part.flush);
+        contenders.push((session.prepare(&part.name, *target, own, roles)?, part.name.clone()));
     }
-    let count = arguments.load.rounds;
-    for round in 1..=count {
-        for entry in in_turn(round, parts.len()) {
-            session.settle_before(entry, arguments.settle_max)?;
-            if !session.round(entry, &format!("{} {round}/{count}", parts[entry].name))? {
-                return Ok(());
+    if !turns(session, arguments, &contenders)? {
+        return Ok(());
+    }
+    let mut percentages = arguments.own_maximum.clone();
+    percentages.sort_unstable();
+    percentages.dedup();
+    for percent in percentages {
+        let mut slower = Vec::new();
+        for ((part, target), (fastest, name)) in parts.iter().zip(targets).zip(&contenders) {
+            let most = session.median_rates(*fastest);
+            if most.contains(&0.0) {
+                session
+                    .report
+                    .note(format!("{name}: nothing was acknowledged as fast as it goes: it has no maximum"));
+                continue;
             }
+            let own = at_part_of(&flushed(workload, part.flush), &most, percent);
+            let name = format!("{name} at {percent} %");
+            let entry = session.prepare(&name, *target, own, roles)?;
+            session.set_own_maximum(entry, OwnMaximum { percent, most_per_second: most.iter().sum() });
+            slower.push((entry, name));
+        }
+        if !turns(session, arguments, &slower)? {
+            return Ok(());
         }
     }
     Ok(())
+}
+
+/// All rounds of these entries, in turn. False when the session is to end.
+fn turns(
+    session: &mut Session,
+    arguments: &CompareArgs,
+    entries: &[(usize, String)],
+) -> anyhow::Result<bool> {
+    let count = arguments.load.rounds;
+    for round in 1..=count {
+        for place in in_turn(round, entries.len()) {
+            let (entry, name) = &entries[place];
+            session.settle_before(*entry, arguments.settle_max)?;
+            if !session.round(*entry, &format!("{name} {round}/{count}"))? {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+fn flushed(workload: &Workload, flush: Flush) -> Workload {
+    let mut own = workload.clone();
+    if let Some(flush) = flush.config() {
+        for stream in &mut own.streams {
+            stream.topic_config.insert("flush.messages".into(), flush.into());
+        }
+    }
+    own
+}
+
+/// The same in an open loop: each stream at so many percent of its own most.
+fn at_part_of(workload: &Workload, most_per_second: &[f64], percent: u32) -> Workload {
+    let mut slower = workload.clone();
+    for (stream, most) in slower.streams.iter_mut().zip(most_per_second) {
+        (stream.rate, stream.in_flight) = (Some(most * f64::from(percent) / 100.0), None);
+    }
+    slower
 }
 
 /// The brokers to open, and which of them each part has: a process of its own where it is started here, since what one way to flush
@@ -145,6 +203,16 @@ mod tests {
         let (kinds, targets) = targets(&parts.map(named));
         assert_eq!(targets, [0, 1, 2, 3, 2, 4]);
         assert_eq!(kinds.len(), 5);
+    }
+
+    #[test]
+    fn each_stream_has_its_part_of_its_own_most() {
+        let workload = crate::workload::find("batched-saturated").expect("it is built in");
+        let mut two = workload.clone();
+        two.streams.push(workload.streams[0].clone());
+        let slower = at_part_of(&two, &[1_000.0, 30.0], 10);
+        let paces: Vec<_> = slower.streams.iter().map(|stream| (stream.rate, stream.in_flight)).collect();
+        assert_eq!(paces, [(Some(100.0), None), (Some(3.0), None)]);
     }
 
     #[test]

@@ -15,9 +15,11 @@ use crate::cli::LoadArgs;
 use crate::limits::ROUNDS_MAX;
 use crate::load::{self, Edge, Layout, RoundOutcome, RoundPlan, StreamPlan, StreamRecord};
 use crate::machine;
-use crate::measure::grouped;
+use crate::measure::{Spread, grouped};
 use crate::pace::Pace;
-use crate::report::{self, Busy, CleanedUp, Contender, Report, Round, Settings, Settled, Status, Summary};
+use crate::report::{
+    self, Busy, CleanedUp, Contender, OwnMaximum, Report, Round, Settings, Settled, Status, Summary,
+};
 use crate::target::{self, BrokerSide, Kind, Target};
 use crate::verify::{Lane, Offsets};
 use crate::workload::{Acks, Stream, Workload};
@@ -60,6 +62,7 @@ struct Entry {
     cleaned_up: Option<CleanedUp>,
     /// How the disk came to rest before the next round.
     settled: Option<Settled>,
+    own_maximum: Option<OwnMaximum>,
     /// A round did not end as it should: what was sent is not known to the last record.
     is_cut: bool,
     is_void: bool,
@@ -178,6 +181,7 @@ impl Session {
             merged: Vec::new(),
             cleaned_up: None,
             settled: None,
+            own_maximum: None,
             is_cut: false,
             is_void: false,
         };
@@ -295,6 +299,21 @@ impl Session {
         self.entries[index].rounds.last()
     }
 
+    /// Of each stream of an entry: the median of what was acknowledged a second.
+    pub fn median_rates(&self, index: usize) -> Vec<f64> {
+        let entry = &self.entries[index];
+        let rates = |stream: usize| {
+            let of_rounds = entry.rounds.iter().map(|round| round.streams[stream].acked_per_second);
+            Spread::of(&of_rounds.collect::<Vec<_>>()).map_or(0.0, |spread| spread.median)
+        };
+        (0..entry.workload.streams.len()).map(rates).collect()
+    }
+
+    /// Says of an entry that its rate is a part of its contender's own maximum.
+    pub fn set_own_maximum(&mut self, index: usize, own_maximum: OwnMaximum) {
+        self.entries[index].own_maximum = Some(own_maximum);
+    }
+
     /// From now on an entry's load comes at another rate.
     pub fn set_rate(&mut self, index: usize, rate: f64) {
         let workload = self.entries[index].workload.clone();
@@ -331,6 +350,7 @@ impl Session {
                 summary,
                 checked,
                 cleaned_up: entry.cleaned_up,
+                own_maximum: entry.own_maximum,
             });
         }
         judge::settling(&mut self.report);

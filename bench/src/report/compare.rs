@@ -1,7 +1,8 @@
 //! Contenders side by side: ratios to the first of them, with what lay between.
 
 use super::{Contender, Report};
-use crate::measure::Spread;
+use crate::measure::{Spread, rounded};
+use crate::workload::Workload;
 
 /// A figure of a contender beside that of the first.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +35,35 @@ const FIGURES: [Figure; 8] = [
         contender.summary.cpu_seconds_per_gb.clone().filter(|_| stream == 0)
     }),
 ];
+
+/// Under which load a contender was measured, in words. Figures of different loads are not held against each other.
+pub fn load_of(report: &Report, contender: &Contender) -> String {
+    let workload = contender.workload.as_ref();
+    let named = workload.map(|workload| format!("{} v{}", workload.name, workload.version));
+    let pace = match (&contender.own_maximum, workload.map(Workload::rate)) {
+        (Some(own), _) => format!("at {} % of the own maximum", own.percent),
+        (None, Some(Some(rate))) => format!("{} records/s", rounded(rate)),
+        (None, Some(None)) => "as fast as it goes".to_owned(),
+        (None, None) => "unknown".to_owned(),
+    };
+    let placed = if report.settings.broker_cores.is_none() { ", unpinned" } else { "" };
+    format!("{}, {pace}{placed}", named.unwrap_or_default())
+}
+
+/// The contenders of all reports by their loads, in the order in which those come first.
+pub fn by_load(reports: &[Report]) -> Vec<(String, Vec<&Contender>)> {
+    let mut loads: Vec<(String, Vec<&Contender>)> = Vec::new();
+    for report in reports {
+        for contender in &report.contenders {
+            let load = load_of(report, contender);
+            match loads.iter_mut().find(|(name, _)| *name == load) {
+                Some((_, contenders)) => contenders.push(contender),
+                None => loads.push((load, vec![contender])),
+            }
+        }
+    }
+    loads
+}
 
 /// Every figure of every contender after the first, beside the first's.
 pub fn ratios(contenders: &[&Contender]) -> Vec<Ratio> {

@@ -6,10 +6,11 @@ mod model;
 mod saved;
 mod terminal;
 
-pub use compare::{doubts, ratios};
+pub use compare::{by_load, doubts, load_of, ratios};
 pub use html::page;
 pub use model::{
-    Busy, CleanedUp, Contender, GENERATOR_BUSY, Report, Round, Settings, Settled, Status, Summary, SweepStep,
+    Busy, CleanedUp, Contender, GENERATOR_BUSY, OwnMaximum, Report, Round, Settings, Settled, Status,
+    Summary, SweepStep,
 };
 pub use saved::{read, write};
 pub use terminal::{clear_progress, print, progress};

@@ -88,6 +88,17 @@ pub struct Contender {
     /// What was cleaned up of its topics in all, where the mode is about that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cleaned_up: Option<CleanedUp>,
+    /// Where its rate is a part of what it has reached itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_maximum: Option<OwnMaximum>,
+}
+
+/// A rate that is so many percent of a contender's own maximum.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq)]
+pub struct OwnMaximum {
+    pub percent: u32,
+    /// The median of what it acknowledged a second when it went as fast as it could.
+    pub most_per_second: f64,
 }
 
 /// What a broker cleaned up in the rounds of a contender, between them, and after the last one.

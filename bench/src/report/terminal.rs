@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use super::{Contender, Report, Status, doubts, ratios};
+use super::{Contender, Report, Status, by_load, doubts, ratios};
 use crate::load::Tick;
 use crate::measure::{Percentiles, Spread, grouped, rounded};
 use crate::target::BrokerSide;
@@ -55,8 +55,11 @@ pub fn text(reports: &[Report]) -> String {
         }
         sweep(report, &mut out);
     }
-    let all: Vec<&Contender> = reports.iter().flat_map(|report| &report.contenders).collect();
-    side_by_side(&all, &mut out);
+    let loads = by_load(reports);
+    for (load, contenders) in &loads {
+        side_by_side(load, contenders, &mut out);
+    }
+    reports.iter().for_each(|report| own_maxima(report, &mut out));
     if reports.len() > 1 {
         for doubt in doubts(reports) {
             out.push_str(&format!("beware  {doubt}\n"));
@@ -240,11 +243,11 @@ fn sweep(report: &Report, out: &mut String) {
     }
 }
 
-fn side_by_side(contenders: &[&Contender], out: &mut String) {
+fn side_by_side(load: &str, contenders: &[&Contender], out: &mut String) {
     let ratios = ratios(contenders);
     let Some(first) = contenders.first().filter(|_| !ratios.is_empty()) else { return };
     out.push_str(&format!(
-        "\nbeside {} (medians of rounds; in brackets what the rounds allow)\n",
+        "\nbeside {}: {load} (medians of rounds; in brackets what the rounds allow)\n",
         first.name
     ));
     let mut last = String::new();
@@ -258,6 +261,39 @@ fn side_by_side(contenders: &[&Contender], out: &mut String) {
             "    {:<30} {:>12.2}  x{:.2} [{:.2} to {:.2}]\n",
             ratio.contender, ratio.value, ratio.ratio, ratio.between.0, ratio.between.1
         ));
+    }
+}
+
+/// What each was loaded with as a part of what it can carry itself.
+fn own_maxima(report: &Report, out: &mut String) {
+    let own = report.contenders.iter().filter_map(|one| Some((one, one.own_maximum?)));
+    let mut is_first = true;
+    for (contender, own) in own {
+        let streams = &contender.summary.streams;
+        if std::mem::take(&mut is_first) {
+            out.push_str(&format!(
+                "\n  {:<32} {:>12} {:>12} {:>9} {:>9} {:>9} {:>9}\n",
+                "at a part of the own maximum", "most/s", "acked/s", "p50", "p99", "p99.9", "max"
+            ));
+        }
+        for stream in streams {
+            let shown = |name: &str| stream.acks.get(name).map_or_else(|| "-".to_owned(), time);
+            let name = if streams.len() > 1 {
+                format!("{}, {}", contender.name, stream.name)
+            } else {
+                contender.name.clone()
+            };
+            let acked = stream.acked_per_second.as_ref().map_or(0.0, |spread| spread.median);
+            out.push_str(&format!(
+                "  {name:<32} {:>12} {:>12} {:>9} {:>9} {:>9} {:>9}\n",
+                rounded(own.most_per_second),
+                rounded(acked),
+                shown("p50"),
+                shown("p99"),
+                shown("p99.9"),
+                time(stream.acks.max_us)
+            ));
+        }
     }
 }
 

@@ -39,6 +39,7 @@ fn contender(name: &str, rates: &[u64], latency_us: u64) -> Contender {
         rounds,
         checked: "all of it".into(),
         cleaned_up: None,
+        own_maximum: None,
     }
 }
 
@@ -69,6 +70,40 @@ fn the_table_has_rates_latencies_and_what_is_left_out() {
 fn contenders_are_held_against_the_first() {
     let told = text(&[report(vec![contender("one", &[1_000, 2_000], 500), contender("two", &[3_000], 250)])]);
     shows(&told, &["beside one", "x2.00 [1.50 to 3.00]", "x0.50"]);
+}
+
+/// The same contender at another pace, or under another workload.
+fn under(contender: &Contender, rename: impl FnOnce(&mut Contender)) -> Contender {
+    let mut other = contender.clone();
+    rename(&mut other);
+    other
+}
+
+#[test]
+fn only_figures_of_the_same_load_are_held_against_each_other() {
+    let [slow, quick] = [contender("slow", &[1_000], 500), contender("quick", &[4_000], 500)];
+    let of = |name: &str, contender: &Contender| {
+        under(contender, |other| other.workload = Some(workload::find(name).expect("it is built in")))
+    };
+    let half = |contender: &Contender| {
+        under(contender, |other| {
+            other.own_maximum = Some(OwnMaximum { percent: 50, most_per_second: 9_000.0 })
+        })
+    };
+    let first = report(vec![slow.clone(), quick.clone(), half(&slow), half(&quick)]);
+    let second = report(vec![of("keyed-288", &slow), of("keyed-288", &quick)]);
+    let reports = [first, second];
+    let loads = by_load(&reports);
+    let names: Vec<(&str, Vec<&str>)> = loads
+        .iter()
+        .map(|(load, of_load)| (load.as_str(), of_load.iter().map(|one| one.name.as_str()).collect()))
+        .collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+    assert!(names.iter().all(|(_, names)| *names == ["slow", "quick"]), "{names:?}");
+    assert!(names[1].0.contains("at 50 % of the own maximum"), "{names:?}");
+    let told = text(&reports);
+    assert_eq!(told.matches("\nbeside slow: ").count(), 3, "{told}");
+    shows(&told, &["at a part of the own maximum", "9,000"]);
 }
 
 #[test]
