@@ -121,6 +121,9 @@ pub struct TargetArgs {
     /// A broker that runs already: HOST:PORT[,HOST:PORT...].
     #[arg(long)]
     pub bootstrap: Option<String>,
+    /// Where a broker that runs already has its /metrics: HOST:PORT or a URL; BOOTSTRAP=HOST:PORT where several run.
+    #[arg(long)]
+    pub admin: Vec<String>,
     /// The iolite-broker to start, instead of the one beside this binary or on the path.
     #[arg(long)]
     pub iolite_binary: Option<PathBuf>,

@@ -500,6 +500,43 @@ fn nobody_there_is_told() {
 }
 
 #[test]
+fn a_broker_that_runs_already_tells_its_side() {
+    let broker = Broker::start(Target::Iolite, &Options::default());
+    let (kafka, admin) =
+        (broker.kafka().to_string(), format!("http://{}", broker.admin().expect("it has an admin port")));
+    let outcome = bench("produce", &["--bootstrap", &kafka, "--admin", &admin]);
+    outcome.assert_fine();
+    let report = outcome.report();
+    let contender = &report["contenders"][0];
+    assert!(
+        contender["facts"]["version"].as_str().is_some_and(|version| version.starts_with("iolite-broker "))
+    );
+    for round in contender["rounds"].as_array().expect("a list") {
+        let side = &round["broker"];
+        assert!(side["journal_frames"].as_u64().is_some_and(|frames| frames > 0), "{side}");
+        assert!(side["journal_bytes_per_frame"].as_f64().is_some_and(|bytes| bytes > 0.0), "{side}");
+        assert!(side["resident_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{side}");
+        assert!(side["context_switches"].as_u64().is_some_and(|switches| switches > 0), "{side}");
+        assert!(side["device_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{side}");
+        let shares = ["cpu_seconds", "cpu_seconds_per_gb", "journal_fill"].map(|name| side[name].is_f64());
+        assert_eq!(shares, [true; 3], "{side}");
+    }
+    outcome.says("CPU s/GB");
+    drop(broker.stop());
+}
+
+#[test]
+fn metrics_that_are_none_are_told() {
+    let broker = Broker::start(Target::Iolite, &Options::default());
+    let kafka = broker.kafka().to_string();
+    // The port of Kafka's protocol is no admin port.
+    let outcome = bench("produce", &["--bootstrap", &kafka, "--admin", &kafka]);
+    assert_eq!(outcome.code, Some(UNREACHABLE), "{}", outcome.lines.join("\n"));
+    outcome.says(&format!("the broker's side can't be read from {kafka}"));
+    drop(broker.stop());
+}
+
+#[test]
 fn a_refused_topic_is_told_with_the_brokers_words() {
     let directory = new_directory();
     let file = directory.path().join("wrong.toml");

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use crate::cli::{LoadArgs, TargetArgs};
 use crate::machine::Disk;
 use crate::pace::Pace;
-use crate::target::LocalOptions;
+use crate::target::{Kind, LocalOptions};
 use crate::workload::{self, Acks, ValueBytes, Workload};
 
 /// Where broker and load run.
@@ -107,6 +107,7 @@ pub fn local(
     directory: &Path,
     placement: &Placement,
     settings: &[String],
+    admin: Option<String>,
 ) -> LocalOptions {
     let cores = placement.broker_cores.clone();
     let shards = arguments.shards.or_else(|| u16::try_from(cores.as_ref()?.len()).ok());
@@ -118,7 +119,38 @@ pub fn local(
         memory_bytes: arguments.memory_mib << 20,
         iolite_binary: arguments.iolite_binary.clone(),
         kafka_jars: arguments.kafka_jars.clone(),
+        admin,
     }
+}
+
+/// Where each of these brokers has its metrics, as far as the command line says so.
+pub fn admins(arguments: &TargetArgs, kinds: &[Kind]) -> anyhow::Result<Vec<Option<String>>> {
+    let running = |kind: &Kind| match kind {
+        Kind::Running(bootstrap) => Some(bootstrap.clone()),
+        Kind::Iolite | Kind::Kafka => None,
+    };
+    let all: Vec<String> = kinds.iter().filter_map(running).collect();
+    let mut found = vec![None; kinds.len()];
+    for given in &arguments.admin {
+        let named = all.iter().find_map(|bootstrap| {
+            let admin = given.strip_prefix(bootstrap.as_str())?.strip_prefix('=')?;
+            Some((bootstrap, admin))
+        });
+        let (bootstrap, admin) = match (named, all.as_slice()) {
+            (Some(named), _) => named,
+            (None, [only]) => (only, given.as_str()),
+            (None, []) => bail!(
+                "--admin {given}: it is for a broker that runs already, and none is named (--bootstrap HOST:PORT)"
+            ),
+            (None, _) => bail!(
+                "--admin {given}: several brokers run already; say whose it is: --admin {}=HOST:PORT",
+                all[0]
+            ),
+        };
+        let place = kinds.iter().position(|kind| running(kind).as_ref() == Some(bootstrap));
+        found[place.expect("it is one of them")] = Some(admin.to_owned());
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -158,6 +190,25 @@ mod tests {
         refused(&["--value-bytes", "3"], "value_bytes");
         refused(&["--workload", "nothing-like-it"], "there is no workload");
         refused(&["--duration", "0"], "nothing would be measured");
+    }
+
+    #[test]
+    fn metrics_belong_to_the_broker_that_runs() {
+        let running = |text: &str| Kind::Running(text.into());
+        let check = |words: &[&str], kinds: &[Kind]| {
+            admins(&arguments(words).target, kinds).map_err(|error| error.to_string())
+        };
+        let [one, two] = ["one:1", "two:2"].map(running);
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(check(&["--admin", "x:9"], &[Kind::Iolite, one.clone()]), Ok(vec![None, some("x:9")]));
+        let both = [one, two];
+        assert_eq!(
+            check(&["--admin", "two:2=http://x:9/m?a=b"], &both),
+            Ok(vec![None, some("http://x:9/m?a=b")])
+        );
+        assert_eq!(check(&[], &both), Ok(vec![None, None]));
+        assert!(check(&["--admin", "x:9"], &both).is_err_and(|why| why.contains("--admin one:1=HOST:PORT")));
+        assert!(check(&["--admin", "x:9"], &[Kind::Iolite]).is_err_and(|why| why.contains("none is named")));
     }
 
     #[test]

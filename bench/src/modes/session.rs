@@ -116,12 +116,13 @@ impl Session {
         }
         report.disk = disk;
         let mut targets = Vec::new();
-        for kind in kinds {
+        let admins = options::admins(&arguments.target, kinds)?;
+        for (kind, admin) in kinds.iter().zip(admins) {
             let given = match kind {
                 Kind::Kafka => &arguments.target.kafka_settings,
                 Kind::Iolite | Kind::Running(_) => &arguments.target.settings,
             };
-            let local = options::local(&arguments.target, &directory, &placement, given);
+            let local = options::local(&arguments.target, &directory, &placement, given, admin);
             targets.push((kind.clone(), Target::open(kind, &local)?));
         }
         if placement.broker_cores.is_none() && starts_any {
@@ -212,6 +213,12 @@ impl Session {
         round.settled = entry.settled.take();
         if outcome.failure.is_none() {
             judge::rates(&mut self.report, &entry.name, &round);
+        }
+        if self.targets[entry.target].1.has_metrics() && after.journal_frames.is_none() {
+            self.report.note(format!(
+                "{}: its metrics could not be read after a round, which lacks the broker's side",
+                entry.name
+            ));
         }
         let is_whole = self.take_outcome(index, &outcome);
         let entry = &mut self.entries[index];
@@ -418,6 +425,7 @@ impl Session {
                     machine_seconds: now.machine_seconds - busy_before.machine_seconds,
                     stolen_seconds: now.stolen_seconds - busy_before.stolen_seconds,
                     tool_seconds: now.tool_seconds - busy_before.tool_seconds,
+                    is_broker_here: target.is_here(),
                 };
             }
         };
@@ -641,6 +649,7 @@ fn busy_now() -> Busy {
         machine_seconds: machine.busy_seconds,
         stolen_seconds: machine.stolen_seconds,
         tool_seconds: own.cpu_seconds.unwrap_or_default(),
+        is_broker_here: true,
     }
 }
 

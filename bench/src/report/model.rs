@@ -157,6 +157,8 @@ pub struct Busy {
     pub stolen_seconds: f64,
     /// This process.
     pub tool_seconds: f64,
+    /// What the broker used is a part of what this machine was busy with.
+    pub is_broker_here: bool,
 }
 
 /// What one stream did in a round.
@@ -328,6 +330,7 @@ impl Round {
             machine_busy_seconds: busy.machine_seconds,
             others_busy_seconds: broker
                 .cpu_seconds
+                .filter(|_| busy.is_broker_here)
                 .map(|own| (busy.machine_seconds - own - busy.tool_seconds).max(0.0)),
             stolen_seconds: busy.stolen_seconds,
             generator_busy: outcome.generator_busy,

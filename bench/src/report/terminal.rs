@@ -145,6 +145,9 @@ fn costs(contender: &Contender, out: &mut String) {
     if let Some(batches) = last.and_then(|round| round.broker.batches_per_frame) {
         costs.push(format!("{batches:.1} batches a journal frame"));
     }
+    if let Some(fill) = last.and_then(|round| round.broker.journal_fill) {
+        costs.push(format!("journal {:.0} % full", fill * 100.0));
+    }
     if let Some(bytes) = last.and_then(|round| round.broker.device_bytes) {
         let seconds = last.map_or(1.0, |round| round.seconds.max(1e-9));
         costs.push(format!("{:.1} MB/s to the device", bytes as f64 / 1e6 / seconds));

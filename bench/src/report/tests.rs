@@ -27,7 +27,7 @@ fn contender(name: &str, rates: &[u64], latency_us: u64) -> Contender {
             &outcome,
             &[("main".into(), Some(1_000.0))],
             broker,
-            Busy { machine_seconds: 1.5, stolen_seconds: 0.1, tool_seconds: 0.5 },
+            Busy { machine_seconds: 1.5, stolen_seconds: 0.1, tool_seconds: 0.5, is_broker_here: true },
         )
     };
     let rounds: Vec<Round> = rates.iter().map(round).collect();

@@ -119,6 +119,7 @@ mod tests {
             memory_bytes: 1 << 30,
             iolite_binary: None,
             kafka_jars: None,
+            admin: None,
         };
         assert_eq!(journal_bytes(&options(Some(3), &[])), 3 * JOURNAL_BYTES);
         assert_eq!(journal_bytes(&options(Some(2), &["journal.bytes=1", "journal.bytes=64MiB"])), 128 << 20);

@@ -5,6 +5,7 @@
 
 mod iolite;
 mod kafka;
+mod metrics;
 mod process;
 mod usage;
 
@@ -14,6 +15,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use metrics::Metrics;
 pub use process::Process;
 pub use usage::{BrokerSide, Counters, of_machine};
 
@@ -42,6 +44,8 @@ pub struct LocalOptions {
     pub memory_bytes: u64,
     pub iolite_binary: Option<PathBuf>,
     pub kafka_jars: Option<PathBuf>,
+    /// Where one that runs already has its metrics.
+    pub admin: Option<String>,
 }
 
 /// What a report says of a broker.
@@ -70,7 +74,7 @@ pub struct Target {
     /// The size of its journals together, where it is known.
     pub journal_bytes: Option<u64>,
     process: Option<Process>,
-    admin: Option<SocketAddr>,
+    metrics: Option<Metrics>,
 }
 
 /// Why there is no broker.
@@ -82,6 +86,12 @@ pub enum TargetError {
     /// Nobody listens.
     #[error("no broker answers at {bootstrap} (is it running, and is the port its Kafka port?)")]
     Unreachable { bootstrap: String, source: std::io::Error },
+    /// Its metrics, which somebody asked for, are not to be had.
+    #[error(
+        "the broker's side can't be read from {admin}: {reason} (--admin names where the broker has its /metrics, as HOST:PORT or \
+         http://HOST:PORT)"
+    )]
+    Metrics { admin: String, reason: String },
     /// The binary is missing.
     #[error("{0}")]
     Missing(String),
@@ -106,7 +116,7 @@ impl Target {
         match kind {
             Kind::Iolite => iolite::start(options),
             Kind::Kafka => kafka::start(options),
-            Kind::Running(bootstrap) => find(bootstrap),
+            Kind::Running(bootstrap) => find(bootstrap, options.admin.as_deref()),
         }
     }
 
@@ -116,10 +126,40 @@ impl Target {
         if let Some(process) = &self.process {
             counters.of_process(process.id());
         }
-        if let Some(admin) = self.admin {
-            counters.of_metrics(admin);
+        // A broker that does not tell, or not now, is measured from outside alone.
+        if let Some(Ok(page)) = self.metrics.as_ref().map(Metrics::read) {
+            counters.of_metrics(&page);
         }
         counters
+    }
+
+    /// Whether its metrics can be read, as far as is known.
+    pub fn has_metrics(&self) -> bool {
+        self.metrics.is_some()
+    }
+
+    /// Whether it is at work on this machine.
+    pub fn is_here(&self) -> bool {
+        self.process.is_some() || self.address.ip().is_loopback()
+    }
+
+    /// Reads of a broker that runs already what it tells of itself.
+    fn look_at(&mut self, admin: &str) -> Result<(), TargetError> {
+        let refused = |reason: String| TargetError::Metrics { admin: admin.to_owned(), reason };
+        let metrics = Metrics::named(admin).map_err(refused)?;
+        let page = metrics.read().map_err(refused)?;
+        let mut counters = Counters::default();
+        counters.of_metrics(&page);
+        if counters == Counters::default() {
+            return Err(refused("what is told there says nothing of a broker".into()));
+        }
+        if let Some(version) = metrics::label(&page, "iolite_build_info", "version") {
+            self.facts.version = format!("iolite-broker {version} (it ran already)");
+        }
+        self.journal_bytes = counters.journal_max_bytes;
+        self.facts.notes.push(format!("its side is told by {}", metrics.url()));
+        self.metrics = Some(metrics);
+        Ok(())
     }
 
     /// How it ended, with its last lines, if it is local and has ended.
@@ -146,13 +186,14 @@ impl Target {
             start_seconds: Some(began.elapsed().as_secs_f64()),
             ..Facts::default()
         };
-        let mut target = Self { facts, address, journal_bytes: None, process: Some(process), admin };
+        let metrics = admin.map(Metrics::at);
+        let mut target = Self { facts, address, journal_bytes: None, process: Some(process), metrics };
         target.facts.idle_memory_bytes = target.counters().resident_bytes;
         target
     }
 }
 
-fn find(bootstrap: &str) -> Result<Target, TargetError> {
+fn find(bootstrap: &str, admin: Option<&str>) -> Result<Target, TargetError> {
     let no_address = |reason: String| TargetError::Address { bootstrap: bootstrap.to_owned(), reason };
     let mut refused = None;
     for one in bootstrap.split(',').map(str::trim) {
@@ -165,7 +206,12 @@ fn find(bootstrap: &str) -> Result<Target, TargetError> {
                         bootstrap: bootstrap.to_owned(),
                         ..Facts::default()
                     };
-                    return Ok(Target { facts, address, journal_bytes: None, process: None, admin: None });
+                    let mut target =
+                        Target { facts, address, journal_bytes: None, process: None, metrics: None };
+                    if let Some(admin) = admin {
+                        target.look_at(admin)?;
+                    }
+                    return Ok(target);
                 }
                 Err(error) => refused = Some(error),
             }

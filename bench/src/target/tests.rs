@@ -9,6 +9,7 @@ fn options() -> LocalOptions {
         memory_bytes: 1 << 30,
         iolite_binary: None,
         kafka_jars: None,
+        admin: None,
     }
 }
 
@@ -21,6 +22,16 @@ fn refused(kind: &Kind, options: &LocalOptions, word: &str) {
 fn nobody_at_an_address_is_told() {
     let free = process::free_port().expect("a free port");
     refused(&Kind::Running(free.to_string()), &options(), "no broker answers at");
+}
+
+/// Nobody but this test's own listener is there, which takes no notice of anybody.
+#[test]
+fn metrics_that_are_not_there_are_told() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let bootstrap = listener.local_addr().expect("it has an address").to_string();
+    let free = process::free_port().expect("a free port");
+    let options = LocalOptions { admin: Some(free.to_string()), ..options() };
+    refused(&Kind::Running(bootstrap), &options, &format!("the broker's side can't be read from {free}"));
 }
 
 #[test]

@@ -4,17 +4,13 @@
 //! Both are needed: a page cache is written back by kernel threads, on no process's bill.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::METRICS_BYTES_MAX;
+use super::metrics;
 
 /// The kernel counts time for /proc in hundredths of a second on every Linux of today.
 const TICKS_PER_SECOND: f64 = 100.0;
-const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Counts at one moment; none where the source is not there.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -26,6 +22,9 @@ pub struct Counters {
     pub journal_frames: Option<u64>,
     pub journal_bytes: Option<u64>,
     pub journal_batches: Option<u64>,
+    /// Not destaged yet, at this moment.
+    pub journal_used_bytes: Option<u64>,
+    pub journal_max_bytes: Option<u64>,
     pub compacted_bytes: Option<u64>,
     pub deleted_segments: Option<u64>,
     pub destaged_bytes: Option<u64>,
@@ -52,6 +51,9 @@ pub struct BrokerSide {
     pub journal_bytes_per_frame: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batches_per_frame: Option<f64>,
+    /// How full the journal was in the end, of 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal_fill: Option<f64>,
     /// Looked through by compaction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compacted_bytes: Option<u64>,
@@ -80,6 +82,10 @@ impl BrokerSide {
             journal_frames: frames,
             journal_bytes_per_frame: per_frame(grown(before.journal_bytes, after.journal_bytes)),
             batches_per_frame: per_frame(grown(before.journal_batches, after.journal_batches)),
+            journal_fill: after
+                .journal_used_bytes
+                .zip(after.journal_max_bytes.filter(|most| *most > 0))
+                .map(|(used, most)| used as f64 / most as f64),
             compacted_bytes: grown(before.compacted_bytes, after.compacted_bytes),
             deleted_segments: grown(before.deleted_segments, after.deleted_segments),
         }
@@ -124,16 +130,21 @@ impl Counters {
         self.context_switches = Some(switches.sum()).filter(|switches| *switches > 0);
     }
 
-    /// Fills in what the broker's own metrics say.
-    pub fn of_metrics(&mut self, admin: SocketAddr) {
-        // A broker without metrics is measured from outside alone.
-        let Ok(page) = metrics_page(admin) else { return };
-        self.journal_frames = metric(&page, "iolite_journal_frames_total");
-        self.journal_bytes = metric(&page, "iolite_journal_written_bytes_total");
-        self.journal_batches = metric(&page, "iolite_appended_batches_total");
-        self.compacted_bytes = metric(&page, "iolite_compacted_bytes_total");
-        self.deleted_segments = metric(&page, "iolite_deleted_segments_total");
-        self.destaged_bytes = metric(&page, "iolite_destaged_bytes_total");
+    /// Fills in what the broker's own metrics say, and where the kernel has not told, what they say of its process.
+    pub fn of_metrics(&mut self, page: &str) {
+        self.cpu_seconds = self.cpu_seconds.or_else(|| metrics::metric(page, "process_cpu_seconds_total"));
+        let count = |name| metrics::count(page, name);
+        self.context_switches = self.context_switches.or_else(|| count("process_context_switches_total"));
+        self.device_bytes = self.device_bytes.or_else(|| count("process_written_bytes_total"));
+        self.resident_bytes = self.resident_bytes.or_else(|| count("process_resident_memory_bytes"));
+        self.journal_frames = count("iolite_journal_frames_total");
+        self.journal_bytes = count("iolite_journal_written_bytes_total");
+        self.journal_batches = count("iolite_appended_batches_total");
+        self.journal_used_bytes = count("iolite_journal_used_bytes");
+        self.journal_max_bytes = count("iolite_journal_max_bytes");
+        self.compacted_bytes = count("iolite_compacted_bytes_total");
+        self.deleted_segments = count("iolite_deleted_segments_total");
+        self.destaged_bytes = count("iolite_destaged_bytes_total");
     }
 }
 
@@ -175,25 +186,6 @@ fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }
 
-/// The sum of a metric over its labels.
-fn metric(page: &str, name: &str) -> Option<u64> {
-    let values = page.lines().filter_map(|line| {
-        let rest = line.strip_prefix(name)?;
-        let rest = if rest.starts_with('{') { rest.split_once('}')?.1 } else { rest };
-        rest.trim().parse::<u64>().ok()
-    });
-    values.fold(None, |sum, value| Some(sum.unwrap_or(0) + value))
-}
-
-fn metrics_page(admin: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&admin, METRICS_TIMEOUT)?;
-    stream.set_read_timeout(Some(METRICS_TIMEOUT))?;
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n")?;
-    let mut page = String::new();
-    stream.take(METRICS_BYTES_MAX).read_to_string(&mut page)?;
-    Ok(page)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,11 +204,18 @@ mod tests {
     }
 
     #[test]
-    fn metrics_are_summed_over_shards() {
-        let page = "# HELP x_total x\nx_total{shard=\"0\"} 3\nx_total{shard=\"1\"} 4\nx_total_more 9\ny 5\n";
-        assert_eq!(metric(page, "x_total"), Some(7));
-        assert_eq!(metric(page, "y"), Some(5));
-        assert_eq!(metric(page, "z"), None);
+    fn what_the_kernel_tells_here_goes_before_what_the_broker_tells() {
+        let page = "process_cpu_seconds_total 2.5\nprocess_resident_memory_bytes 4096\nprocess_context_switches_total 8\n\
+                    process_written_bytes_total 16\niolite_journal_frames_total{shard=\"0\"} 3\n\
+                    iolite_journal_used_bytes{shard=\"0\"} 25\niolite_journal_max_bytes{shard=\"0\"} 100\n";
+        let mut told = Counters::default();
+        told.of_metrics(page);
+        assert_eq!((told.cpu_seconds, told.resident_bytes), (Some(2.5), Some(4_096)));
+        assert_eq!((told.context_switches, told.device_bytes), (Some(8), Some(16)));
+        assert_eq!(BrokerSide::between(&told, &told, 1, 1).journal_fill, Some(0.25));
+        let mut here = Counters { cpu_seconds: Some(1.0), device_bytes: Some(1), ..Counters::default() };
+        here.of_metrics(page);
+        assert_eq!((here.cpu_seconds, here.device_bytes, here.journal_frames), (Some(1.0), Some(1), Some(3)));
     }
 
     #[test]

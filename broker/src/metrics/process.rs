@@ -8,6 +8,8 @@ pub(super) struct Process {
     pub(super) resident_bytes: Option<u64>,
     pub(super) cpu_seconds: Option<f64>,
     pub(super) threads: Option<u64>,
+    pub(super) context_switches: Option<u64>,
+    pub(super) written_bytes: Option<u64>,
     pub(super) open_files: Option<u64>,
     pub(super) open_files_max: Option<u64>,
 }
@@ -31,9 +33,26 @@ pub(super) fn read() -> Process {
         resident_bytes: field(STAT_RESIDENT_PAGES).zip(page_bytes).map(|(pages, bytes)| pages * bytes),
         cpu_seconds: ticks.zip(ticks_per_second).map(|(ticks, per_second)| seconds(ticks, per_second)),
         threads: field(STAT_THREADS),
+        context_switches: context_switches(),
+        written_bytes: named(&fs::read_to_string("/proc/self/io").unwrap_or_default(), "write_bytes:"),
         open_files: fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as u64),
         open_files_max: limits.ok().map(|(soft, _)| soft),
     }
+}
+
+/// Of all threads that there are, of their own accord and not.
+fn context_switches() -> Option<u64> {
+    let tasks = fs::read_dir("/proc/self/task").ok()?.flatten();
+    let switches = tasks.filter_map(|task| {
+        let status = fs::read_to_string(task.path().join("status")).ok()?;
+        let chosen = named(&status, "voluntary_ctxt_switches:")?;
+        Some(chosen + named(&status, "nonvoluntary_ctxt_switches:")?)
+    });
+    Some(switches.sum())
+}
+
+fn named(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
 }
 
 #[allow(clippy::cast_precision_loss, reason = "ticks since the start lie far below 2^53")]

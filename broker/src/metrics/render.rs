@@ -195,6 +195,18 @@ fn render_process(page: &mut Page) {
     );
     figure("process_cpu_seconds_total", "counter", "CPU time, user and system.", cpu);
     figure("process_threads", "gauge", "Threads of the process.", whole(process.threads));
+    figure(
+        "process_context_switches_total",
+        "counter",
+        "Context switches of its threads.",
+        whole(process.context_switches),
+    );
+    figure(
+        "process_written_bytes_total",
+        "counter",
+        "Bytes that it has had written to devices.",
+        whole(process.written_bytes),
+    );
     figure("process_open_fds", "gauge", "Files open.", whole(process.open_files));
     figure("process_max_fds", "gauge", "Files that may be open.", whole(process.open_files_max));
 }

@@ -105,7 +105,13 @@ fn the_page_is_what_prometheus_reads() {
         let family = family.unwrap_or(name.split('{').next().unwrap());
         assert!(types.contains(family), "a type before {line}");
     }
-    for name in ["process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"] {
+    for name in [
+        "process_resident_memory_bytes",
+        "process_cpu_seconds_total",
+        "process_open_fds",
+        "process_context_switches_total",
+        "process_written_bytes_total",
+    ] {
         assert!(types.contains(name), "{name}");
     }
 }

@@ -1,0 +1,145 @@
+//! A broker's `/metrics`, here or on another machine: Prometheus text over plain HTTP.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use crate::limits::METRICS_BYTES_MAX;
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+const PATH: &str = "/metrics";
+
+/// Where metrics are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    address: SocketAddr,
+    host: String,
+    path: String,
+}
+
+impl Metrics {
+    /// Of a broker whose admin port is there.
+    pub fn at(address: SocketAddr) -> Self {
+        Self { address, host: address.to_string(), path: PATH.to_owned() }
+    }
+
+    /// `HOST:PORT` or `http://HOST:PORT[/PATH]`; or why that can't be.
+    pub fn named(text: &str) -> Result<Self, String> {
+        let rest = match text.split_once("://") {
+            Some(("http", rest)) => rest,
+            Some((scheme, _)) => return Err(format!("{scheme} is not spoken here, only http")),
+            None => text,
+        };
+        let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        let mut addresses = host.to_socket_addrs().map_err(|error| error.to_string())?;
+        let address = addresses.next().ok_or("the name has no address")?;
+        let path = if path.len() > 1 { path } else { PATH };
+        Ok(Self { address, host: host.to_owned(), path: path.to_owned() })
+    }
+
+    /// In words.
+    pub fn url(&self) -> String {
+        format!("http://{}{}", self.host, self.path)
+    }
+
+    /// What is told now; or why nothing is.
+    pub fn read(&self) -> Result<String, String> {
+        let answer = self.ask().map_err(|error| error.to_string())?;
+        let (head, body) = answer.split_once("\r\n\r\n").ok_or("what answers there speaks no HTTP")?;
+        let status = head.lines().next().unwrap_or_default();
+        match status.split(' ').nth(1) {
+            Some("200") => Ok(body.to_owned()),
+            _ => Err(format!("the answer is {status:?}")),
+        }
+    }
+
+    fn ask(&self) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&self.address, TIMEOUT)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        // To a client of HTTP 1.0 nobody answers in chunks.
+        write!(stream, "GET {} HTTP/1.0\r\nHost: {}\r\n\r\n", self.path, self.host)?;
+        let mut answer = String::new();
+        stream.take(METRICS_BYTES_MAX).read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+}
+
+/// The sum of a metric over its labels.
+pub fn metric(page: &str, name: &str) -> Option<f64> {
+    let values = page.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let rest = if rest.starts_with('{') { rest.split_once('}')?.1 } else { rest };
+        rest.trim().parse::<f64>().ok().filter(|value| value.is_finite())
+    });
+    values.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
+}
+
+/// A metric that counts whole things.
+pub fn count(page: &str, name: &str) -> Option<u64> {
+    // Beyond 2^53 a counter would have to run for centuries.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is checked to be in range"
+    )]
+    metric(page, name).filter(|value| (0.0..9e15).contains(value)).map(|value| value as u64)
+}
+
+/// The value of a label of a metric.
+pub fn label<'a>(page: &'a str, name: &str, label: &str) -> Option<&'a str> {
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('{'))?;
+    let (_, rest) = line.split_once(&format!("{label}=\""))?;
+    Some(rest.split_once('"')?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn metrics_are_named_by_an_address_or_a_url() {
+        let url = |text: &str| Metrics::named(text).map(|metrics| metrics.url());
+        assert_eq!(url("127.0.0.1:9100"), Ok("http://127.0.0.1:9100/metrics".into()));
+        assert_eq!(url("http://127.0.0.1:9100/"), Ok("http://127.0.0.1:9100/metrics".into()));
+        assert_eq!(url("http://127.0.0.1:9100/a/b"), Ok("http://127.0.0.1:9100/a/b".into()));
+        assert!(url("https://127.0.0.1:9100").is_err_and(|why| why.contains("only http")));
+        assert!(url("nowhere").is_err());
+    }
+
+    /// What somebody who answers `answer` tells.
+    fn told(answer: &'static str) -> Result<String, String> {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let metrics = Metrics::at(listener.local_addr().expect("it has an address"));
+        let server = std::thread::spawn(move || {
+            let (mut guest, _) = listener.accept().expect("a guest");
+            let mut asked = [0; 1024];
+            let length = guest.read(&mut asked).expect("it asks");
+            assert!(asked[..length].starts_with(b"GET /metrics HTTP/1.0\r\n"), "{asked:?}");
+            guest.write_all(answer.as_bytes()).expect("it listens");
+        });
+        let told = metrics.read();
+        server.join().expect("it was asked as it should be");
+        told
+    }
+
+    #[test]
+    fn only_what_was_answered_well_is_taken() {
+        assert_eq!(told("HTTP/1.1 200 OK\r\nA: b\r\n\r\nx 1\n"), Ok("x 1\n".into()));
+        let missing = told("HTTP/1.1 404 Not Found\r\n\r\nx 1\n").expect_err("it is refused");
+        assert!(missing.contains("404 Not Found"), "{missing}");
+        let odd = told("what?").expect_err("it is refused");
+        assert!(odd.contains("no HTTP"), "{odd}");
+    }
+
+    #[test]
+    fn metrics_are_summed_over_shards() {
+        let page =
+            "# HELP x_total x\nx_total{shard=\"0\"} 3\nx_total{shard=\"1\"} 4\nx_total_more 9\ny 5.25\n";
+        assert_eq!(count(page, "x_total"), Some(7));
+        assert_eq!(metric(page, "y"), Some(5.25));
+        assert_eq!(metric(page, "z"), None);
+        assert_eq!(label("b{version=\"1.2\"} 1\n", "b", "version"), Some("1.2"));
+    }
+}
