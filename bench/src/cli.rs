@@ -24,8 +24,8 @@ pub struct Cli {
 pub enum Mode {
     /// Produce, and measure from when a record was due until it is acknowledged.
     Produce(LoadArgs),
-    /// Write a backlog and drain it as fast as it goes.
-    Consume(LoadArgs),
+    /// Write a backlog and drain it as fast as it goes; or, with --tail, read along at the end of a log.
+    Consume(ConsumeArgs),
     /// Produce and read along: from when a record was due until it is read, by one clock.
     EndToEnd(LoadArgs),
     /// All that the workload has at the same time: producers, groups that follow, readers that catch up.
@@ -171,6 +171,16 @@ pub struct OutputArgs {
     /// No progress, only the result.
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// Of reading.
+#[derive(Clone, Debug, Args)]
+pub struct ConsumeArgs {
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// No backlog: readers at the end of the log, while records come in.
+    #[arg(long, conflicts_with = "backlog_bytes")]
+    pub tail: bool,
 }
 
 /// Of a sweep.

@@ -1,6 +1,7 @@
 //! `iolite-bench`: every mode runs, its report says what it must, its records were checked, bad input is told. Nothing here
 //! is judged by a time.
 
+mod browser;
 mod liar;
 
 use std::fs;
@@ -196,6 +197,26 @@ fn consume_drains_a_backlog() {
     outcome.assert_fine();
     let report = outcome.report();
     assert!(streams(&report, 0)[0]["drained_mb_per_second"]["mean"].as_f64().is_some_and(|rate| rate > 0.0));
+}
+
+#[test]
+fn consume_reads_at_the_end_of_a_log() {
+    let outcome = bench("consume", &["--tail"]);
+    outcome.assert_fine();
+    let report = outcome.report();
+    assert_eq!(report["mode"], "consume-tail");
+    let stream = &streams(&report, 0)[0];
+    assert_eq!(stream["ends"]["samples"], stream["acks"]["samples"], "each record is read once");
+    assert!(stream["ends"]["samples"].as_u64().is_some_and(|samples| samples > 0));
+    assert!(stream["drained_per_second"].is_null(), "there is no backlog");
+    // Whether this machine, under test, lets readers keep up is the machine's; the report says when it does not.
+    let rounds = report["contenders"][0]["rounds"].as_array().expect("rounds").iter();
+    let figure = |round: &Value, name: &str| round["streams"][0][name].as_f64().expect("a rate");
+    let behind =
+        rounds.filter(|round| figure(round, "read_per_second") < 0.98 * figure(round, "acked_per_second"));
+    let is_told = outcome.lines.iter().any(|line| line.contains("fell behind"));
+    assert_eq!(is_told, behind.count() > 0, "{}", outcome.lines.join("\n"));
+    outcome.says("read along");
 }
 
 #[test]
@@ -652,96 +673,5 @@ mod peers {
             let checked = contender["checked"].as_str().expect("words");
             assert!(checked.contains("read back and checked"), "{checked}");
         }
-    }
-}
-
-/// The page in a real browser: it draws, and nothing goes wrong on its console.
-mod browser {
-    use super::*;
-
-    #[test]
-    fn the_page_draws_its_plots_without_an_error() {
-        let outcome = bench("produce", &["--duration", "3s", "--rounds", "1"]);
-        outcome.assert_fine();
-        let page = drawn(&outcome, &outcome.page());
-        for words in ["Latency by percentile", "Rate over time", "Latency over time", "Where and how"] {
-            assert!(page.contains(words), "{words:?} is not on the page");
-        }
-        let lines_drawn = page.matches("<path d=\"M").count();
-        assert!(lines_drawn >= 3, "{lines_drawn} lines are drawn");
-    }
-
-    #[test]
-    fn a_sweep_draws_a_curve_and_its_steps() {
-        let words = ["--from", "200", "--steps", "3", "--p99-ms", "60000", "--duration", "500ms"];
-        let outcome = bench("sweep", &words);
-        assert_eq!(outcome.code, Some(0), "{}", outcome.lines.join("\n"));
-        let page = drawn(&outcome, &outcome.page());
-        assert!(page.contains("Latency over throughput"));
-        let steps = outcome.report()["sweep"].as_array().expect("steps").len();
-        assert_eq!(rows(&page, "<h3>Steps</h3>"), steps, "a row a step");
-        // A dot a step on each of the two curves, p50 and p99.
-        assert_eq!(page.matches("<circle").count(), 2 * steps);
-    }
-
-    /// Each load has plots of its own: a bar for each of its contenders and none for those of another.
-    #[test]
-    fn a_comparison_draws_bars_and_a_page_of_several_keeps_their_loads_apart() {
-        let both =
-            ["--target", "iolite", "--target", "calm=iolite,relaxed", "--settle-max", "0s", "--rounds", "1"];
-        let own = ["--in-flight", "2", "--own-maximum", "50"];
-        let first = bench("compare", &[&both[..], &own].concat());
-        first.assert_fine();
-        let page = drawn(&first, &first.page());
-        assert_eq!(rows(&page, "<h3>At a part of the own maximum</h3>"), 2, "a row for each contender");
-        for load in ["as fast as it goes", "at 50 % of the own maximum"] {
-            assert_eq!(bars(&page, &format!("Records a second: quick v1, {load}")), 2);
-        }
-        let second = bench("compare", &[&both[..], &["--workload", "linger-0"]].concat());
-        second.assert_fine();
-        let all = first.directory.path().join("all.html").display().to_string();
-        let [one, two] = [&first, &second].map(|run| run.stem().with_extension("json").display().to_string());
-        let (_, lines) =
-            run("iolite-bench", command(&first.directory, &["report", &one, &two, "--out", &all]), DEADLINE);
-        let page = drawn(&first, Path::new(&all));
-        let loads = page.matches("<h3>Records a second: ").count();
-        assert_eq!(loads, 3, "{}", lines.join("\n"));
-        assert_eq!(bars(&page, "Records a second: linger-0 v1, 400 records/s"), 2);
-    }
-
-    /// The bars of the card with this title.
-    fn bars(page: &str, title: &str) -> usize {
-        let (_, card) = page.split_once(&format!("<h3>{title}")).unwrap_or_else(|| panic!("{title:?}"));
-        card.split("</svg>").next().expect("it has a drawing").matches("<rect").count()
-    }
-
-    /// The rows, but for the head, of the table behind this title.
-    fn rows(page: &str, title: &str) -> usize {
-        let (_, card) = page.split_once(title).unwrap_or_else(|| panic!("{title:?} is not on the page"));
-        card.split("</table>").next().expect("it has a table").matches("<tr>").count() - 1
-    }
-
-    /// What the browser has made of the page, which must be without an error and show something; without the code that drew it.
-    fn drawn(outcome: &Outcome, page: &Path) -> String {
-        let picture = outcome.directory.path().join("page.png");
-        let (status, lines) = browse(outcome, page, &format!("--screenshot={}", picture.display()));
-        assert!(status, "{}", lines.join("\n"));
-        assert!(fs::metadata(picture).is_ok_and(|file| file.len() > 20_000), "the picture shows something");
-        let (status, lines) = browse(outcome, page, "--dump-dom");
-        let page = lines.join("\n");
-        assert!(status, "{page}");
-        assert!(!page.contains(":CONSOLE"), "{page}");
-        let (shown, _code) = page.split_once("<script").expect("the page has its code behind what it shows");
-        shown.to_owned()
-    }
-
-    fn browse(outcome: &Outcome, page: &Path, action: &str) -> (bool, Vec<String>) {
-        let mut browser = Command::new("chromium");
-        browser.args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]);
-        browser.args(["--hide-scrollbars", "--window-size=1280,1800", action]);
-        browser.arg(format!("--user-data-dir={}", outcome.directory.path().join("profile").display()));
-        browser.arg(format!("file://{}", page.display()));
-        let (status, lines) = run("chromium", browser, DEADLINE);
-        (status.success(), lines)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::measure::{grouped, rounded};
 use crate::report::{GENERATOR_BUSY, Report, Round, Settled, Status};
+use crate::workload::Workload;
 
 /// Nobody waits so long for a generator that is late by less.
 const LATE_US: f64 = 1_000.0;
@@ -28,6 +29,26 @@ pub fn rates(report: &mut Report, name: &str, round: &Round) {
         let told = format!("{told}{unsent}");
         // A sweep looks for the rate that is missed.
         if report.mode == "sweep" { report.note(told) } else { report.problem(Status::RateMissed, told) }
+    }
+}
+
+/// Says whose readers at the end of a log fell behind what came in: their latency grows as long as the round does.
+pub fn readers(report: &mut Report, name: &str, round: &Round, workload: &Workload) {
+    let is_busy = round.generator_busy >= GENERATOR_BUSY;
+    for (stream, wanted) in round.fallen_behind(workload) {
+        let limit = if is_busy { "the generator" } else { "the broker" };
+        let told = format!(
+            "{name}: readers of {} fell behind: {} records/s of {} that came in for them were read; {limit} was the limit",
+            stream.name,
+            rounded(stream.read_per_second),
+            rounded(wanted)
+        );
+        // Only where reading is what is measured.
+        if report.mode == "consume-tail" {
+            report.problem(Status::RateMissed, told)
+        } else {
+            report.note(told)
+        }
     }
 }
 
@@ -97,3 +118,6 @@ pub fn settling(report: &mut Report) {
         ),
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ use crate::{exit, workload};
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.mode {
         Mode::Produce(arguments) => finish(plain::produce(&arguments)?, &arguments.output),
-        Mode::Consume(arguments) => finish(plain::consume(&arguments)?, &arguments.output),
+        Mode::Consume(arguments) => finish(plain::consume(&arguments)?, &arguments.load.output),
         Mode::EndToEnd(arguments) => finish(plain::end_to_end(&arguments)?, &arguments.output),
         Mode::Mixed(arguments) => finish(plain::mixed(&arguments)?, &arguments.output),
         Mode::Sweep(arguments) => finish(sweep::run(&arguments)?, &arguments.load.output),

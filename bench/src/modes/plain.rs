@@ -4,7 +4,7 @@ use anyhow::bail;
 
 use super::options;
 use super::session::{Roles, Session};
-use crate::cli::LoadArgs;
+use crate::cli::{ConsumeArgs, LoadArgs};
 use crate::report::Report;
 use crate::target::Kind;
 use crate::workload::Workload;
@@ -32,9 +32,16 @@ pub fn produce(arguments: &LoadArgs) -> anyhow::Result<Report> {
     run("produce", arguments, workload, Roles { produce: true, tail: false, drain: false })
 }
 
-/// Readers of a backlog alone.
-pub fn consume(arguments: &LoadArgs) -> anyhow::Result<Report> {
+/// Readers of a backlog alone; or readers at the end of a log, beside the producers that they need.
+pub fn consume(arguments: &ConsumeArgs) -> anyhow::Result<Report> {
+    let ConsumeArgs { load: arguments, tail } = arguments;
     let mut workload = options::workload(arguments)?;
+    if *tail {
+        for stream in &mut workload.streams {
+            stream.groups = stream.groups.max(1);
+        }
+        return run("consume-tail", arguments, workload, Roles { produce: true, tail: true, drain: false });
+    }
     for stream in &mut workload.streams {
         if stream.backlog_bytes == 0 {
             stream.backlog_bytes = BACKLOG_BYTES;

@@ -213,6 +213,9 @@ impl Session {
         round.settled = entry.settled.take();
         if outcome.failure.is_none() {
             judge::rates(&mut self.report, &entry.name, &round);
+            if entry.roles.tail {
+                judge::readers(&mut self.report, &entry.name, &round, &entry.workload);
+            }
         }
         if self.targets[entry.target].1.has_metrics() && after.journal_frames.is_none() {
             self.report.note(format!(

@@ -21,12 +21,13 @@ pub struct Ratio {
 
 type Figure = (&'static str, fn(&Contender, usize) -> Option<Spread>);
 
-const FIGURES: [Figure; 8] = [
+const FIGURES: [Figure; 9] = [
     ("records/s", |contender, stream| contender.summary.streams.get(stream)?.acked_per_second.clone()),
     ("MB/s", |contender, stream| contender.summary.streams.get(stream)?.acked_mb_per_second.clone()),
     ("drained MB/s", |contender, stream| {
         contender.summary.streams.get(stream)?.drained_mb_per_second.clone()
     }),
+    ("read MB/s", |contender, stream| contender.summary.streams.get(stream)?.read_mb_per_second.clone()),
     ("ack p50 us", |contender, stream| contender.summary.streams.get(stream)?.ack_p50_us.clone()),
     ("ack p99 us", |contender, stream| contender.summary.streams.get(stream)?.ack_p99_us.clone()),
     ("end-to-end p50 us", |contender, stream| contender.summary.streams.get(stream)?.end_p50_us.clone()),

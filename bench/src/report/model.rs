@@ -208,6 +208,7 @@ pub struct StreamSummary {
     pub name: String,
     pub acked_per_second: Option<Spread>,
     pub acked_mb_per_second: Option<Spread>,
+    pub read_per_second: Option<Spread>,
     pub read_mb_per_second: Option<Spread>,
     pub drained_per_second: Option<Spread>,
     pub drained_mb_per_second: Option<Spread>,
@@ -339,6 +340,17 @@ impl Round {
         }
     }
 
+    /// The streams whose readers fell behind what came in, with what each of them would have had to read a second.
+    pub fn fallen_behind<'a>(
+        &'a self,
+        workload: &'a Workload,
+    ) -> impl Iterator<Item = (&'a StreamRound, f64)> {
+        self.streams.iter().zip(&workload.streams).filter_map(|(round, stream)| {
+            let wanted = round.acked_per_second * f64::from(stream.groups);
+            (round.read_per_second < wanted * RATE_MET).then_some((round, wanted))
+        })
+    }
+
     /// The streams whose asked rate was not reached.
     pub fn missed(&self) -> impl Iterator<Item = (&StreamRound, f64)> {
         self.streams.iter().filter_map(|stream| {
@@ -367,6 +379,7 @@ impl Summary {
                 name: rounds.first().map(|round| round.streams[index].name.clone()).unwrap_or_default(),
                 acked_per_second: rate(|round| round.acked_per_second),
                 acked_mb_per_second: rate(|round| round.acked_mb_per_second),
+                read_per_second: rate(|round| round.read_per_second),
                 read_mb_per_second: rate(|round| round.read_mb_per_second),
                 drained_per_second: rate(|round| round.drained_per_second),
                 drained_mb_per_second: rate(|round| round.drained_mb_per_second),

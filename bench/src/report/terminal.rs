@@ -108,7 +108,7 @@ fn table(contender: &Contender, out: &mut String) {
     for stream in &contender.summary.streams {
         let rows = [
             ("produced", rate(stream.acked_per_second.as_ref(), stream.acked_mb_per_second.as_ref())),
-            ("read along", rate(None, stream.read_mb_per_second.as_ref())),
+            ("read along", rate(stream.read_per_second.as_ref(), stream.read_mb_per_second.as_ref())),
             ("drained", rate(stream.drained_per_second.as_ref(), stream.drained_mb_per_second.as_ref())),
             ("acknowledged after", latency(&stream.acks)),
             ("read after", latency(&stream.ends)),
