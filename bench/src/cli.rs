@@ -40,6 +40,12 @@ pub enum Mode {
     Compare(CompareArgs),
     /// Show saved reports, side by side.
     Report(ReportArgs),
+    /// Say where Kafka's jars are, which `compare --peer kafka` uses; Maven fetches them the first time.
+    KafkaJars {
+        /// A directory with them, instead of those that Maven fetches.
+        #[arg(long)]
+        kafka_jars: Option<PathBuf>,
+    },
     /// List the workloads that are built in.
     Workloads {
         /// Print this one's file.

@@ -3,6 +3,8 @@
 
 mod browser;
 mod liar;
+mod peers;
+mod workloads;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -361,6 +363,29 @@ fn a_comparison_takes_turns_and_tells_ratios_and_saved_runs_compare() {
 }
 
 #[test]
+fn reports_of_different_versions_are_shown_and_not_passed() {
+    let outcome = bench("produce", &["--rounds", "1"]);
+    outcome.assert_fine();
+    let own = outcome.stem().with_extension("json");
+    let mut older = outcome.report();
+    older["tool"] = "iolite-bench 0.0.1".into();
+    let other = outcome.directory.path().join("older.json");
+    fs::write(&other, older.to_string()).expect("the directory is writable");
+    let compare = |one: &Path, two: &Path| {
+        let [one, two] = [one, two].map(|path| path.display().to_string());
+        run("iolite-bench", command(&outcome.directory, &["report", &one, &two]), DEADLINE)
+    };
+    let (status, lines) = compare(&own, &other);
+    let told = lines.join("\n");
+    assert_eq!(status.code(), Some(UNREACHABLE), "{told}");
+    assert!(told.contains("beware  report 2 has another tool version: iolite-bench 0.0.1, not "), "{told}");
+    assert!(told.contains("the reports come from different versions of the tool"), "{told}");
+    assert!(told.contains("beside "), "they are shown all the same: {told}");
+    let (status, lines) = compare(&own, &own);
+    assert_eq!(status.code(), outcome.code, "{}", lines.join("\n"));
+}
+
+#[test]
 fn each_is_loaded_with_parts_of_its_own_maximum() {
     let words =
         ["--target", "iolite", "--target", "calm=iolite,relaxed", "--in-flight", "2", "--settle-max", "0s"];
@@ -638,40 +663,5 @@ mod disk {
         let report = outcome.report();
         assert_eq!(report["status"], "partial");
         assert!(streams(&report, 0)[0]["acks"]["samples"].as_u64().is_some_and(|samples| samples > 0));
-    }
-}
-
-/// Beside Apache Kafka, as `tests/clients/install` lays it out.
-mod peers {
-    use super::*;
-
-    #[test]
-    fn kafka_and_iolite_take_turns_synced_and_relaxed() {
-        let jars = e2e::project().join("tests/clients/java/target/lib").display().to_string();
-        let words = [
-            "--peer",
-            "kafka",
-            "--kafka-jars",
-            &jars,
-            "--rounds",
-            "1",
-            "--rate",
-            "100",
-            "--memory-mib",
-            "512",
-            "--settle-max",
-            "2s",
-        ];
-        let outcome = bench("compare", &words);
-        outcome.assert_fine();
-        outcome.says("against Apache Kafka");
-        outcome.says("beside iolite, synced");
-        let report = outcome.report();
-        let contenders = report["contenders"].as_array().expect("a list");
-        assert_eq!(contenders.len(), 4);
-        for contender in contenders {
-            let checked = contender["checked"].as_str().expect("words");
-            assert!(checked.contains("read back and checked"), "{checked}");
-        }
     }
 }

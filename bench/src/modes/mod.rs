@@ -16,7 +16,7 @@ use anyhow::{Context, bail};
 
 use crate::cli::{Cli, Mode, OutputArgs, ReportArgs};
 use crate::report::{self, Report};
-use crate::{exit, workload};
+use crate::{exit, target, workload};
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -30,6 +30,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Mode::Cleanup(arguments) => finish(cleanup::run(&arguments)?, &arguments.output),
         Mode::Compare(arguments) => finish(compare::run(&arguments)?, &arguments.load.output),
         Mode::Report(arguments) => show(&arguments),
+        Mode::KafkaJars { kafka_jars } => {
+            println!("{}", target::kafka_jars(kafka_jars.as_deref())?.display());
+            Ok(ExitCode::SUCCESS)
+        }
         Mode::Workloads { name } => list(name.as_deref()),
     }
 }

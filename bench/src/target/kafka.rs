@@ -20,10 +20,7 @@ const NAME: &str = "Apache Kafka";
 
 /// Starts it on an empty directory and free ports.
 pub fn start(options: &LocalOptions) -> Result<Target, TargetError> {
-    let jars = match &options.kafka_jars {
-        Some(jars) => jars.clone(),
-        None => fetched()?,
-    };
+    let jars = jars(options.kafka_jars.as_deref())?;
     let class_path = format!("{}/*", jars.display());
     let directory = directory_in(&options.directory)?;
     let [client, controller] = [free_port()?, free_port()?];
@@ -56,6 +53,15 @@ pub fn start(options: &LocalOptions) -> Result<Target, TargetError> {
         "heap {heap}, G1; the kernel's page cache is beyond that limit and on no process's bill"
     ));
     Ok(target)
+}
+
+/// The directory with the jars: the one that is given, or one that Maven fills the first time.
+pub fn jars(given: Option<&Path>) -> Result<PathBuf, TargetError> {
+    let Some(given) = given else { return fetched() };
+    let is_jar = |path: PathBuf| path.extension().is_some_and(|ending| ending == "jar");
+    let mut files = fs::read_dir(given).into_iter().flatten().flatten();
+    let missing = || TargetError::Missing(format!("there are no jars in {}", given.display()));
+    files.any(|file| is_jar(file.path())).then(|| given.to_owned()).ok_or_else(missing)
 }
 
 fn format(class_path: &str, properties: &Path) -> Result<(), TargetError> {

@@ -57,7 +57,8 @@ impl Metrics {
         let mut stream = TcpStream::connect_timeout(&self.address, TIMEOUT)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         // To a client of HTTP 1.0 nobody answers in chunks.
-        write!(stream, "GET {} HTTP/1.0\r\nHost: {}\r\n\r\n", self.path, self.host)?;
+        let request = format!("GET {} HTTP/1.0\r\nHost: {}\r\n\r\n", self.path, self.host);
+        stream.write_all(request.as_bytes())?;
         let mut answer = String::new();
         stream.take(METRICS_BYTES_MAX).read_to_string(&mut answer)?;
         Ok(answer)
@@ -114,9 +115,14 @@ mod tests {
         let metrics = Metrics::at(listener.local_addr().expect("it has an address"));
         let server = std::thread::spawn(move || {
             let (mut guest, _) = listener.accept().expect("a guest");
-            let mut asked = [0; 1024];
-            let length = guest.read(&mut asked).expect("it asks");
-            assert!(asked[..length].starts_with(b"GET /metrics HTTP/1.0\r\n"), "{asked:?}");
+            // All of it is read: closing on bytes that were not would reset the connection.
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                guest.read_exact(&mut byte).expect("it asks");
+                asked.push(byte[0]);
+            }
+            assert!(asked.starts_with(b"GET /metrics HTTP/1.0\r\n"), "{asked:?}");
             guest.write_all(answer.as_bytes()).expect("it listens");
         });
         let told = metrics.read();

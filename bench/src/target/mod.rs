@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+pub use kafka::jars as kafka_jars;
 use metrics::Metrics;
 pub use process::Process;
 pub use usage::{BrokerSide, Counters, of_machine};

@@ -40,6 +40,9 @@ files![
     "backlog",
     "steady-state",
     "cleanup",
+    "headers-and-skewed-keys",
+    "producer-performance-1kib",
+    "producer-performance-100b",
 ];
 
 /// All of them.

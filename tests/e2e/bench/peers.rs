@@ -1,0 +1,148 @@
+//! Beside Apache Kafka and its own load generator, as `tests/clients/install` lays them out.
+
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+#[test]
+fn kafka_and_iolite_take_turns_synced_and_relaxed() {
+    let jars = e2e::project().join("tests/clients/java/target/lib").display().to_string();
+    let words = [
+        "--peer",
+        "kafka",
+        "--kafka-jars",
+        &jars,
+        "--rounds",
+        "1",
+        "--rate",
+        "100",
+        "--memory-mib",
+        "512",
+        "--settle-max",
+        "2s",
+    ];
+    let outcome = bench("compare", &words);
+    outcome.assert_fine();
+    outcome.says("against Apache Kafka");
+    outcome.says("beside iolite, synced");
+    let report = outcome.report();
+    let contenders = report["contenders"].as_array().expect("a list");
+    assert_eq!(contenders.len(), 4);
+    for contender in contenders {
+        let checked = contender["checked"].as_str().expect("words");
+        assert!(checked.contains("read back and checked"), "{checked}");
+    }
+}
+
+fn jars() -> String {
+    e2e::project().join("tests/clients/java/target/lib").display().to_string()
+}
+
+fn script() -> String {
+    e2e::project().join("bench/peers/producer-performance").display().to_string()
+}
+
+#[test]
+fn the_jars_are_where_they_are_said_to_be() {
+    let directory = new_directory();
+    let ask = |jars: &str| {
+        run("iolite-bench", command(&directory, &["kafka-jars", "--kafka-jars", jars]), DEADLINE)
+    };
+    let (status, lines) = ask(&jars());
+    assert_eq!((status.code(), lines), (Some(0), vec![jars()]));
+    let (status, lines) = ask(&directory.path().display().to_string());
+    assert_eq!(status.code(), Some(UNREACHABLE));
+    assert!(lines.join("\n").contains("there are no jars in"), "{lines:?}");
+}
+
+/// The percentages of a verdict are those of the figures beside them, and the words are theirs. How alike two load generators
+/// are on this machine, under test, is the machine's.
+#[test]
+fn producer_performance_is_held_against_ours() {
+    let directory = new_directory();
+    let binaries = directory.path().join("binaries");
+    fs::create_dir(&binaries).expect("the directory is writable");
+    for (binary, name) in [(tool(), "iolite-bench"), (iolite_binary(), "iolite-broker")] {
+        symlink(binary, binaries.join(name)).expect("the directory is writable");
+    }
+    let mut performance = Command::new(script());
+    performance
+        .current_dir(directory.path())
+        .arg("--binaries")
+        .arg(&binaries)
+        .args(["--kafka-jars", &jars()]);
+    performance.args(["--rounds", "1", "--seconds", "2", "--rate", "200"]);
+    let (status, lines) = run("producer-performance", performance, DEADLINE);
+    let told = lines.join("\n");
+    let mut agrees = true;
+    for workload in ["producer-performance-1kib", "producer-performance-100b"] {
+        assert!(told.contains(&format!("{workload}: medians of 1 rounds")), "{told}");
+    }
+    let compared: Vec<Vec<&str>> = lines
+        .iter()
+        .filter(|line| line.contains(" %  "))
+        .map(|line| line.split_whitespace().filter(|word| *word != "ms").collect())
+        .collect();
+    assert_eq!(compared.len(), 6, "rate, p50 and p99 of both; two seconds have no second window: {told}");
+    for words in compared {
+        let number = |at: usize| words[at].replace(',', "").parse::<f64>().expect("a number");
+        let percent = 100.0 * (number(2) / number(1) - 1.0);
+        // They are shown with two digits.
+        assert!((percent - number(3)).abs() <= 1.0 + percent.abs() / 50.0, "{words:?}");
+        let word = if number(3).abs() <= 10.0 { "agrees" } else { "differs:" };
+        assert_eq!(words[5], word, "{words:?}");
+        agrees &= words[0] != "records/s" || word == "agrees";
+    }
+    assert_eq!(status.code(), Some(i32::from(!agrees)), "{told}");
+}
+
+/// Runs `check`, in Python, with the script's own functions.
+fn with_script(check: &str) {
+    let load = format!(
+        "import importlib.machinery, importlib.util\n\
+         loader = importlib.machinery.SourceFileLoader('script', {:?})\n\
+         script = importlib.util.module_from_spec(importlib.util.spec_from_loader('script', loader))\n\
+         loader.exec_module(script)\n{check}",
+        script()
+    );
+    let mut python = Command::new("python3");
+    python.env("PYTHONDONTWRITEBYTECODE", "1").args(["-c", &load]);
+    let (status, lines) = run("python3", python, DEADLINE);
+    assert!(status.success(), "{}", lines.join("\n"));
+}
+
+#[test]
+fn load_generators_agree_within_ten_percent_or_it_is_said_why_not() {
+    with_script(
+        r#"
+def told(rate, p99):
+    return {"records_per_second": rate, "mean_ms": None, "p50_ms": 2.0, "p99_ms": p99}
+lines, agrees = script.verdict("w", [told(1000, 10)] * 3, [told(1100, 9), told(1090, 9), told(5000, 9)])
+text = "\n".join(lines)
+assert agrees, text
+assert "+10.0 %  agrees within 10 %" in text and "-10.0 %  agrees within 10 %" in text, text
+assert "mean ms    not compared" in text, text
+lines, agrees = script.verdict("w", [told(1000, 10)], [told(1000, 5)])
+text = "\n".join(lines)
+assert agrees and "-50.0 %  differs: as the mean; and ProducerPerformance has no warm-up" in text, text
+lines, agrees = script.verdict("w", [told(1000, 10)], [told(880, 10)])
+assert not agrees and "-12.0 %  differs: and should not" in "\n".join(lines), lines
+"#,
+    );
+}
+
+#[test]
+fn the_first_seconds_of_a_jvm_are_no_part_of_its_mean() {
+    with_script(
+        r#"
+found = script.theirs_of([
+    "SLF4J: something",
+    "100 records sent, 20.0 records/sec (0.02 MB/sec), 90.0 ms avg latency, 400.0 ms max latency.",
+    "300 records sent, 60.0 records/sec (0.06 MB/sec), 2.0 ms avg latency, 30.0 ms max latency.",
+    "100 records sent, 20.0 records/sec (0.02 MB/sec), 4.0 ms avg latency, 30.0 ms max latency.",
+    "500 records sent, 33.3 records/sec (0.03 MB/sec), 20.00 ms avg latency, 400.00 ms max latency, 3 ms 50th, 9 ms 95th, 11 ms 99th, 12 ms 99.9th.",
+])
+assert found == {"records_per_second": 33.3, "mean_ms": 2.5, "p50_ms": 3.0, "p99_ms": 11.0}, found
+"#,
+    );
+}
