@@ -16,6 +16,8 @@ pub const KEYS_MAX: u32 = 10_000_000;
 pub const SKEWED_KEYS_MAX: u32 = 1_000_000;
 /// Headers of one record.
 pub const HEADERS_MAX: usize = 100;
+/// How many times the broker's memory a backlog may be.
+pub const BACKLOG_MEMORIES_MAX: u32 = 100;
 /// Streams of one workload.
 pub const STREAMS_MAX: usize = 16;
 /// Rounds of one run.

@@ -24,7 +24,9 @@ pub fn workload(arguments: &LoadArgs) -> anyhow::Result<Workload> {
     for stream in &mut workload.streams {
         stream.producers = arguments.producers.unwrap_or(stream.producers);
         stream.partitions = arguments.partitions.unwrap_or(stream.partitions);
-        stream.backlog_bytes = arguments.backlog_bytes.unwrap_or(stream.backlog_bytes);
+        let memory_bytes = arguments.target.memory_mib << 20;
+        let beyond_memory = u64::from(stream.backlog_memories).saturating_mul(memory_bytes);
+        stream.backlog_bytes = arguments.backlog_bytes.unwrap_or(stream.backlog_bytes.max(beyond_memory));
         if let Some(bytes) = arguments.value_bytes {
             stream.record.value_bytes = ValueBytes::Fixed(bytes);
         }
@@ -181,6 +183,17 @@ mod tests {
         assert_eq!((stream.rate, stream.partitions, stream.acks), (Some(500.0), 3, Acks::Leader));
         assert_eq!(stream.record.value_bytes, ValueBytes::Fixed(77));
         assert_eq!(stream.topic_config["flush.messages"], "1");
+    }
+
+    #[test]
+    fn a_backlog_is_twice_the_memory_that_the_broker_has() {
+        let backlog = |words: &[&str]| {
+            let all = [&["--workload", "backlog"], words].concat();
+            workload(&arguments(&all)).expect("it fits").streams[0].backlog_bytes
+        };
+        assert_eq!(backlog(&["--memory-mib", "4096"]), 8 << 30);
+        assert_eq!(backlog(&["--memory-mib", "64"]), 2 << 30, "its own size at least");
+        assert_eq!(backlog(&["--memory-mib", "4096", "--backlog-bytes", "5"]), 5, "unless told otherwise");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::WorkloadError;
 use crate::limits::{
-    HEADERS_MAX, KEYS_MAX, PARTITIONS_MAX, PRODUCERS_MAX, RATE_MAX, SKEWED_KEYS_MAX, STREAMS_MAX,
-    VALUE_BYTES_MAX,
+    BACKLOG_MEMORIES_MAX, HEADERS_MAX, KEYS_MAX, PARTITIONS_MAX, PRODUCERS_MAX, RATE_MAX, SKEWED_KEYS_MAX,
+    STREAMS_MAX, VALUE_BYTES_MAX,
 };
 use crate::pace::Pace;
 use crate::stamp::STAMP_BYTES;
@@ -76,6 +76,9 @@ pub struct Stream {
     /// Written before anything is measured, for readers to catch up with.
     #[serde(default)]
     pub backlog_bytes: u64,
+    /// The backlog is at least so many times the memory that the broker is given: it can't be read from there.
+    #[serde(default)]
+    pub backlog_memories: u32,
     #[serde(default)]
     pub record: Record,
 }
@@ -258,7 +261,12 @@ impl Stream {
             Some(format!("topics x partitions is more than {PARTITIONS_MAX}"))
         } else if readers > u64::from(PRODUCERS_MAX) {
             Some(format!("{readers} readers; there can be {PRODUCERS_MAX}"))
-        } else if self.catch_up_readers > 0 && self.backlog_bytes == 0 {
+        } else if self.backlog_memories > BACKLOG_MEMORIES_MAX {
+            Some(format!(
+                "backlog_memories is {}; it can be 0 to {BACKLOG_MEMORIES_MAX}",
+                self.backlog_memories
+            ))
+        } else if self.catch_up_readers > 0 && self.backlog_bytes == 0 && self.backlog_memories == 0 {
             Some("catch_up_readers need backlog_bytes to catch up with".into())
         } else if self.is_compacted() && readers > 0 {
             Some(

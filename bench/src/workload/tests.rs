@@ -51,6 +51,7 @@ fn values_out_of_bounds_are_refused() {
     refused("[streams.record]\ncompressibility = 2.0\n", &["compressibility is 2"]);
     refused("[streams.record]\nkeys = { count = 0 }\n", &["keys.count is 0"]);
     refused("linger_ms = -1.0\n", &["linger_ms"]);
+    refused("backlog_memories = 101\n", &["backlog_memories is 101", "0 to 100"]);
 }
 
 #[test]
