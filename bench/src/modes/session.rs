@@ -344,6 +344,7 @@ impl Session {
 
     /// Checks every record, stops the brokers, and hands out the report.
     fn finish(mut self) -> Report {
+        self.targets.iter_mut().for_each(|(_, target)| target.disclose());
         for index in 0..self.entries.len() {
             let checked = self.check(index);
             let entry = &self.entries[index];

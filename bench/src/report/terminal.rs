@@ -127,6 +127,11 @@ fn table(contender: &Contender, out: &mut String) {
     }
     costs(contender, out);
     out.push_str(&format!("  checked    {}\n", contender.checked));
+    let disclosed = &contender.facts.disclosed;
+    if !disclosed.is_empty() {
+        let told: Vec<String> = disclosed.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        out.push_str(&format!("  given      {}\n", told.join("; ")));
+    }
     contender.facts.notes.iter().for_each(|note| out.push_str(&format!("  broker     {note}\n")));
 }
 

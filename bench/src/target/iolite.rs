@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use super::disclosed::mebibytes;
 use super::process::{Process, directory_in};
 use super::{LocalOptions, Target, TargetError};
 
@@ -46,6 +47,7 @@ pub fn start(options: &LocalOptions) -> Result<Target, TargetError> {
     })?;
     let mut target = Target::started(version, kafka, admin, process, began);
     target.journal_bytes = Some(journal_bytes(options));
+    target.facts.disclosed.insert("memory.bytes".into(), mebibytes(options.memory_bytes));
     let relevant = |line: &&str| line.contains("sync") && line.contains("method");
     let process = target.process.as_ref().expect("it was just started");
     target.facts.notes.extend(process.tail().lines().filter(relevant).map(ToOwned::to_owned));

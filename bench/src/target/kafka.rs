@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use super::process::{Process, directory_in, free_port};
-use super::{LocalOptions, Target, TargetError};
+use super::{LocalOptions, Target, TargetError, disclosed};
 
 /// Which version is fetched.
 pub const VERSION: &str = "4.1.1";
@@ -43,12 +43,15 @@ pub fn start(options: &LocalOptions) -> Result<Target, TargetError> {
     let logging = directory.path().join("log4j2.properties");
     fs::write(&logging, LOGGING).map_err(TargetError::io("Kafka's logging can't be configured"))?;
     let logging = format!("-Dlog4j2.configurationFile={}", logging.display());
-    command.args([&heap, "-XX:+UseG1GC", &logging, "-cp", &class_path, "kafka.Kafka"]);
+    command.args([&heap, "-XX:+UseG1GC", "-showversion", "-XX:+PrintCommandLineFlags", &logging]);
+    command.args(["-cp", &class_path, "kafka.Kafka"]);
     command.arg(&properties);
     let began = Instant::now();
     let mut process = Process::start(command, options.cores.as_deref(), directory)?;
     process.wait_for(NAME, |line| line.contains("Kafka Server started").then_some(()))?;
+    let told = disclosed::of_jvm(&process.log());
     let mut target = Target::started(format!("{NAME} {VERSION}"), client, None, process, began);
+    target.facts.disclosed = told;
     target.facts.notes.push(format!(
         "heap {heap}, G1; the kernel's page cache is beyond that limit and on no process's bill"
     ));

@@ -3,6 +3,7 @@
 //! A started broker is bound to its cores, writes its output to a log beside its data, and is stopped and cleared away
 //! when the target is dropped.
 
+mod disclosed;
 mod iolite;
 mod kafka;
 mod metrics;
@@ -15,6 +16,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use disclosed::Disclosed;
 pub use kafka::jars as kafka_jars;
 use metrics::Metrics;
 pub use process::Process;
@@ -63,6 +65,9 @@ pub struct Facts {
     pub start_seconds: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_memory_bytes: Option<u64>,
+    /// Budgets, flags and limits that it ran with.
+    #[serde(default, skip_serializing_if = "Disclosed::is_empty")]
+    pub disclosed: Disclosed,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -132,6 +137,16 @@ impl Target {
             counters.of_metrics(&page);
         }
         counters
+    }
+
+    /// Takes down what it runs with, as far as it tells now: some of it only once it has been at work.
+    pub fn disclose(&mut self) {
+        if let Some(process) = &self.process {
+            self.facts.disclosed.extend(disclosed::of_process(process.id()));
+        }
+        if let Some(Ok(page)) = self.metrics.as_ref().map(Metrics::read) {
+            self.facts.disclosed.extend(disclosed::of_metrics(&page));
+        }
     }
 
     /// Whether its metrics can be read, as far as is known.

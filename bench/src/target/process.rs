@@ -94,6 +94,11 @@ impl Process {
         self.child.try_wait().ok().flatten()
     }
 
+    /// All of its output so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// The last lines of its output.
     pub fn tail(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();

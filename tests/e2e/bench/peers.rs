@@ -31,6 +31,23 @@ fn kafka_and_iolite_take_turns_synced_and_relaxed() {
     for contender in contenders {
         let checked = contender["checked"].as_str().expect("words");
         assert!(checked.contains("read back and checked"), "{checked}");
+        let given =
+            |name: &str| contender["facts"]["disclosed"][name].as_str().unwrap_or_default().to_owned();
+        assert!(!given("Max open files").is_empty() && !given("Max locked memory").is_empty(), "{contender}");
+        if contender["name"].as_str().is_some_and(|name| name.starts_with("kafka")) {
+            assert!(given("java").contains(" version \""), "{}", contender["facts"]);
+            let flags = given("JVM flags");
+            assert!(flags.contains("-XX:MaxHeapSize=536870912") && flags.contains("-XX:+UseG1GC"), "{flags}");
+        } else {
+            assert_eq!(given("memory.bytes"), "512 MiB");
+            for budget in ["memory of requests", "memory of replies", "journal"] {
+                assert!(
+                    given(budget).ends_with(" MiB") && !given(budget).starts_with("0 "),
+                    "{}",
+                    contender["facts"]
+                );
+            }
+        }
     }
 }
 
