@@ -93,7 +93,7 @@ fn producer_performance_is_held_against_ours() {
     let told = lines.join("\n");
     let mut agrees = true;
     for workload in ["producer-performance-1kib", "producer-performance-100b"] {
-        assert!(told.contains(&format!("{workload}: medians of 1 rounds")), "{told}");
+        assert!(told.contains(&format!("{workload}: medians of 1 round")), "{told}");
     }
     let compared: Vec<Vec<&str>> = lines
         .iter()
