@@ -125,6 +125,14 @@ pub const MAILBOX_MESSAGES_MAX: usize = 64;
 pub const READ_AHEAD_CHUNK_BYTES: usize = 1024 * 1024;
 /// Reads for consumers that catch up that are under way at a time.
 pub const CATCH_UP_READS_MAX: usize = 4;
+/// A read for consumers that catch up is followed by a pause of so many times its length while producers are at work.
+pub const CATCH_UP_PAUSES: u32 = 4;
+/// No such pause is longer.
+pub const CATCH_UP_PAUSE_MAX: std::time::Duration = std::time::Duration::from_millis(20);
+/// So long after something was appended producers count as at work.
+pub const PRODUCERS_AT_WORK: std::time::Duration = std::time::Duration::from_millis(50);
+/// There is no pause where a read brings less than so many times what was appended meanwhile.
+pub const CATCH_UP_PER_INFLOW: u64 = 2;
 /// Pieces of logs that are kept for consumers that catch up; their bytes have a budget besides.
 pub const READ_AHEAD_PIECES_MAX: usize = 256;
 /// How many of the last times that pieces of a partition were let go are known one by one; a read that began earlier is made again.

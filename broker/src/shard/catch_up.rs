@@ -1,25 +1,27 @@
 //! Reads of what has left memory, for consumers that catch up.
 //!
-//! They run in a queue of their own and share a few turns, so that they can't hold up producers. Whoever
+//! They run in a queue of their own, share a few turns, and pause beside producers, so that they can't hold those up. Whoever
 //! reads a piece of a log to its end is read ahead for: the next piece is on its way while this one goes out. Pieces are
 //! kept, least recently used first to go, so that several consumers at about the same place cost one read. Nothing of
 //! this touches the tail's memory. Offsets never change what they hold, so a kept piece is never wrong; what may be read
 //! of it is for the replica to say, each time. It may have records that compaction has taken away since, and who gets those may
 //! find what has deleted them gone as well: so a round of compaction lets all pieces of its partition go.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Instant;
 
 use protocol::types::{Offset, PartitionKey};
 use storage::store::{PartitionSlot, ReadBatches, ReadError};
 
 use super::{Shard, Store};
-use crate::limits::{
-    CATCH_UP_READS_MAX, FORGETTINGS_KNOWN_MAX, READ_AHEAD_CHUNK_BYTES, READ_AHEAD_PIECES_MAX,
-};
+use crate::limits::{FORGETTINGS_KNOWN_MAX, READ_AHEAD_CHUNK_BYTES, READ_AHEAD_PIECES_MAX};
 use crate::metrics::{self, Count};
-use crate::runtime::{Queue, Signal, run_in, spawn_into};
+use crate::runtime::{Queue, Signal, run_in, sleep, spawn_into};
+use pace::{Pace, Turn};
+
+mod pace;
 
 /// A place in a shard's logs.
 #[derive(Clone, Copy)]
@@ -37,8 +39,7 @@ pub struct Place {
 /// What consumers that catch up share.
 pub struct CatchUp {
     pieces: RefCell<Pieces>,
-    /// Reads under way.
-    reading: Cell<usize>,
+    pace: Pace,
     /// A read has ended.
     turn: Signal,
     /// A piece that was on its way has come, or has not.
@@ -51,7 +52,7 @@ impl CatchUp {
     pub fn new(bytes_max: usize) -> Self {
         Self {
             pieces: RefCell::new(Pieces::new(bytes_max)),
-            reading: Cell::new(0),
+            pace: Pace::new(Instant::now()),
             turn: Signal::default(),
             arrived: Signal::default(),
         }
@@ -61,28 +62,18 @@ impl CatchUp {
     pub fn forget(&self, key: PartitionKey) {
         self.pieces.borrow_mut().forget(key);
     }
-
-    /// Waits for a turn to read.
-    async fn turn(&self) -> Turn<'_> {
-        loop {
-            let next = self.turn.next();
-            if self.reading.get() < CATCH_UP_READS_MAX {
-                self.reading.update(|count| count + 1);
-                return Turn { catch_up: self };
-            }
-            next.wait().await;
-        }
-    }
 }
 
-/// The right to read, given back when it is dropped.
-struct Turn<'a> {
+/// A read under way; it has ended when this is dropped.
+struct Reading<'a> {
     catch_up: &'a CatchUp,
+    began: Instant,
+    bytes: usize,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        self.catch_up.reading.update(|count| count - 1);
+        self.catch_up.pace.end(self.began, Instant::now(), self.bytes);
         self.catch_up.turn.raise();
     }
 }
@@ -134,10 +125,27 @@ impl Shard {
 
     /// Reads from the disk, when its turn has come.
     async fn read_in_turn(&self, place: Place, bytes_max: usize) -> Result<ReadBatches, ReadError> {
-        let _turn = self.catch_up.turn().await;
+        let mut reading = self.catch_up_turn().await;
         let store: Store = self.store.clone();
         let Place { slot, from, limit, .. } = place;
-        run_in(Queue::CatchUp, async move { store.read(slot, from, limit, bytes_max).await }).await
+        let read =
+            run_in(Queue::CatchUp, async move { store.read(slot, from, limit, bytes_max).await }).await;
+        reading.bytes = read.as_ref().map_or(0, |read| read.bytes);
+        read
+    }
+
+    /// Waits for a turn to read.
+    async fn catch_up_turn(&self) -> Reading<'_> {
+        let catch_up = &self.catch_up;
+        loop {
+            let ended = catch_up.turn.next();
+            let began = Instant::now();
+            match catch_up.pace.begin(began, self.store.stats().batch_bytes) {
+                Turn::Begins => return Reading { catch_up, began, bytes: 0 },
+                Turn::Pauses(time) => sleep(time).await,
+                Turn::Waits => ended.wait().await,
+            }
+        }
     }
 
     /// Begins to read a piece that will be wanted next, unless it is there, on its way, or in memory anyhow.
