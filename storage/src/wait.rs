@@ -146,9 +146,19 @@ pub(crate) async fn for_each_concurrent<F, E>(
 where
     F: Future<Output = Result<(), E>>,
 {
-    assert!(concurrent_max > 0);
+    for_each_within(futures, || concurrent_max).await
+}
+
+/// As [`for_each_concurrent`], with a bound that may change while they run.
+pub(crate) async fn for_each_within<F, E>(
+    futures: impl IntoIterator<Item = F>,
+    concurrent_max: impl Fn() -> usize,
+) -> Result<(), E>
+where
+    F: Future<Output = Result<(), E>>,
+{
     let mut waiting = futures.into_iter();
-    let mut running: Vec<Pin<Box<F>>> = Vec::with_capacity(concurrent_max);
+    let mut running: Vec<Pin<Box<F>>> = Vec::new();
     std::future::poll_fn(move |context| {
         let (mut begun, mut completed) = (0, 0);
         loop {
@@ -156,7 +166,9 @@ where
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            while running.len() < concurrent_max
+            let running_max = concurrent_max();
+            assert!(running_max > 0);
+            while running.len() < running_max
                 && begun < BEGINNINGS_BETWEEN_YIELDS
                 && let Some(future) = waiting.next()
             {

@@ -33,7 +33,7 @@ use crate::limits::{
 };
 use crate::segment::{PartitionLog, SegmentError, sync_logs};
 use crate::tail::{Run, Wanted, select};
-use crate::wait::{for_each_concurrent, yield_now};
+use crate::wait::{for_each_within, yield_now};
 
 /// How far a round goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,22 +52,8 @@ struct Round {
     slots: BTreeSet<PartitionSlot>,
     /// Where a replay begins when the round is done.
     replay_from: ReplayFrom,
-    /// Whether there is time for it.
+    /// Whether it takes its time as long as there is some.
     is_paced: bool,
-}
-
-impl Round {
-    /// How many partitions are worked on at once.
-    fn concurrent_max(&self, options: &StoreOptions) -> usize {
-        let is_small = self.bytes <= (self.slots.len() * SEGMENT_WRITE_SMALL_BYTES_MAX) as u64;
-        if is_small {
-            options.destage_small_concurrent_max
-        } else if self.is_paced {
-            options.destage_concurrent_max.min(DESTAGE_PACED_CONCURRENT_MAX)
-        } else {
-            options.destage_concurrent_max
-        }
-    }
 }
 
 impl<D: Disk> ShardStore<D> {
@@ -93,13 +79,23 @@ impl<D: Disk> ShardStore<D> {
     /// Whether a round of destaging need not hurry: everybody is let in, and no frame waits for a free file.
     #[must_use]
     pub fn has_time(&self) -> bool {
-        !self.shared.state.borrow().is_stalled && self.admit(0) == Admission::Admit
+        self.shared.has_time()
     }
 
     /// Whether a produced batch of so many bytes may come in now.
     #[must_use]
     pub fn admit(&self, bytes: usize) -> Admission {
-        let state = self.shared.state.borrow();
+        self.shared.admit(bytes)
+    }
+}
+
+impl<D: Disk> Shared<D> {
+    fn has_time(&self) -> bool {
+        !self.state.borrow().is_stalled && self.admit(0) == Admission::Admit
+    }
+
+    fn admit(&self, bytes: usize) -> Admission {
+        let state = self.state.borrow();
         let is_full = state.room_bytes < i64::try_from(bytes).unwrap_or(i64::MAX);
         if is_full && !state.is_making_room {
             return Admission::Full;
@@ -119,9 +115,20 @@ impl<D: Disk> ShardStore<D> {
             Admission::Slow(f32::from(thousandths - 500) / 500.0)
         }
     }
-}
 
-impl<D: Disk> Shared<D> {
+    /// How many partitions a round works on at once, as things are now.
+    fn concurrent_max(&self, round: &Round) -> usize {
+        let takes_its_time = round.is_paced && self.has_time();
+        let options = &self.state.borrow().options;
+        if round.bytes <= (round.slots.len() * SEGMENT_WRITE_SMALL_BYTES_MAX) as u64 {
+            options.destage_small_concurrent_max
+        } else if takes_its_time {
+            options.destage_concurrent_max.min(DESTAGE_PACED_CONCURRENT_MAX)
+        } else {
+            options.destage_concurrent_max
+        }
+    }
+
     pub(super) async fn round(&self, reach: Reach) -> Result<DestageOutcome, StoreError> {
         let _turn = self.destaging.enter().await;
         self.check_failure()?;
@@ -262,11 +269,10 @@ impl<D: Disk> Shared<D> {
             self.take_producer_snapshot(slot).await;
         }
         let frames = self.load_frames(round.from, round.below).await.doing("reading the journal")?;
-        let concurrent_max = round.concurrent_max(&self.state.borrow().options);
         let parts = round.slots.iter().map(|&slot| self.destage_partition(slot, round, &frames));
-        for_each_concurrent(parts, concurrent_max).await?;
+        for_each_within(parts, || self.concurrent_max(round)).await?;
         drop(frames);
-        self.sync_partitions(&round.slots, concurrent_max).await
+        self.sync_partitions(&round.slots, self.concurrent_max(round)).await
     }
 
     /// Asks for the producers' state, where no snapshot is waiting to be destaged.
