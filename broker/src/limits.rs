@@ -129,9 +129,11 @@ pub const CATCH_UP_READS_MAX: usize = 4;
 pub const CATCH_UP_PAUSES: u32 = 4;
 /// No such pause is longer.
 pub const CATCH_UP_PAUSE_MAX: std::time::Duration = std::time::Duration::from_millis(20);
-/// So long after something was appended producers count as at work.
+/// So long after they have sent something producers count as at work.
 pub const PRODUCERS_AT_WORK: std::time::Duration = std::time::Duration::from_millis(50);
-/// There is no pause where a read brings less than so many times what was appended meanwhile.
+/// How long a fetch makes way for producers, with all its reads.
+pub const CATCH_UP_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
+/// There is no pause where a read brings less than so many times what producers sent meanwhile, for each who waits.
 pub const CATCH_UP_PER_INFLOW: u64 = 2;
 /// Pieces of logs that are kept for consumers that catch up; their bytes have a budget besides.
 pub const READ_AHEAD_PIECES_MAX: usize = 256;

@@ -7,7 +7,7 @@
 //! of it is for the replica to say, each time. It may have records that compaction has taken away since, and who gets those may
 //! find what has deleted them gone as well: so a round of compaction lets all pieces of its partition go.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
@@ -34,13 +34,20 @@ pub struct Place {
     pub from: Offset,
     /// Where to stop at the latest.
     pub limit: Offset,
+    /// Until when the read makes way for producers.
+    pub patient_until: Instant,
 }
 
 /// What consumers that catch up share.
 pub struct CatchUp {
     pieces: RefCell<Pieces>,
     pace: Pace,
-    /// A read has ended.
+    /// What producers have sent, in bytes.
+    produced_bytes: Cell<u64>,
+    /// Who waits for a turn, in order; each has a number of its own.
+    line: RefCell<VecDeque<u64>>,
+    numbers: Cell<u64>,
+    /// A read has ended, or somebody has left the line.
     turn: Signal,
     /// A piece that was on its way has come, or has not.
     arrived: Signal,
@@ -53,6 +60,9 @@ impl CatchUp {
         Self {
             pieces: RefCell::new(Pieces::new(bytes_max)),
             pace: Pace::new(Instant::now()),
+            produced_bytes: Cell::new(0),
+            line: RefCell::default(),
+            numbers: Cell::new(0),
             turn: Signal::default(),
             arrived: Signal::default(),
         }
@@ -61,6 +71,57 @@ impl CatchUp {
     /// Keeps nothing of a partition any more, nor of what is being read of it.
     pub fn forget(&self, key: PartitionKey) {
         self.pieces.borrow_mut().forget(key);
+    }
+
+    /// Producers have sent so many bytes more.
+    pub fn note_produced(&self, bytes: usize) {
+        self.produced_bytes.update(|before| before + bytes as u64);
+    }
+
+    /// Waits for a turn to read.
+    async fn turn(&self, patient_until: Instant) -> Reading<'_> {
+        let in_line = self.line_up();
+        loop {
+            let changed = self.turn.next();
+            let began = Instant::now();
+            let is_patient = began < patient_until;
+            if is_patient && !in_line.is_first() {
+                changed.wait_until(Some(patient_until)).await;
+                continue;
+            }
+            let waiting = self.line.borrow().len();
+            match self.pace.begin(began, self.produced_bytes.get(), waiting, is_patient) {
+                Turn::Begins => return Reading { catch_up: self, began, bytes: 0 },
+                Turn::Pauses(time) => sleep(time).await,
+                Turn::Waits => changed.wait().await,
+            }
+        }
+    }
+
+    fn line_up(&self) -> InLine<'_> {
+        let number = self.numbers.get();
+        self.numbers.set(number + 1);
+        self.line.borrow_mut().push_back(number);
+        InLine { catch_up: self, number }
+    }
+}
+
+/// A place among those who wait for a turn, until it is dropped.
+struct InLine<'a> {
+    catch_up: &'a CatchUp,
+    number: u64,
+}
+
+impl InLine<'_> {
+    fn is_first(&self) -> bool {
+        self.catch_up.line.borrow().front() == Some(&self.number)
+    }
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        self.catch_up.line.borrow_mut().retain(|number| *number != self.number);
+        self.catch_up.turn.raise();
     }
 }
 
@@ -112,8 +173,8 @@ impl Shard {
         bytes_max: usize,
     ) -> Result<Option<ReadBatches>, ReadError> {
         let wanted = bytes_max.min(READ_AHEAD_CHUNK_BYTES);
-        let life = self.catch_up.pieces.borrow().life;
-        let read = self.read_in_turn(place, wanted).await?;
+        let (life, read) = self.read_in_turn(place, wanted).await;
+        let read = read?;
         if !self.catch_up.pieces.borrow_mut().keep_of(life, place.key, place.from, read.clone()) {
             return Ok(None);
         }
@@ -123,44 +184,30 @@ impl Shard {
         Ok(Some(read))
     }
 
-    /// Reads from the disk, when its turn has come.
-    async fn read_in_turn(&self, place: Place, bytes_max: usize) -> Result<ReadBatches, ReadError> {
-        let mut reading = self.catch_up_turn().await;
+    /// Reads from the disk, when its turn has come; also tells the life of the pieces in which it began.
+    async fn read_in_turn(&self, place: Place, bytes_max: usize) -> (u64, Result<ReadBatches, ReadError>) {
+        let mut reading = self.catch_up.turn(place.patient_until).await;
+        let life = self.catch_up.pieces.borrow().life;
         let store: Store = self.store.clone();
         let Place { slot, from, limit, .. } = place;
         let read =
             run_in(Queue::CatchUp, async move { store.read(slot, from, limit, bytes_max).await }).await;
         reading.bytes = read.as_ref().map_or(0, |read| read.bytes);
-        read
-    }
-
-    /// Waits for a turn to read.
-    async fn catch_up_turn(&self) -> Reading<'_> {
-        let catch_up = &self.catch_up;
-        loop {
-            let ended = catch_up.turn.next();
-            let began = Instant::now();
-            match catch_up.pace.begin(began, self.store.stats().batch_bytes) {
-                Turn::Begins => return Reading { catch_up, began, bytes: 0 },
-                Turn::Pauses(time) => sleep(time).await,
-                Turn::Waits => ended.wait().await,
-            }
-        }
+        (life, read)
     }
 
     /// Begins to read a piece that will be wanted next, unless it is there, on its way, or in memory anyhow.
     fn read_ahead(self: &Rc<Self>, place: Place) {
-        let Place { key, slot, from, limit } = place;
+        let Place { key, slot, from, limit, .. } = place;
         let in_memory = from >= limit || self.store.read_cached(slot, from, limit, 1).is_some();
         if in_memory || !self.catch_up.pieces.borrow_mut().expect(key, from) {
             return;
         }
         let shard = Rc::clone(self);
-        let life = self.catch_up.pieces.borrow().life;
         spawn_into(Queue::CatchUp, async move {
+            let (life, read) = shard.read_in_turn(place, READ_AHEAD_CHUNK_BYTES).await;
             // What fails is asked for again by who needs it, and told then.
-            let read = shard.read_in_turn(place, READ_AHEAD_CHUNK_BYTES).await.ok();
-            shard.catch_up.pieces.borrow_mut().settle(life, key, from, read);
+            shard.catch_up.pieces.borrow_mut().settle(life, key, from, read.ok());
             shard.catch_up.arrived.raise();
         });
     }

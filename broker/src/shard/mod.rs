@@ -275,6 +275,7 @@ impl Shard {
     ) {
         let mut in_passing = InPassing::default();
         for item in items {
+            self.catch_up.note_produced(item.records.len());
             if self.workbench.has_line(item.key) {
                 self.line_up(Waiting { call: Rc::clone(call), terms, item, is_long: false });
                 continue;

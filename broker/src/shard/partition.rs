@@ -328,16 +328,21 @@ impl Partition {
         Some(Ok(done))
     }
 
-    /// Reads, from wherever the batches are.
+    /// Reads, from wherever the batches are; a read from the disk makes way for producers until then.
     ///
     /// # Errors
     /// The replica refuses, or the log can't be read.
-    pub async fn read(&self, shard: &Rc<Shard>, item: ReadItem) -> Result<ReadDone, PartitionError> {
+    pub async fn read(
+        &self,
+        shard: &Rc<Shard>,
+        item: ReadItem,
+        patient_until: Instant,
+    ) -> Result<ReadDone, PartitionError> {
         if let Some(outcome) = self.read_now(&shard.store, item) {
             return outcome;
         }
         let (from, limit, mut done) = self.check_read(item)?;
-        let place = Place { key: self.key, slot: self.slot, from, limit };
+        let place = Place { key: self.key, slot: self.slot, from, limit, patient_until };
         let read = shard.catch_up(place, item.bytes_max).await;
         self.fill(&mut done, item, read.map_err(|error| self.tell(error))?);
         Ok(done)

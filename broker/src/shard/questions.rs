@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use logic::fetch::Share;
 use logic::producer::VerificationGuard;
@@ -17,7 +17,7 @@ use super::messages::{
 use super::partition::Partition;
 use super::produce::ProduceRefusal;
 use super::{Shard, Store};
-use crate::limits::WATCH_SECONDS_MAX;
+use crate::limits::{CATCH_UP_PATIENCE, WATCH_SECONDS_MAX};
 use crate::runtime::{Queue, Wait, join_all, run_in, sleep};
 
 impl Shard {
@@ -118,9 +118,11 @@ impl Shard {
     async fn read_all(self: &Rc<Self>, items: Vec<ReadItem>, bytes_max: usize) -> Vec<ReadOutcome> {
         let mut share = Share::new(bytes_max);
         let mut outcomes = Vec::with_capacity(items.len());
+        // A fetch from many partitions makes way for producers once, not at each of them.
+        let patient_until = Instant::now() + CATCH_UP_PATIENCE;
         for item in items {
             let outcome = match self.partitions.get(item.key) {
-                Some(partition) => partition.read(self, limited(&share, item)).await,
+                Some(partition) => partition.read(self, limited(&share, item), patient_until).await,
                 None => Err(PartitionError::Unknown),
             };
             outcomes.push(take(&mut share, item.bytes_max, outcome));

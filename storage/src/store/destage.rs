@@ -22,7 +22,7 @@ use protocol::types::Offset;
 use super::errors::{StoreError, StoreFailure, While};
 use super::observe::Frames;
 use super::state::{Segments, Warmth};
-use super::types::{Admission, DestageOutcome, PartitionSlot, StoreOptions};
+use super::types::{Admission, DestageOutcome, PartitionSlot};
 use super::{ShardStore, Shared};
 use crate::checkpoint::{PartitionState, ProducerSnapshot, ReplayFrom, slots};
 use crate::disk::Disk;

@@ -1,10 +1,15 @@
 //! What is kept of what was read, and what of it is found again.
 
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
 use bytes::Bytes;
 use protocol::records::{BatchBuilder, BatchOptions};
 use protocol::types::{PartitionIndex, Timestamp, TopicId};
 
 use super::*;
+use crate::limits::CATCH_UP_READS_MAX;
 
 /// Batches of one record each, from one offset to another.
 fn batches(from: i64, to: i64) -> ReadBatches {
@@ -27,7 +32,13 @@ fn key(partition: i32) -> PartitionKey {
 }
 
 fn place(partition: i32, from: i64, limit: i64) -> Place {
-    Place { key: key(partition), slot: PartitionSlot(0), from: Offset(from), limit: Offset(limit) }
+    Place {
+        key: key(partition),
+        slot: PartitionSlot(0),
+        from: Offset(from),
+        limit: Offset(limit),
+        patient_until: Instant::now(),
+    }
 }
 
 /// What is found, as offset to go on at and whether it was the last; none where nothing is.
@@ -118,4 +129,42 @@ fn a_piece_is_read_once() {
     assert!(pieces.expect(key(0), Offset(12)));
     pieces.settle(0, key(0), Offset(12), None);
     assert!(matches!(pieces.find(place(0, 12, 20), 1), Found::Nothing), "it did not come");
+}
+
+/// Polls once.
+fn poll<'a>(turn: Pin<&mut impl Future<Output = Reading<'a>>>) -> Poll<Reading<'a>> {
+    turn.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+fn begun<'a>(turn: Pin<&mut impl Future<Output = Reading<'a>>>) -> Reading<'a> {
+    match poll(turn) {
+        Poll::Ready(reading) => reading,
+        Poll::Pending => panic!("its turn has come"),
+    }
+}
+
+#[test]
+fn turns_come_in_order_and_one_who_leaves_the_line_holds_nobody_up() {
+    executor::run(None, || async {
+        let catch_up = CatchUp::new(1 << 20);
+        let long_ago = Instant::now();
+        let patient_until = long_ago + Duration::from_secs(3_600);
+        let mut reads: Vec<_> =
+            (0..CATCH_UP_READS_MAX).map(|_| begun(pin!(catch_up.turn(patient_until)))).collect();
+        let (mut second, mut third) =
+            (pin!(catch_up.turn(patient_until)), pin!(catch_up.turn(patient_until)));
+        let mut first = Box::pin(catch_up.turn(patient_until));
+        assert!(poll(first.as_mut()).is_pending());
+        assert!(poll(second.as_mut()).is_pending());
+        assert!(poll(third.as_mut()).is_pending());
+        drop(first);
+        drop(reads.pop());
+        assert!(poll(third.as_mut()).is_pending(), "the second was there before");
+        let reading = begun(second.as_mut());
+        assert!(poll(third.as_mut()).is_pending(), "all turns are taken");
+        drop(reading);
+        drop(begun(third.as_mut()));
+        assert!(catch_up.line.borrow().is_empty());
+    })
+    .expect("an executor");
 }
