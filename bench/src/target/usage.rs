@@ -3,6 +3,7 @@
 //!
 //! Both are needed: a page cache is written back by kernel threads, on no process's bill.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use serde::{Deserialize, Serialize};
@@ -13,10 +14,10 @@ use super::metrics;
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Counts at one moment; none where the source is not there.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counters {
     pub cpu_seconds: Option<f64>,
-    pub context_switches: Option<u64>,
+    pub context_switches: Option<Switches>,
     pub device_bytes: Option<u64>,
     pub resident_bytes: Option<u64>,
     pub journal_frames: Option<u64>,
@@ -28,6 +29,33 @@ pub struct Counters {
     pub compacted_bytes: Option<u64>,
     pub deleted_segments: Option<u64>,
     pub destaged_bytes: Option<u64>,
+}
+
+/// Context switches of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Switches {
+    /// Of its threads that live, by their ids: of another process the kernel tells no more.
+    ByThread(BTreeMap<u32, u64>),
+    /// Of all threads that it has had, as it says itself.
+    Total(u64),
+}
+
+impl Switches {
+    /// Between `before` and this: of threads that ended meanwhile nothing is known, so that they don't lessen what others did.
+    fn since(&self, before: &Self) -> Option<u64> {
+        match (before, self) {
+            (Self::ByThread(before), Self::ByThread(after)) => {
+                let own = |(id, count): (&u32, &u64)| {
+                    // Less than before is another thread, which has got the id of one that ended.
+                    let begun = before.get(id).filter(|begun| *begun <= count).copied();
+                    count - begun.unwrap_or(0)
+                };
+                Some(after.iter().map(own).sum())
+            }
+            (Self::Total(before), Self::Total(after)) => Some(after.saturating_sub(*before)),
+            _ => None,
+        }
+    }
 }
 
 /// What the broker used between two moments.
@@ -76,7 +104,11 @@ impl BrokerSide {
             cpu_seconds,
             cpu_seconds_per_gb: per(bytes as f64 / 1e9),
             cpu_seconds_per_million_records: per(records as f64 / 1e6),
-            context_switches: grown(before.context_switches, after.context_switches),
+            context_switches: before
+                .context_switches
+                .as_ref()
+                .zip(after.context_switches.as_ref())
+                .and_then(|(before, after)| after.since(before)),
             device_bytes: grown(before.device_bytes, after.device_bytes),
             resident_bytes: after.resident_bytes,
             journal_frames: frames,
@@ -123,18 +155,22 @@ impl Counters {
         self.resident_bytes = field(&text("status"), "VmRSS:").map(|kilobytes| kilobytes * 1024);
         let tasks = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
         let switches = tasks.filter_map(|task| {
+            let thread = task.file_name().to_string_lossy().parse().ok()?;
             let status = fs::read_to_string(task.path().join("status")).ok()?;
             let chosen = field(&status, "voluntary_ctxt_switches:")?;
-            Some(chosen + field(&status, "nonvoluntary_ctxt_switches:")?)
+            Some((thread, chosen + field(&status, "nonvoluntary_ctxt_switches:")?))
         });
-        self.context_switches = Some(switches.sum()).filter(|switches| *switches > 0);
+        let switches: BTreeMap<u32, u64> = switches.collect();
+        self.context_switches =
+            Some(switches).filter(|switches| !switches.is_empty()).map(Switches::ByThread);
     }
 
     /// Fills in what the broker's own metrics say, and where the kernel has not told, what they say of its process.
     pub fn of_metrics(&mut self, page: &str) {
         self.cpu_seconds = self.cpu_seconds.or_else(|| metrics::metric(page, "process_cpu_seconds_total"));
         let count = |name| metrics::count(page, name);
-        self.context_switches = self.context_switches.or_else(|| count("process_context_switches_total"));
+        let switches = || count("process_context_switches_total").map(Switches::Total);
+        self.context_switches = self.context_switches.take().or_else(switches);
         self.device_bytes = self.device_bytes.or_else(|| count("process_written_bytes_total"));
         self.resident_bytes = self.resident_bytes.or_else(|| count("process_resident_memory_bytes"));
         self.journal_frames = count("iolite_journal_frames_total");
@@ -211,7 +247,7 @@ mod tests {
         let mut told = Counters::default();
         told.of_metrics(page);
         assert_eq!((told.cpu_seconds, told.resident_bytes), (Some(2.5), Some(4_096)));
-        assert_eq!((told.context_switches, told.device_bytes), (Some(8), Some(16)));
+        assert_eq!((&told.context_switches, told.device_bytes), (&Some(Switches::Total(8)), Some(16)));
         assert_eq!(BrokerSide::between(&told, &told, 1, 1).journal_fill, Some(0.25));
         let mut here = Counters { cpu_seconds: Some(1.0), device_bytes: Some(1), ..Counters::default() };
         here.of_metrics(page);
@@ -229,11 +265,34 @@ mod tests {
         assert_eq!((side.device_bytes, side.journal_bytes_per_frame), (None, None));
     }
 
+    /// Switches by thread before and after.
+    fn check_switches(before: &[(u32, u64)], after: &[(u32, u64)], expected: u64) {
+        let counters = |threads: &[(u32, u64)]| Counters {
+            context_switches: Some(Switches::ByThread(threads.iter().copied().collect())),
+            ..Counters::default()
+        };
+        let side = BrokerSide::between(&counters(before), &counters(after), 1, 1);
+        assert_eq!(side.context_switches, Some(expected), "{before:?} to {after:?}");
+    }
+
+    #[test]
+    fn a_thread_that_ends_takes_no_context_switches_from_the_others() {
+        check_switches(&[(1, 10), (2, 10)], &[(1, 15), (2, 12)], 7);
+        check_switches(&[(1, 10)], &[(1, 15), (3, 7)], 12);
+        check_switches(&[(1, 10), (2, 900)], &[(1, 15)], 5);
+        check_switches(&[(1, 10), (2, 900)], &[(1, 15), (2, 4)], 9);
+    }
+
     #[test]
     fn this_process_has_used_something() {
         let mut counters = Counters::default();
         counters.of_process(std::process::id());
         assert!(counters.resident_bytes.is_some_and(|bytes| bytes > 0));
         assert!(counters.cpu_seconds.is_some());
+        let Some(Switches::ByThread(threads)) = counters.context_switches else { panic!("{counters:?}") };
+        assert!(
+            threads.contains_key(&std::process::id()),
+            "the first thread has the process's id: {threads:?}"
+        );
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
+
 /// One moment of the process; what the kernel doesn't tell is left out.
 #[derive(Debug, Default)]
 pub(super) struct Process {
@@ -28,7 +30,7 @@ pub(super) fn read() -> Process {
     let ticks_per_second = system_value(libc::_SC_CLK_TCK);
     let page_bytes = system_value(libc::_SC_PAGESIZE);
     let ticks = field(STAT_USER_TICKS).zip(field(STAT_SYSTEM_TICKS)).map(|(user, system)| user + system);
-    let limits = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
+    let limits = getrlimit(Resource::RLIMIT_NOFILE);
     Process {
         resident_bytes: field(STAT_RESIDENT_PAGES).zip(page_bytes).map(|(pages, bytes)| pages * bytes),
         cpu_seconds: ticks.zip(ticks_per_second).map(|(ticks, per_second)| seconds(ticks, per_second)),
@@ -40,15 +42,11 @@ pub(super) fn read() -> Process {
     }
 }
 
-/// Of all threads that there are, of their own accord and not.
+/// Of all threads, those that have ended among them, of their own accord and not: a counter must not fall when a thread ends.
 fn context_switches() -> Option<u64> {
-    let tasks = fs::read_dir("/proc/self/task").ok()?.flatten();
-    let switches = tasks.filter_map(|task| {
-        let status = fs::read_to_string(task.path().join("status")).ok()?;
-        let chosen = named(&status, "voluntary_ctxt_switches:")?;
-        Some(chosen + named(&status, "nonvoluntary_ctxt_switches:")?)
-    });
-    Some(switches.sum())
+    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    let switches = usage.voluntary_context_switches() + usage.involuntary_context_switches();
+    u64::try_from(switches).ok()
 }
 
 fn named(text: &str, name: &str) -> Option<u64> {

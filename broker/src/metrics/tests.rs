@@ -246,3 +246,22 @@ fn every_activity_is_read_back_as_it_was_told() {
         assert!(shown.insert(activity.to_string()), "{activity}");
     }
 }
+
+#[test]
+fn context_switches_stay_counted_when_their_thread_has_ended() {
+    let switches = || process::read().context_switches.expect("the kernel tells");
+    let (ping, pinged) = std::sync::mpsc::sync_channel::<()>(0);
+    let (pong, ponged) = std::sync::mpsc::sync_channel::<()>(0);
+    let other = std::thread::spawn(move || pinged.iter().for_each(|()| pong.send(()).expect("it listens")));
+    let before = switches();
+    for _ in 0..1_000 {
+        ping.send(()).expect("it listens");
+        ponged.recv().expect("it answers");
+    }
+    let meanwhile = switches();
+    assert!(meanwhile > before, "each waits for the other: {before} to {meanwhile}");
+    drop(ping);
+    other.join().expect("it ends by itself");
+    let after = switches();
+    assert!(after >= meanwhile, "{meanwhile} fell to {after}");
+}
