@@ -146,12 +146,17 @@ lines, agrees = script.verdict("w", [told(1000, 10)] * 3, [told(1100, 9), told(1
 text = "\n".join(lines)
 assert agrees, text
 assert "+10.0 %  agrees within 10 %" in text and "-10.0 %  agrees within 10 %" in text, text
-assert "mean ms    not compared" in text, text
+assert "mean ms    not compared: the rounds are too short for that" in text, text
 lines, agrees = script.verdict("w", [told(1000, 10)], [told(1000, 5)])
 text = "\n".join(lines)
 assert agrees and "-50.0 %  differs: as the mean; and ProducerPerformance has no warm-up" in text, text
 lines, agrees = script.verdict("w", [told(1000, 10)], [told(880, 10)])
 assert not agrees and "-12.0 %  differs: and should not" in "\n".join(lines), lines
+quick = {"records_per_second": 1000, "mean_ms": 0.4, "p50_ms": 0.0, "p99_ms": 1.0}
+lines, agrees = script.verdict("w", [quick], [dict(quick, p50_ms=0.3)])
+text = "\n".join(lines)
+assert agrees and "p50 ms     not compared: ProducerPerformance's is below its resolution of 1 ms" in text, text
+assert "too short" not in text, text
 "#,
     );
 }
