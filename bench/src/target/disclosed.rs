@@ -27,7 +27,7 @@ pub fn of_process(id: u32) -> Disclosed {
     let group = group.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
     let most = read(format!("/sys/fs/cgroup{}/memory.max", group.trim_end_matches('/')));
     if !most.trim().is_empty() {
-        told.insert("memory of the control group".into(), shown(most.trim()));
+        told.insert("memory of the control group".into(), shown_bytes(most.trim()));
     }
     told
 }
@@ -56,18 +56,25 @@ pub fn of_jvm(log: &str) -> Disclosed {
     told
 }
 
-/// The soft limits of `/proc/PID/limits`: names and values stand in columns.
+/// The soft limits of `/proc/PID/limits`: names, soft and hard values, and units stand in columns.
 fn limits(text: &str) -> Disclosed {
     let soft = |name: &str| {
         let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
-        Some((name.to_owned(), shown(rest.split_whitespace().next()?)))
+        let mut columns = rest.split_whitespace();
+        let value = columns.next()?;
+        let is_bytes = columns.nth(1) == Some("bytes");
+        Some((name.to_owned(), if is_bytes { shown_bytes(value) } else { value.to_owned() }))
     };
     LIMITS.into_iter().filter_map(soft).collect()
 }
 
-/// A number of bytes beyond a mebibyte as mebibytes; everything else as it is.
-fn shown(value: &str) -> String {
-    value.parse().ok().filter(|bytes| *bytes >= 1 << 22).map_or_else(|| value.to_owned(), mebibytes)
+/// A number of bytes, as mebibytes where it is a whole number of them; words as they are.
+fn shown_bytes(value: &str) -> String {
+    match value.parse::<u64>() {
+        Ok(bytes) if bytes > 0 && bytes.is_multiple_of(1 << 20) => mebibytes(bytes),
+        Ok(bytes) => format!("{bytes} bytes"),
+        Err(_) => value.to_owned(),
+    }
 }
 
 pub fn mebibytes(bytes: u64) -> String {
@@ -93,6 +100,21 @@ mod tests {
         check(
             &limits(text),
             &[("Max address space", "unlimited"), ("Max locked memory", "8 MiB"), ("Max open files", "1024")],
+        );
+    }
+
+    #[test]
+    fn only_bytes_are_told_as_mebibytes() {
+        let text = "Max open files            1073741824           1073741824           files     \n\
+                    Max locked memory         65536                65536                bytes     \n\
+                    Max address space         1048576              unlimited            bytes     \n";
+        check(
+            &limits(text),
+            &[
+                ("Max address space", "1 MiB"),
+                ("Max locked memory", "65536 bytes"),
+                ("Max open files", "1073741824"),
+            ],
         );
     }
 
