@@ -2,6 +2,7 @@
 
 use crate::measure::{grouped, rounded};
 use crate::report::{GENERATOR_BUSY, Report, Round, Settled, Status};
+use crate::target::Counters;
 use crate::workload::Workload;
 
 /// Nobody waits so long for a generator that is late by less.
@@ -49,6 +50,17 @@ pub fn readers(report: &mut Report, name: &str, round: &Round, workload: &Worklo
         } else {
             report.note(told)
         }
+    }
+}
+
+/// Says when what a broker tells of itself was not to be had at one of a round's ends. Metrics that are another broker's, with
+/// other names, were read all the same.
+pub fn broker_side(report: &mut Report, name: &str, before: &Counters, after: &Counters) {
+    let ends = [(before, "before"), (after, "after")];
+    for (_, end) in ends.iter().filter(|(counters, _)| counters.is_unread) {
+        report.note(format!(
+            "{name}: its metrics could not be read {end} a round, which lacks the broker's side"
+        ));
     }
 }
 

@@ -217,12 +217,7 @@ impl Session {
                 judge::readers(&mut self.report, &entry.name, &round, &entry.workload);
             }
         }
-        if self.targets[entry.target].1.has_metrics() && after.journal_frames.is_none() {
-            self.report.note(format!(
-                "{}: its metrics could not be read after a round, which lacks the broker's side",
-                entry.name
-            ));
-        }
+        judge::broker_side(&mut self.report, &entry.name, &before, &after);
         let is_whole = self.take_outcome(index, &outcome);
         let entry = &mut self.entries[index];
         entry.rounds.push(round);

@@ -133,8 +133,10 @@ impl Target {
             counters.of_process(process.id());
         }
         // A broker that does not tell, or not now, is measured from outside alone.
-        if let Some(Ok(page)) = self.metrics.as_ref().map(Metrics::read) {
-            counters.of_metrics(&page);
+        match self.metrics.as_ref().map(Metrics::read) {
+            Some(Ok(page)) => counters.of_metrics(&page),
+            Some(Err(_)) => counters.is_unread = true,
+            None => {}
         }
         counters
     }
@@ -147,11 +149,6 @@ impl Target {
         if let Some(Ok(page)) = self.metrics.as_ref().map(Metrics::read) {
             self.facts.disclosed.extend(disclosed::of_metrics(&page));
         }
-    }
-
-    /// Whether its metrics can be read, as far as is known.
-    pub fn has_metrics(&self) -> bool {
-        self.metrics.is_some()
     }
 
     /// Whether it is at work on this machine.

@@ -1,3 +1,5 @@
+use std::io::{BufRead, Write};
+
 use super::*;
 
 fn options() -> LocalOptions {
@@ -49,4 +51,28 @@ fn a_missing_binary_is_told() {
 fn a_binary_that_is_no_broker_is_told_with_its_end() {
     let options = LocalOptions { iolite_binary: Some("/bin/false".into()), ..options() };
     refused(&Kind::Iolite, &options, "did not start (exit status: 1)");
+}
+
+#[test]
+fn metrics_that_are_not_iolites_are_read_all_the_same() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it has an address");
+    let target = Target {
+        facts: Facts::default(),
+        address,
+        journal_bytes: None,
+        process: None,
+        metrics: Some(Metrics::at(address)),
+    };
+    let server = std::thread::spawn(move || {
+        for answer in ["200 OK\r\n\r\nprocess_cpu_seconds_total 2\n", "503 Service Unavailable\r\n\r\n"] {
+            let (guest, _) = listener.accept().expect("a guest");
+            let mut lines = std::io::BufReader::new(&guest).lines();
+            while lines.next().expect("a line").is_ok_and(|line| !line.is_empty()) {}
+            (&guest).write_all(format!("HTTP/1.0 {answer}").as_bytes()).expect("it listens");
+        }
+    });
+    assert_eq!(target.counters(), Counters { cpu_seconds: Some(2.0), ..Counters::default() });
+    assert_eq!(target.counters(), Counters { is_unread: true, ..Counters::default() });
+    server.join().expect("it was asked twice");
 }

@@ -29,6 +29,8 @@ pub struct Counters {
     pub compacted_bytes: Option<u64>,
     pub deleted_segments: Option<u64>,
     pub destaged_bytes: Option<u64>,
+    /// Its metrics were asked for and could not be read: what they tell is missing, and not merely untold.
+    pub is_unread: bool,
 }
 
 /// Context switches of a process.

@@ -151,3 +151,15 @@ fn turns_that_did_not_wait_for_a_quiet_disk_are_counted() {
     let restless = told(&[settled(1.0, true), settled(30.0, false)]);
     assert!(restless.contains("before 1 of 2 turns the disk was not quiet"), "{restless}");
 }
+
+#[test]
+fn only_metrics_that_could_not_be_read_are_told_as_such() {
+    let check = |before: &Counters, after: &Counters, words: &[&str]| {
+        check(|report, _| broker_side(report, "one", before, after), &[], words);
+    };
+    let read = Counters { cpu_seconds: Some(1.0), ..Counters::default() };
+    let unread = Counters { is_unread: true, ..Counters::default() };
+    check(&read, &read, &[]);
+    check(&read, &unread, &["could not be read after a round"]);
+    check(&unread, &read, &["could not be read before a round"]);
+}
