@@ -112,8 +112,9 @@ pub fn others(report: &mut Report, name: &str, rounds: &[Round]) {
     }
 }
 
-/// Says how the disk came to rest between turns, and where it did not.
-pub fn settling(report: &mut Report) {
+/// Says how the disk came to rest between turns, and where it did not. Only where all brokers were started here is it their disk
+/// that was watched, and their page cache that was written to it first.
+pub fn settling(report: &mut Report, is_all_started: bool) {
     let rounds = report.contenders.iter().flat_map(|contender| &contender.rounds);
     let settled: Vec<Settled> = rounds.filter_map(|round| round.settled).collect();
     let longest = settled.iter().map(|settled| settled.seconds).fold(0.0, f64::max);
@@ -122,8 +123,14 @@ pub fn settling(report: &mut Report) {
     if turns == 0 {
         return;
     }
+    let quiet = match is_all_started {
+        true => "nobody paid for another's writes",
+        false => {
+            "of a broker that ran already nothing was written to its disk first, and only this machine's disks were watched"
+        }
+    };
     report.note(match restless {
-        0 => format!("before each of {turns} turns the disk was quiet, after {longest:.1} s at most: nobody paid for another's writes"),
+        0 => format!("before each of {turns} turns the disk was quiet, after {longest:.1} s at most: {quiet}"),
         _ => format!(
             "before {restless} of {turns} turns the disk was not quiet, although {longest:.1} s were waited: those turns may have \
              paid for the writes of others"

@@ -359,7 +359,8 @@ impl Session {
                 own_maximum: entry.own_maximum,
             });
         }
-        judge::settling(&mut self.report);
+        let is_all_started = self.targets.iter().all(|(kind, _)| !matches!(kind, Kind::Running(_)));
+        judge::settling(&mut self.report, is_all_started);
         for told in self.clear_away() {
             self.report.note(told);
         }

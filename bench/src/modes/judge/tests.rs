@@ -137,19 +137,27 @@ fn others_at_work_are_told_above_a_tenth_of_the_machine() {
 
 #[test]
 fn turns_that_did_not_wait_for_a_quiet_disk_are_counted() {
-    let told = |settled: &[Option<Settled>]| {
+    let told_of = |is_all_started, settled: &[Option<Settled>]| {
         let rounds = settled.iter().map(|settled| Round { settled: *settled, ..Round::default() }).collect();
         let mut report = report("compare");
         report.contenders = vec![Contender { rounds, ..Contender::default() }];
-        settling(&mut report);
+        settling(&mut report, is_all_started);
         report.notes.join("\n")
     };
+    let told = |settled: &[Option<Settled>]| told_of(true, settled);
     let settled = |seconds, is_quiet| Some(Settled { seconds, is_quiet });
     assert_eq!(told(&[None, None]), "");
     let quiet = told(&[settled(1.0, true), settled(2.5, true)]);
     assert!(quiet.contains("before each of 2 turns the disk was quiet, after 2.5 s at most"), "{quiet}");
+    assert!(quiet.contains("nobody paid"), "{quiet}");
     let restless = told(&[settled(1.0, true), settled(30.0, false)]);
     assert!(restless.contains("before 1 of 2 turns the disk was not quiet"), "{restless}");
+    let elsewhere = told_of(false, &[settled(1.0, true)]);
+    assert!(
+        elsewhere.contains("before each of 1 turns") && !elsewhere.contains("nobody paid"),
+        "{elsewhere}"
+    );
+    assert!(elsewhere.contains("a broker that ran already"), "{elsewhere}");
 }
 
 #[test]
