@@ -1,6 +1,6 @@
 //! The report as one page that needs nothing else: data, styles and the code that draws lie in it, and it opens offline.
 
-use super::{Report, load_of};
+use super::{Report, load_names};
 
 const TEMPLATE: &str = include_str!("page.html");
 const PLACE: &str = "\"@REPORTS@\"";
@@ -29,11 +29,11 @@ fn shown(reports: &[Report]) -> serde_json::Value {
         report["contenders"] = list.into_iter().map(strip).collect();
     };
     let list = value.as_array_mut().into_iter().flatten();
-    for (shown, report) in list.zip(reports) {
+    for (shown, loads) in list.zip(load_names(reports)) {
         contenders(shown);
-        let named = shown["contenders"].as_array_mut().into_iter().flatten().zip(&report.contenders);
-        for (shown, contender) in named {
-            shown["load"] = load_of(report, contender).into();
+        let named = shown["contenders"].as_array_mut().into_iter().flatten().zip(loads);
+        for (shown, load) in named {
+            shown["load"] = load.into();
         }
     }
     value

@@ -6,7 +6,7 @@ mod model;
 mod saved;
 mod terminal;
 
-pub use compare::{by_load, doubts, load_of, ratios};
+pub use compare::{by_load, doubts, load_names, ratios};
 pub use html::page;
 pub use model::{
     Busy, CleanedUp, Contender, GENERATOR_BUSY, OwnMaximum, Report, Round, Settings, Settled, Status,

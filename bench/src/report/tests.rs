@@ -106,6 +106,56 @@ fn only_figures_of_the_same_load_are_held_against_each_other() {
     shows(&told, &["at a part of the own maximum", "9,000"]);
 }
 
+/// What these two loads are called, one after the other.
+fn names_of(one: (&str, Contender), two: (&str, Contender)) -> [String; 2] {
+    let reports = [one, two].map(|(mode, contender)| Report { mode: mode.into(), ..report(vec![contender]) });
+    let names = by_load(&reports).into_iter().map(|(name, of_load)| vec![name; of_load.len()]);
+    names.flatten().collect::<Vec<_>>().try_into().expect("two contenders")
+}
+
+/// A workload that the command line has changed is another, and what was changed is told.
+#[test]
+fn a_load_is_all_of_its_workload_and_the_mode() {
+    use crate::workload::{Acks, ValueBytes};
+    let one = contender("one", &[1_000], 500);
+    let changed = |change: fn(&mut workload::Stream)| {
+        under(&one, |other| change(&mut other.workload.as_mut().expect("it has one").streams[0]))
+    };
+    let check = |mode: &str, other: Contender, differs: Option<&str>| {
+        let [first, second] = names_of(("produce", one.clone()), (mode, other));
+        assert_eq!(first != second, differs.is_some(), "{first} and {second}");
+        assert!(differs.is_none_or(|words| second.ends_with(&format!(" ({words})"))), "{second}");
+    };
+    check(
+        "produce",
+        changed(|stream| stream.record.value_bytes = ValueBytes::Fixed(99)),
+        Some("value_bytes 99"),
+    );
+    check("produce", changed(|stream| stream.acks = Acks::Leader), Some("acks 1"));
+    check("produce", changed(|stream| stream.partitions = 77), Some("partitions 77"));
+    check("produce", changed(|stream| stream.producers = 77), Some("producers 77"));
+    check("end-to-end", one.clone(), Some("mode end-to-end"));
+    check("produce", changed(|stream| drop(stream.topic_config.insert("a".into(), "b".into()))), None);
+    let closed = |in_flight| {
+        under(&one, |other| {
+            let workload = other.workload.take().expect("it has one");
+            other.workload = Some(workload.paced(crate::pace::Pace::InFlight(in_flight)));
+        })
+    };
+    let [few, many] = names_of(("produce", closed(5)), ("produce", closed(6)));
+    assert!(few.ends_with("(in_flight 5)") && many.ends_with("(in_flight 6)"), "{few} and {many}");
+}
+
+#[test]
+fn what_a_mode_is_about_makes_no_other_load() {
+    let one = contender("one", &[1_000], 500);
+    let without_acks = under(&one, |other| {
+        other.workload.as_mut().expect("it has one").streams[0].acks = workload::Acks::None;
+    });
+    let [all, none] = names_of(("tradeoff", one), ("tradeoff", without_acks));
+    assert_eq!(all, none);
+}
+
 #[test]
 fn a_void_run_says_so_and_the_worst_status_stays() {
     let mut report = report(vec![contender("one", &[10], 1)]);
@@ -167,11 +217,20 @@ fn what_differs_between_saved_runs_is_told() {
     two.tool = "iolite-bench 0.0.9".into();
     two.commit = "another".into();
     two.contenders[0].facts.version = "broker 2".into();
-    two.contenders[0].workload.as_mut().expect("it has one").version = 7;
+    let workload = two.contenders[0].workload.as_mut().expect("it has one");
+    (workload.version, workload.streams[0].partitions) = (7, 77);
     two.problem(Status::Partial, "interrupted".into());
     let told = text(&[one, two]);
     shows(&told, &["another commit of the tool: another", "another broker: broker 2, not broker 1"]);
-    shows(&told, &["beware", "another tool version", "another workload", "is no complete run: interrupted"]);
+    shows(
+        &told,
+        &[
+            "beware",
+            "another tool version",
+            "another workload: quick v7 (partitions 77), not quick v",
+            "is no complete run: interrupted",
+        ],
+    );
 }
 
 #[test]
