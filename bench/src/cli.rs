@@ -154,7 +154,8 @@ pub struct TargetArgs {
     /// Leave broker and load to the kernel's scheduler.
     #[arg(long, conflicts_with_all = ["broker_cores", "load_cores"])]
     pub unpinned: bool,
-    /// MiB that each started broker may use: Iolite's memory.bytes, Kafka's heap.
+    /// MiB that each started broker may use: Iolite's memory.bytes, Kafka's heap. With --bootstrap: what that broker has, for
+    /// workloads whose backlog is a multiple of it.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..=1 << 20))]
     pub memory_mib: u64,
     /// Where the directories of started brokers are made; the system's for temporary files unless that is memory.
