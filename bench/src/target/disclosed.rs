@@ -2,7 +2,7 @@
 //! kernel's limits.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::{fs, iter};
 
 use super::metrics;
 
@@ -25,11 +25,20 @@ pub fn of_process(id: u32) -> Disclosed {
     let mut told = limits(&read(format!("/proc/{id}/limits")));
     let group = read(format!("/proc/{id}/cgroup"));
     let group = group.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
-    let most = read(format!("/sys/fs/cgroup{}/memory.max", group.trim_end_matches('/')));
-    if !most.trim().is_empty() {
-        told.insert("memory of the control group".into(), shown_bytes(most.trim()));
+    if let Some(most) = group_memory(group, |group| read(format!("/sys/fs/cgroup{group}/memory.max"))) {
+        told.insert("memory of the control group".into(), shown_bytes(&most));
     }
     told
+}
+
+/// The least that a control group and those around it may have, each of which binds; `limit` tells one's, or nothing. "max" is
+/// no limit.
+fn group_memory(group: &str, limit: impl Fn(&str) -> String) -> Option<String> {
+    let inner = group.trim_end_matches('/');
+    let outer = inner.rmatch_indices('/').map(|(at, _)| &inner[..at]);
+    let limits = iter::once(inner).chain(outer).map(|group| limit(group).trim().to_owned());
+    let told = limits.filter(|limit| !limit.is_empty());
+    told.min_by_key(|limit| limit.parse().unwrap_or(u64::MAX))
 }
 
 /// Iolite's own budgets; what is not told is left out.
@@ -115,6 +124,30 @@ mod tests {
                 ("Max locked memory", "65536 bytes"),
                 ("Max open files", "1073741824"),
             ],
+        );
+    }
+
+    /// The limits of "/a/b", of "/a" and of the root, from within.
+    fn check_group(limits: [&str; 3], expected: Option<&str>) {
+        let told = group_memory("/a/b", |group| {
+            let at = ["/a/b", "/a", ""].iter().position(|known| *known == group);
+            format!("{}\n", limits[at.expect("no other is asked")])
+        });
+        assert_eq!(told.as_deref(), expected, "{limits:?}");
+    }
+
+    #[test]
+    fn the_least_of_all_control_groups_around_a_process_binds_it() {
+        check_group(["8388608", "max", ""], Some("8388608"));
+        check_group(["max", "4194304", ""], Some("4194304"));
+        check_group(["8388608", "4194304", "16777216"], Some("4194304"));
+        check_group(["10485760", "max", "9437184"], Some("9437184"));
+        check_group(["max", "max", ""], Some("max"));
+        check_group(["", "", ""], None);
+        assert_eq!(
+            group_memory("/", |group| format!("{}7", group.len())),
+            Some("07".into()),
+            "the root alone"
         );
     }
 
