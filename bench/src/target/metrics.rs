@@ -1,12 +1,15 @@
 //! A broker's `/metrics`, here or on another machine: Prometheus text over plain HTTP.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::limits::METRICS_BYTES_MAX;
 
-const TIMEOUT: Duration = Duration::from_secs(2);
+/// For all of it: who answers byte by byte has no longer.
+const TIME_MAX: Duration = Duration::from_secs(2);
+/// Read at once.
+const READ_BYTES: usize = 64 << 10;
 const PATH: &str = "/metrics";
 
 /// Where metrics are read.
@@ -44,7 +47,15 @@ impl Metrics {
 
     /// What is told now; or why nothing is.
     pub fn read(&self) -> Result<String, String> {
-        let answer = self.ask().map_err(|error| error.to_string())?;
+        self.read_by(Instant::now)
+    }
+
+    fn read_by(&self, now: impl Fn() -> Instant) -> Result<String, String> {
+        let answer = self.ask(now).map_err(|error| match error.kind() {
+            // The kernel calls a socket's timeout the former.
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("no whole answer within {TIME_MAX:?}"),
+            _ => error.to_string(),
+        })?;
         let (head, body) = answer.split_once("\r\n\r\n").ok_or("what answers there speaks no HTTP")?;
         let status = head.lines().next().unwrap_or_default();
         match status.split(' ').nth(1) {
@@ -53,15 +64,31 @@ impl Metrics {
         }
     }
 
-    fn ask(&self) -> std::io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&self.address, TIMEOUT)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
+    fn ask(&self, now: impl Fn() -> Instant) -> io::Result<String> {
+        let deadline = now() + TIME_MAX;
+        let left = || match deadline.saturating_duration_since(now()) {
+            Duration::ZERO => Err(io::Error::from(ErrorKind::TimedOut)),
+            left => Ok(left),
+        };
+        let mut stream = TcpStream::connect_timeout(&self.address, left()?)?;
         // To a client of HTTP 1.0 nobody answers in chunks.
         let request = format!("GET {} HTTP/1.0\r\nHost: {}\r\n\r\n", self.path, self.host);
+        stream.set_write_timeout(Some(left()?))?;
         stream.write_all(request.as_bytes())?;
-        let mut answer = String::new();
-        stream.take(METRICS_BYTES_MAX).read_to_string(&mut answer)?;
-        Ok(answer)
+        let (mut answer, mut part) = (Vec::new(), vec![0; READ_BYTES]);
+        loop {
+            stream.set_read_timeout(Some(left()?))?;
+            match stream.read(&mut part) {
+                Ok(0) => break,
+                Ok(count) => answer.extend_from_slice(&part[..count]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if answer.len() as u64 > METRICS_BYTES_MAX {
+                return Err(io::Error::other(format!("the answer has more than {METRICS_BYTES_MAX} bytes")));
+            }
+        }
+        String::from_utf8(answer).map_err(|_| io::Error::other("the answer is no text"))
     }
 }
 
@@ -109,8 +136,11 @@ mod tests {
         assert!(url("nowhere").is_err());
     }
 
-    /// What somebody who answers `answer` tells.
-    fn told(answer: &'static str) -> Result<String, String> {
+    /// What somebody who answers so tells, by the clock `now`. Who asked may hang up in the middle.
+    fn told_by(
+        now: impl Fn() -> Instant,
+        answer: impl FnOnce(&mut std::net::TcpStream) -> io::Result<()> + Send + 'static,
+    ) -> Result<String, String> {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let metrics = Metrics::at(listener.local_addr().expect("it has an address"));
         let server = std::thread::spawn(move || {
@@ -123,11 +153,46 @@ mod tests {
                 asked.push(byte[0]);
             }
             assert!(asked.starts_with(b"GET /metrics HTTP/1.0\r\n"), "{asked:?}");
-            guest.write_all(answer.as_bytes()).expect("it listens");
+            let _ = answer(&mut guest);
         });
-        let told = metrics.read();
+        let told = metrics.read_by(now);
         server.join().expect("it was asked as it should be");
         told
+    }
+
+    fn told(answer: &'static str) -> Result<String, String> {
+        told_by(Instant::now, |guest| guest.write_all(answer.as_bytes()))
+    }
+
+    const LINE: &[u8] = b"x 1\n";
+
+    /// More and more lines, until nobody listens any more.
+    fn endless(guest: &mut std::net::TcpStream) -> io::Result<()> {
+        guest.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+        loop {
+            guest.write_all(LINE)?;
+        }
+    }
+
+    #[test]
+    fn an_answer_that_goes_on_and_on_is_given_up() {
+        let (begin, looks) = (Instant::now(), std::cell::Cell::new(0));
+        // Each look at the clock is a fifth of a second after the last.
+        let now = || begin + Duration::from_millis(200 * looks.replace(looks.get() + 1));
+        assert_eq!(told_by(now, endless), Err("no whole answer within 2s".into()));
+        assert!(looks.get() <= 11, "nothing is awaited after two seconds: {} looks", looks.get());
+    }
+
+    #[test]
+    fn a_page_that_is_too_large_is_not_summed_in_part() {
+        let page = LINE.repeat(usize::try_from(METRICS_BYTES_MAX).expect("it fits") / LINE.len());
+        let begin = Instant::now();
+        let told = told_by(
+            || begin,
+            move |guest| guest.write_all(b"HTTP/1.1 200 OK\r\n\r\n").and(guest.write_all(&page)),
+        );
+        let refused = told.expect_err("it has a head besides");
+        assert!(refused.contains("more than 16777216 bytes"), "{refused}");
     }
 
     #[test]
