@@ -88,12 +88,14 @@ fn producer_performance_is_held_against_ours() {
         .arg("--binaries")
         .arg(&binaries)
         .args(["--kafka-jars", &jars()]);
-    performance.args(["--rounds", "1", "--seconds", "2", "--rate", "200"]);
+    performance.args(["--rounds", "1", "--seconds", "2", "--rate", "200", "--out", "kept/here"]);
     let (status, lines) = run("producer-performance", performance, DEADLINE);
     let told = lines.join("\n");
     let mut agrees = true;
     for workload in ["producer-performance-1kib", "producer-performance-100b"] {
         assert!(told.contains(&format!("{workload}: medians of 1 round")), "{told}");
+        let kept = directory.path().join(format!("kept/here/{workload}-1.json"));
+        assert!(kept.is_file(), "{} is not there: {told}", kept.display());
     }
     let compared: Vec<Vec<&str>> = lines
         .iter()
