@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn kafka_and_iolite_take_turns_synced_and_relaxed() {
-    let jars = e2e::project().join("tests/clients/java/target/lib").display().to_string();
+    let jars = jars();
     let words = [
         "--peer",
         "kafka",
