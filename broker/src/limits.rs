@@ -131,7 +131,7 @@ pub const CATCH_UP_PAUSES: u32 = 4;
 pub const CATCH_UP_PAUSE_MAX: std::time::Duration = std::time::Duration::from_millis(20);
 /// So long after they have sent something producers count as at work.
 pub const PRODUCERS_AT_WORK: std::time::Duration = std::time::Duration::from_millis(50);
-/// How long a fetch makes way for producers, with all its reads.
+/// How long one pass of a fetch makes way for producers, with all its reads on a shard.
 pub const CATCH_UP_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
 /// There is no pause where a read brings less than so many times what producers sent meanwhile, for each who waits.
 pub const CATCH_UP_PER_INFLOW: u64 = 2;

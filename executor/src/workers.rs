@@ -9,7 +9,8 @@ use std::io;
 
 use io_uring::IoUring;
 
-/// How many workers do what takes a bounded time: more than a shard writes, syncs and closes at once, in a hurry.
+/// How many workers do what takes a bounded time: more than sixteen long writes to segments and the usual
+/// frames of a journal need.
 const BOUNDED_WORKERS_MAX: u32 = 32;
 /// Stands for no change.
 const AS_IT_IS: u32 = 0;

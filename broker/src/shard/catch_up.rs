@@ -44,10 +44,10 @@ pub struct CatchUp {
     pace: Pace,
     /// What producers have sent, in bytes.
     produced_bytes: Cell<u64>,
-    /// Who waits for a turn, in order; each has a number of its own.
-    line: RefCell<VecDeque<u64>>,
+    /// Who waits for a turn, in order: a number of its own, and until when it has patience.
+    line: RefCell<VecDeque<(u64, Instant)>>,
     numbers: Cell<u64>,
-    /// A read has ended, or somebody has left the line.
+    /// A read has ended, somebody has left the line, or somebody with less patience has come.
     turn: Signal,
     /// A piece that was on its way has come, or has not.
     arrived: Signal,
@@ -78,30 +78,38 @@ impl CatchUp {
         self.produced_bytes.update(|before| before + bytes as u64);
     }
 
-    /// Waits for a turn to read.
+    /// Waits for a turn to read. Once anybody in the line has no patience left, nobody before it makes way for producers.
     async fn turn(&self, patient_until: Instant) -> Reading<'_> {
-        let in_line = self.line_up();
+        let in_line = self.line_up(patient_until);
         loop {
             let changed = self.turn.next();
-            let began = Instant::now();
-            let is_patient = began < patient_until;
-            if is_patient && !in_line.is_first() {
-                changed.wait_until(Some(patient_until)).await;
+            if !in_line.is_first() {
+                changed.wait().await;
                 continue;
             }
+            let began = Instant::now();
             let waiting = self.line.borrow().len();
-            match self.pace.begin(began, self.produced_bytes.get(), waiting, is_patient) {
+            let patience = self.patience().filter(|until| began < *until);
+            match self.pace.begin(began, self.produced_bytes.get(), waiting, patience.is_some()) {
                 Turn::Begins => return Reading { catch_up: self, began, bytes: 0 },
                 Turn::Pauses(time) => sleep(time).await,
-                Turn::Waits => changed.wait().await,
+                Turn::Waits => changed.wait_until(patience).await,
             }
         }
     }
 
-    fn line_up(&self) -> InLine<'_> {
+    /// Until when everybody in the line has patience.
+    fn patience(&self) -> Option<Instant> {
+        self.line.borrow().iter().map(|(_, patient_until)| *patient_until).min()
+    }
+
+    fn line_up(&self, patient_until: Instant) -> InLine<'_> {
         let number = self.numbers.get();
         self.numbers.set(number + 1);
-        self.line.borrow_mut().push_back(number);
+        if self.patience().is_some_and(|others| patient_until < others) {
+            self.turn.raise();
+        }
+        self.line.borrow_mut().push_back((number, patient_until));
         InLine { catch_up: self, number }
     }
 }
@@ -114,13 +122,13 @@ struct InLine<'a> {
 
 impl InLine<'_> {
     fn is_first(&self) -> bool {
-        self.catch_up.line.borrow().front() == Some(&self.number)
+        self.catch_up.line.borrow().front().is_some_and(|(number, _)| *number == self.number)
     }
 }
 
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        self.catch_up.line.borrow_mut().retain(|number| *number != self.number);
+        self.catch_up.line.borrow_mut().retain(|(number, _)| *number != self.number);
         self.catch_up.turn.raise();
     }
 }

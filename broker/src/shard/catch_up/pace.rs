@@ -79,7 +79,10 @@ impl Pace {
     /// A read that began then has ended, with so many bytes.
     pub fn end(&self, began: Instant, now: Instant, bytes: usize) {
         self.reading.update(|count| count - 1);
-        self.read_bytes.set(bytes as u64);
+        // What failed says nothing of how fast reads go.
+        if bytes > 0 {
+            self.read_bytes.set(bytes as u64);
+        }
         let pause = now.duration_since(began).saturating_mul(CATCH_UP_PAUSES).min(CATCH_UP_PAUSE_MAX);
         self.due.set(now + pause);
     }

@@ -165,6 +165,28 @@ fn turns_come_in_order_and_one_who_leaves_the_line_holds_nobody_up() {
         drop(reading);
         drop(begun(third.as_mut()));
         assert!(catch_up.line.borrow().is_empty());
+        drop(reads);
+    })
+    .expect("an executor");
+}
+
+#[test]
+fn those_before_one_without_patience_make_way_for_nobody() {
+    executor::run(None, || async {
+        let catch_up = CatchUp::new(1 << 20);
+        let now = Instant::now();
+        let patient_until = now + Duration::from_secs(3_600);
+        let mut quick = begun(pin!(catch_up.turn(patient_until)));
+        quick.bytes = 1 << 20;
+        drop(quick);
+        let reading = begun(pin!(catch_up.turn(patient_until)));
+        catch_up.note_produced(1);
+        let (mut first, mut second) = (pin!(catch_up.turn(patient_until)), pin!(catch_up.turn(now)));
+        assert!(poll(first.as_mut()).is_pending(), "a read goes alone beside producers");
+        assert!(poll(second.as_mut()).is_pending(), "it is not its turn");
+        let before = begun(first.as_mut());
+        drop(begun(second.as_mut()));
+        drop((before, reading));
     })
     .expect("an executor");
 }
