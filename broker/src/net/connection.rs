@@ -178,6 +178,10 @@ impl Connection {
         service: &S,
     ) -> Result<Option<Handover>, FrameError> {
         let outcome = self.read_frames(&mut reader, service).await;
+        // Who will send no more may still read: the answers leave first, unless they wait for something to happen.
+        if matches!(outcome, Err(FrameError::Ended)) && self.long_polls.get() == 0 {
+            poll_fn(|context| self.replies.poll_settled(context)).await;
+        }
         self.close();
         outcome
     }
