@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use client::admin::{GroupKind, GroupState, NewTopic, TransactionState};
 use client::consumer::{ConsumeProblem, ConsumerOptions, OffsetReset, Start};
 use client::group::{GroupConsumer, GroupOptions};
-use client::producer::{Acks, DeliveredBatch, DeliveryListener, Header, ProducerOptions};
+use client::producer::{Acks, DeliveredBatch, DeliveryListener, ProducerOptions};
 use client::protocol::batch::Encoding;
 use client::protocol::compression::Compression;
 use client::protocol::error::KafkaError;
@@ -56,11 +56,7 @@ pub async fn write(client: &Client, topic: &str, options: ProducerOptions, recor
     let topic = producer.topic(topic).await.expect("the topic");
     let mut deliveries = Vec::new();
     for record in records {
-        let headers: Vec<Header<'_>> = record
-            .headers
-            .iter()
-            .map(|(key, value)| Header { key: key.as_bytes(), value: value.as_deref() })
-            .collect();
+        let headers = record.borrowed_headers();
         let record = client::producer::Record {
             partition: Some(PartitionIndex(record.partition)),
             timestamp: record.timestamp.map(Timestamp),

@@ -12,6 +12,7 @@ pub mod figures;
 pub mod ledger;
 pub mod process;
 pub mod records;
+pub mod segments;
 pub mod volume;
 pub mod wire;
 

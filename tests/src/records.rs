@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use client::producer::Header;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 use serde_json::{Value, json};
@@ -52,6 +53,13 @@ impl Record {
     pub fn header(mut self, name: &str, value: Option<&[u8]>) -> Self {
         self.headers.push((name.to_owned(), value.map(<[u8]>::to_vec)));
         self
+    }
+
+    /// Its headers as our own client and codec take them.
+    #[must_use]
+    pub fn borrowed_headers(&self) -> Vec<Header<'_>> {
+        let headers = self.headers.iter();
+        headers.map(|(name, value)| Header { key: name.as_bytes(), value: value.as_deref() }).collect()
     }
 
     /// As the drivers take it.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use client::producer::{Header, ProducerOptions, Record as NativeRecord, TransactionOptions};
+use client::producer::{ProducerOptions, Record as NativeRecord, TransactionOptions};
 use client::protocol::batch::{BatchIter, Encoding};
 use client::protocol::compression::Compression;
 use client::protocol::types::{PartitionIndex, Timestamp};
@@ -135,11 +135,7 @@ async fn transact(producer: &mut client::TransactionalProducer, records: &[Recor
     let transaction = producer.begin().await.expect("it begins");
     let mut deliveries = Vec::new();
     for record in records {
-        let headers: Vec<Header<'_>> = record
-            .headers
-            .iter()
-            .map(|(key, value)| Header { key: key.as_bytes(), value: value.as_deref() })
-            .collect();
+        let headers = record.borrowed_headers();
         let record = NativeRecord {
             partition: Some(PartitionIndex(0)),
             timestamp: record.timestamp.map(Timestamp),

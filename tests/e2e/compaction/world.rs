@@ -4,7 +4,6 @@
 //! segments that its checkpoints vouch for, and whatever is due is compacted after the next start.
 
 use std::fmt::Debug;
-use std::fs;
 use std::net::SocketAddr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,6 +11,7 @@ use e2e::DEADLINE;
 use e2e::broker::{Broker, Options, Target};
 use e2e::driver::{Client, Driver, Produce};
 use e2e::records::Record;
+use e2e::segments;
 use e2e::wire;
 use serde_json::{Value, json};
 
@@ -115,12 +115,7 @@ impl World {
 
     /// The first offset of each segment file of a topic's partition 0.
     pub fn segments(&self, topic: &str) -> Vec<i64> {
-        let directory = self.broker.topics_directory().join(format!("{topic}-0"));
-        let names = fs::read_dir(&directory).expect("it is there").map(|entry| entry.expect("readable"));
-        let names = names.map(|entry| entry.file_name().into_string().expect("a plain name"));
-        let mut bases: Vec<i64> = names.filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
-        bases.sort_unstable();
-        bases
+        segments::bases(&self.broker.topics_directory().join(format!("{topic}-0")))
     }
 }
 

@@ -9,7 +9,7 @@ mod readers;
 use ::bytes::Bytes;
 use client::protocol::batch::Encoding;
 use client::protocol::compression::Compression;
-use client::protocol::records::{BatchBuilder, BatchOptions, Header};
+use client::protocol::records::{BatchBuilder, BatchOptions};
 use client::protocol::types::Timestamp;
 use e2e::records::Record;
 use e2e::wire::{Connection, topic_name};
@@ -29,11 +29,7 @@ const BATCH_RECORDS: usize = 7;
 fn batch(encoding: Encoding, compression: Compression, records: &[Record]) -> Vec<u8> {
     let mut builder = BatchBuilder::new(BatchOptions { encoding, compression, ..BatchOptions::default() });
     for record in records {
-        let headers: Vec<Header<'_>> = record
-            .headers
-            .iter()
-            .map(|(key, value)| Header { key: key.as_bytes(), value: value.as_deref() })
-            .collect();
+        let headers = record.borrowed_headers();
         let timestamp = Timestamp(record.timestamp.expect("the tests say when"));
         builder.append(timestamp, record.key.as_deref(), record.value.as_deref(), &headers);
     }
