@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
@@ -82,6 +83,12 @@ impl Table {
             self.note(case, name, latency.value_at_quantile(quantile) as f64 / 1e3);
         }
     }
+}
+
+/// Notes a latency in nanoseconds.
+pub fn record(latency: &mut Histogram<u64>, took: Duration) {
+    let nanoseconds = u64::try_from(took.as_nanos()).expect("centuries");
+    latency.record(nanoseconds).expect("the histogram grows by itself");
 }
 
 fn position<T>(known: &mut Vec<T>, is_it: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> usize {

@@ -6,18 +6,27 @@
 //! between what they lay. A round in which other processes use the machine is done again, twice at most ("others" in the
 //! table says what is left of that). Compare figures of one run only.
 //!
+//! `groups`, `members` and `transactions` are about coordinators. Their rounds are not done again, since what a round makes
+//! stays: look at "others". `groups` has a broker of its own, on an empty directory, for each round.
+//!
 //! `--broker NAME=PATH` (several times) measures other binaries, in turn, round by round. `bench/peers/kafka-as-broker` is
 //! Apache Kafka as such a binary; to it, "synced" topics are topics with its own defaults, which sync nothing.
 
 mod bare;
 mod broker;
+mod calls;
+mod classic;
+mod consumer;
 mod fetch;
 mod figures;
 mod floor;
+mod groups;
+mod members;
 mod poller;
 mod produce;
 mod scenarios;
 mod topic;
+mod transactions;
 mod wire;
 
 use std::path::PathBuf;
@@ -45,6 +54,12 @@ struct Arguments {
     /// Bytes of a small record's value.
     #[arg(long, default_value_t = 1024)]
     record_bytes: usize,
+    /// Groups of the scenario of many.
+    #[arg(long, default_value_t = 10_000)]
+    groups: usize,
+    /// Members of the scenario of one group.
+    #[arg(long, default_value_t = 100)]
+    members: usize,
     /// A setting of the broker.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
@@ -76,6 +91,12 @@ enum Scenario {
     Start,
     /// Nothing to do.
     Idle,
+    /// 10,000 classic groups of one member: made, heartbeats, commits, memory, and served again after kill -9.
+    Groups,
+    /// One group of 100 members, classic and KIP-848: formed, one leaves, one joins.
+    Members,
+    /// Transactions of one record, one producer and 50 at once.
+    Transactions,
 }
 
 fn main() {
@@ -92,6 +113,9 @@ fn main() {
         Scenario::Drain => scenarios::drain(&plan),
         Scenario::Start => scenarios::start(&plan),
         Scenario::Idle => scenarios::idle(&plan),
+        Scenario::Groups => groups::groups(&plan),
+        Scenario::Members => members::members(&plan),
+        Scenario::Transactions => transactions::transactions(&plan),
     };
     println!("\n{} rounds of {} ms: median (least..most)\n\n{table}", arguments.rounds, arguments.round_ms);
 }
@@ -102,6 +126,8 @@ fn plan(arguments: &Arguments) -> Plan {
         format!("journal.bytes={journal_bytes}"),
         format!("journal.file.bytes={}", journal_bytes / 8),
         "log.retention.check.interval.ms=1000".to_owned(),
+        // What a new group waits for more members with is not what is measured.
+        "group.initial.rebalance.delay.ms=0".to_owned(),
     ];
     settings.extend(arguments.settings.iter().cloned());
     let options = |binary| BrokerOptions { binary, settings: settings.clone() };
@@ -121,6 +147,8 @@ fn plan(arguments: &Arguments) -> Plan {
         measured: Duration::from_millis(arguments.round_ms),
         journal_bytes,
         record_bytes: arguments.record_bytes,
+        groups: arguments.groups,
+        members: arguments.members,
         contenders,
     }
 }

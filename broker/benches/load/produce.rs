@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::broker::{Target, Usage};
+use super::figures::record;
 use super::poller::{Interest, Poller};
 use super::wire::{HEAD_BYTES, Prepared, ProduceLayout, batch, produce};
 
@@ -389,8 +390,7 @@ impl Lane {
         ledger.note(answer.partition, answer.base_offset);
         if let Some(measured) = measured {
             measured.answers += 1;
-            let nanoseconds = u64::try_from(due.elapsed().as_nanos()).expect("centuries");
-            measured.latency.record(nanoseconds).expect("the histogram grows by itself");
+            record(&mut measured.latency, due.elapsed());
         }
     }
 }

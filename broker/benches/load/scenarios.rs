@@ -18,6 +18,9 @@ pub struct Plan {
     pub measured: Duration,
     pub journal_bytes: u64,
     pub record_bytes: usize,
+    /// How many groups there are, and members in one.
+    pub groups: usize,
+    pub members: usize,
     /// The brokers that are compared, with what they are called.
     pub contenders: Vec<(String, BrokerOptions)>,
 }
@@ -25,7 +28,7 @@ pub struct Plan {
 /// Journal volumes that go through a broker before it is measured.
 const JOURNAL_VOLUMES: u64 = 10;
 /// Loaded before each round, unmeasured.
-const WARM_UP: Duration = Duration::from_millis(300);
+pub const WARM_UP: Duration = Duration::from_millis(300);
 /// What other processes may take of a core, in user mode, for a round to count.
 const OTHERS_MAX: f64 = 0.05;
 /// How often a round is tried at most.
@@ -61,7 +64,7 @@ impl Plan {
     }
 
     /// Starts the contenders and lets ten journal volumes through each.
-    fn start(&self) -> Vec<(String, Broker)> {
+    pub fn start(&self) -> Vec<(String, Broker)> {
         let start = |(name, options): &(String, BrokerOptions)| {
             let broker = Broker::start(options);
             let volumes = self.pass_journal_volumes(&broker);
@@ -126,7 +129,7 @@ impl Plan {
         }
     }
 
-    fn label(&self, case: &str, contender: &str) -> String {
+    pub fn label(&self, case: &str, contender: &str) -> String {
         if self.contenders.len() == 1 { case.to_owned() } else { format!("{case} [{contender}]") }
     }
 }

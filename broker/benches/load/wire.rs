@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use protocol::api::ApiKey;
 use protocol::frame::{SIZE_BYTES, write_request};
 use protocol::messages::Request;
 use protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
@@ -26,8 +27,11 @@ const CORRELATION: Range<usize> = 8..12;
 pub const HEAD_BYTES: usize = CORRELATION.end;
 
 /// A whole request frame.
+#[derive(Clone)]
 pub struct Prepared {
-    frame: Vec<u8>,
+    pub api: ApiKey,
+    pub version: i16,
+    frame: Bytes,
 }
 
 impl Prepared {
@@ -36,7 +40,7 @@ impl Prepared {
         let mut chunks = Vec::<Bytes>::new();
         write_request(&mut Writer::new(), 0, version, Some(CLIENT_ID), body, &mut chunks)
             .expect("the request can be written");
-        Self { frame: chunks.concat() }
+        Self { api: M::API, version, frame: chunks.concat().into() }
     }
 
     /// Its first bytes with a correlation id in them.
