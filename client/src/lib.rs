@@ -64,8 +64,17 @@
 //!
 //! # Transactions
 //!
-//! A [`TransactionalProducer`] has records appear together or not at all, with the offsets of what they were made of;
-//! `examples/exactly_once.rs` copies a topic that way.
+//! A [`TransactionalProducer`] has records appear together or not at all, with the offsets of what they were made of.
+//!
+//! # Examples
+//!
+//! Whole programs, against a broker that runs at 127.0.0.1:9092:
+//!
+//! | `cargo run -p iolite-client --example` | does |
+//! | --- | --- |
+//! | `produce -- 127.0.0.1:9092 greetings <lines.txt` | sends lines, and tells where each went |
+//! | `consume -- 127.0.0.1:9092 greetings [GROUP]` | prints what is there and what comes, alone or as one of a group |
+//! | `exactly_once -- 127.0.0.1:9092 greetings shouted` | copies a topic in transactions, each record once |
 
 pub mod admin;
 mod client;

@@ -10,6 +10,7 @@ mod clients;
 mod compaction;
 mod consumer_groups;
 mod cooperative;
+mod examples;
 mod groups;
 mod house;
 mod internal_topics;

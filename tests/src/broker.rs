@@ -283,14 +283,28 @@ pub fn built(package: &str) -> PathBuf {
 /// When it does not build.
 #[must_use]
 pub fn built_of(package: &str, binary: &str) -> PathBuf {
+    build(package, "--bin", binary);
+    target_directory().join(binary)
+}
+
+/// An example of a package, built with the test's own profile.
+///
+/// # Panics
+/// When it does not build.
+#[must_use]
+pub fn built_example(package: &str, example: &str) -> PathBuf {
+    build(package, "--example", example);
+    target_directory().join("examples").join(example)
+}
+
+fn build(package: &str, kind: &str, name: &str) {
     let mut build = Command::new(env!("CARGO"));
-    build.current_dir(project()).args(["build", "--quiet", "--package", package, "--bin", binary]);
+    build.current_dir(project()).args(["build", "--quiet", "--package", package, kind, name]);
     if target_directory().ends_with("release") {
         build.arg("--release");
     }
     let status = build.status().expect("cargo runs");
-    assert!(status.success(), "{binary} does not build");
-    target_directory().join(binary)
+    assert!(status.success(), "{name} does not build");
 }
 
 fn launch_iolite(directory: &Path, options: &Options) -> (Process, SocketAddr, Option<SocketAddr>) {
