@@ -391,3 +391,6 @@ async fn stay_young(cluster: Weak<Cluster>) {
         failures = if is_renewed { 0 } else { failures + 1 };
     }
 }
+
+#[cfg(test)]
+mod tests;

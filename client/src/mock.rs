@@ -1,5 +1,6 @@
-//! A broker made up for a test, on the test's own executor: it offers every API, describes its topics, and answers all else
-//! as the test's script says. Like a real one it answers a connection in order; a script may take its time, or never answer.
+//! A cluster made up for a test, on the test's own executor, of one broker unless told otherwise: each offers every API,
+//! describes the topics, and answers all else as the test's script says. Like real ones they answer a connection in order; a
+//! script may take its time, or never answer.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -26,13 +27,15 @@ use protocol::wire::{Reader, Writer};
 
 use crate::{Client, ClientOptions};
 
-/// The only broker.
-const BROKER: BrokerId = BrokerId(1);
+/// The first broker, and the only one unless there are more.
+pub(crate) const BROKER: BrokerId = BrokerId(1);
 const HOST: &str = "127.0.0.1";
 const ARRAYS_BYTES_MAX: usize = 1 << 20;
 
 /// A request as it came.
 pub(crate) struct Asked {
+    /// Who was asked.
+    pub broker: BrokerId,
     pub api: ApiKey,
     pub version: i16,
     correlation_id: i32,
@@ -58,9 +61,14 @@ impl Asked {
     }
 }
 
-/// The broker's state that is the same in every script.
+/// The brokers' state that is the same in every script.
 pub(crate) struct Mock {
-    pub port: Cell<u16>,
+    /// How many brokers there are; their ids count from [`BROKER`]'s.
+    pub broker_count: i32,
+    /// Where each listens.
+    pub ports: RefCell<BTreeMap<BrokerId, u16>>,
+    /// Who leads all partitions, and in which epoch, as brokers tell who ask for metadata.
+    pub leader: Cell<(BrokerId, LeaderEpoch)>,
     /// What it says of native batches.
     pub native_version: Cell<i8>,
     /// The level of `transaction.version`.
@@ -80,7 +88,9 @@ impl Mock {
     /// A broker with one topic.
     pub(crate) fn with_topic(name: &str, partition_count: i32) -> Self {
         Self {
-            port: Cell::default(),
+            broker_count: 1,
+            ports: RefCell::default(),
+            leader: Cell::new((BROKER, LeaderEpoch(0))),
             native_version: Cell::default(),
             transaction_version: Cell::default(),
             lacks: Vec::new(),
@@ -88,7 +98,7 @@ impl Mock {
         }
     }
 
-    /// Runs a test against the broker.
+    /// Runs a test against the brokers, of which the client is told the first.
     pub(crate) fn run<T>(
         self,
         adjust: impl FnOnce(&mut ClientOptions),
@@ -97,26 +107,40 @@ impl Mock {
     ) -> T {
         let main = || async move {
             let mock = Rc::new(self);
-            mock.listen(script);
-            let mut options = ClientOptions::new([format!("{HOST}:{}", mock.port.get())]);
-            options.retry_backoff = Duration::from_millis(1);
-            adjust(&mut options);
-            let client = Client::connect(options).await.expect("the broker answers");
+            let script = Rc::new(script);
+            (0..mock.broker_count).for_each(|number| mock.listen(BrokerId(BROKER.0 + number), &script));
+            let client = mock.client(adjust).await;
             test(mock, client).await
         };
         executor::run(None, main).expect("an executor")
     }
 
-    fn listen(self: &Rc<Self>, script: impl AsyncFn(&Self, &Asked) -> Answered + 'static) {
+    /// A client that begins at the first broker.
+    pub(crate) async fn client(&self, adjust: impl FnOnce(&mut ClientOptions)) -> Client {
+        let mut options = ClientOptions::new([format!("{HOST}:{}", self.port_of(BROKER))]);
+        options.retry_backoff = Duration::from_millis(1);
+        adjust(&mut options);
+        Client::connect(options).await.expect("the broker answers")
+    }
+
+    fn port_of(&self, broker: BrokerId) -> u16 {
+        self.ports.borrow()[&broker]
+    }
+
+    fn listen(
+        self: &Rc<Self>,
+        broker: BrokerId,
+        script: &Rc<impl AsyncFn(&Self, &Asked) -> Answered + 'static>,
+    ) {
         let listener = TcpListener::bind((HOST, 0)).expect("a free port");
-        self.port.set(listener.local_addr().expect("it is bound").port());
-        let (mock, script) = (Rc::clone(self), Rc::new(script));
+        self.ports.borrow_mut().insert(broker, listener.local_addr().expect("it is bound").port());
+        let (mock, script) = (Rc::clone(self), Rc::clone(script));
         let accepting = async move {
             while let Ok(stream) = listener.accept().await {
                 let (mock, script) = (Rc::clone(&mock), Rc::clone(&script));
                 let serving = async move {
                     // The client hangs up when it likes.
-                    let _end = mock.serve(stream, &*script).await;
+                    let _end = mock.serve(broker, stream, &*script).await;
                 };
                 glommio::spawn_local(serving).detach();
             }
@@ -126,6 +150,7 @@ impl Mock {
 
     async fn serve(
         &self,
+        broker: BrokerId,
         mut stream: TcpStream,
         script: &impl AsyncFn(&Self, &Asked) -> Answered,
     ) -> io::Result<()> {
@@ -138,11 +163,11 @@ impl Mock {
             let header = RequestHeader::read(&mut reader).expect("the client writes what can be read");
             let RequestHeader { api, version, correlation_id, .. } = header;
             let body = Bytes::copy_from_slice(reader.rest());
-            let asked = Asked { api, version, correlation_id, body };
+            let asked = Asked { broker, api, version, correlation_id, body };
             let answered = match api {
                 ApiKey::ApiVersions => self.offer(&asked),
                 ApiKey::Metadata => self.describe(&asked),
-                ApiKey::FindCoordinator => find_coordinator(&asked, self.port.get()),
+                ApiKey::FindCoordinator => find_coordinator(&asked, self.port_of(BROKER)),
                 _ => script(self, &asked).await,
             };
             let Some(bytes) = answered else { return Ok(()) };
@@ -176,13 +201,14 @@ impl Mock {
     fn describe(&self, asked: &Asked) -> Answered {
         let request: MetadataRequest<'_> = asked.read();
         let topics = self.topics.borrow();
+        let (leader_id, leader_epoch) = self.leader.get();
         let partition = |index| MetadataResponsePartition {
             error_code: ErrorCode::NONE,
             partition_index: PartitionIndex(index),
-            leader_id: BROKER,
-            leader_epoch: LeaderEpoch(0),
-            replica_nodes: vec![BROKER],
-            isr_nodes: vec![BROKER],
+            leader_id,
+            leader_epoch,
+            replica_nodes: vec![leader_id],
+            isr_nodes: vec![leader_id],
             offline_replicas: Vec::new(),
         };
         let describe = |name| {
@@ -200,14 +226,16 @@ impl Mock {
             Some(wanted) => wanted.iter().filter_map(|topic| topic.name).collect(),
             None => topics.keys().map(String::as_str).collect(),
         };
+        let ports = self.ports.borrow();
+        let broker = |(node_id, port): (&BrokerId, &u16)| MetadataResponseBroker {
+            node_id: *node_id,
+            host: HOST,
+            port: i32::from(*port),
+            rack: None,
+        };
         asked.answer(&MetadataResponse {
             throttle_time_ms: 0,
-            brokers: vec![MetadataResponseBroker {
-                node_id: BROKER,
-                host: HOST,
-                port: i32::from(self.port.get()),
-                rack: None,
-            }],
+            brokers: ports.iter().map(broker).collect(),
             cluster_id: Some("mock"),
             controller_id: BROKER,
             topics: named.into_iter().map(describe).collect(),
