@@ -33,7 +33,7 @@ pub enum Mode {
     /// Raise the rate step by step: the highest that keeps a latency objective, and the curve to it.
     Sweep(SweepArgs),
     /// The same load under acks 0, 1 and all, synced and relaxed: what each choice costs.
-    Tradeoff(LoadArgs),
+    Tradeoff(TradeoffArgs),
     /// The same load with compaction and retention at work, and with neither: what they cost producers.
     Cleanup(LoadArgs),
     /// Two or more brokers in turn, round by round, with the ratios between them.
@@ -229,6 +229,22 @@ pub struct CompareArgs {
     /// After the rounds as fast as it goes, each once more at these percentages of what was the most for itself (10,50,95).
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100))]
     pub own_maximum: Vec<u32>,
+    #[command(flatten)]
+    pub turns: TurnArgs,
+}
+
+/// Of a run under several choices.
+#[derive(Clone, Debug, Args)]
+pub struct TradeoffArgs {
+    #[command(flatten)]
+    pub load: LoadArgs,
+    #[command(flatten)]
+    pub turns: TurnArgs,
+}
+
+/// Of contenders that take turns.
+#[derive(Clone, Debug, Args)]
+pub struct TurnArgs {
     /// How long to wait, before each turn, for the disk to be quiet at most; 0s: not at all.
     #[arg(long, value_parser = duration, default_value = "30s")]
     pub settle_max: Duration,

@@ -6,6 +6,7 @@ mod liar;
 mod peers;
 mod workloads;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -104,6 +105,21 @@ impl Outcome {
             streams(&report, 0)[0]["drained_per_second"]["mean"].as_f64().is_some_and(|rate| rate > 0.0);
         if !has_figure {
             self.says("nothing of the backlog");
+        }
+    }
+
+    /// Before each of its turns the disk was awaited. Whether that of this machine, under test, came to rest is the machine's; the
+    /// report says which it was.
+    fn assert_settled(&self, turns: usize) {
+        let report = self.report();
+        let contenders = report["contenders"].as_array().expect("a list").iter();
+        let rounds = contenders.flat_map(|contender| contender["rounds"].as_array().expect("a list"));
+        let settled: Vec<&Value> = rounds.map(|round| &round["settled"]["is_quiet"]).collect();
+        assert_eq!(settled.len(), turns);
+        assert!(settled.iter().all(|is_quiet| is_quiet.is_boolean()), "{settled:?}");
+        match settled.iter().filter(|is_quiet| **is_quiet == false).count() {
+            0 => self.says(&format!("before each of {turns} turns the disk was quiet")),
+            restless => self.says(&format!("before {restless} of {turns} turns the disk was not quiet")),
         }
     }
 
@@ -276,17 +292,26 @@ fn a_sweep_has_steps_and_a_verdict() {
 
 #[test]
 fn a_tradeoff_tries_every_choice() {
-    let outcome = bench("tradeoff", &[]);
+    let mut words = vec!["--settle-max", "2s"];
+    // Six brokers at a time.
+    for setting in ["journal.bytes=33554432", "journal.file.bytes=8388608"] {
+        words.extend(["--set", setting]);
+    }
+    let outcome = bench("tradeoff", &words);
     outcome.assert_fine();
     let report = outcome.report();
-    let names: Vec<&str> = report["contenders"]
-        .as_array()
-        .expect("a list")
+    let contenders = report["contenders"].as_array().expect("a list");
+    let names: Vec<&str> = contenders.iter().filter_map(|one| one["name"].as_str()).collect();
+    let choices = ["acks all", "acks 1", "acks 0"];
+    let expected: Vec<String> = choices
         .iter()
-        .filter_map(|one| one["name"].as_str())
+        .flat_map(|acks| ["synced", "relaxed"].map(|flush| format!("{acks}, {flush}")))
         .collect();
-    assert_eq!(names.len(), 6);
-    assert!(names.contains(&"acks 0, relaxed"), "{names:?}");
+    assert_eq!(names, expected);
+    let brokers: BTreeSet<&str> =
+        contenders.iter().filter_map(|one| one["facts"]["bootstrap"].as_str()).collect();
+    assert_eq!(brokers.len(), names.len(), "each has a process of its own: {brokers:?}");
+    outcome.assert_settled(2 * names.len());
 }
 
 #[test]
@@ -342,16 +367,7 @@ fn a_comparison_takes_turns_and_tells_ratios_and_saved_runs_compare() {
     let report = outcome.report();
     let [first, second] = [0, 1].map(|contender| &report["contenders"][contender]);
     assert_ne!(first["facts"]["bootstrap"], second["facts"]["bootstrap"], "each has a process of its own");
-    let rounds = [first, second].map(|contender| contender["rounds"].as_array().expect("a list"));
-    let settled: Vec<&Value> =
-        rounds.into_iter().flatten().map(|round| &round["settled"]["is_quiet"]).collect();
-    assert_eq!(settled.len(), 4);
-    assert!(settled.iter().all(|is_quiet| is_quiet.is_boolean()), "{settled:?}");
-    // Whether the disk of this machine, under test, came to rest is the machine's; the report says which it was.
-    match settled.iter().filter(|is_quiet| **is_quiet == false).count() {
-        0 => outcome.says("before each of 4 turns the disk was quiet"),
-        restless => outcome.says(&format!("before {restless} of 4 turns the disk was not quiet")),
-    }
+    outcome.assert_settled(4);
     let json = outcome.stem().with_extension("json").display().to_string();
     let (status, lines) = run(
         "iolite-bench",

@@ -8,7 +8,7 @@
 use anyhow::bail;
 
 use super::session::{Roles, Session};
-use super::{in_turn, options, plain};
+use super::{options, plain, turns};
 use crate::cli::LoadArgs;
 use crate::report::{CleanedUp, Report, Status};
 use crate::target::Kind;
@@ -49,7 +49,7 @@ fn rounds(session: &mut Session, arguments: &LoadArgs, workload: &Workload) -> a
     let without = session.prepare(WITHOUT, 0, keeping_all(workload), roles)?;
     let with = session.prepare(WITH, 1, workload.clone(), roles)?;
     for round in 1..=arguments.rounds {
-        for entry in in_turn(round, 2) {
+        for entry in turns::order(round, 2) {
             if entry == without {
                 session.settle(with)?;
             }

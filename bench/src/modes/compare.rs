@@ -4,7 +4,7 @@
 use anyhow::bail;
 
 use super::session::{Roles, Session};
-use super::{in_turn, options};
+use super::{options, turns};
 use crate::cli::{CompareArgs, Flush};
 use crate::report::{OwnMaximum, Report};
 use crate::target::Kind;
@@ -30,7 +30,7 @@ pub fn run(arguments: &CompareArgs) -> anyhow::Result<Report> {
             workload.name
         );
     }
-    let (kinds, targets) = targets(&parts);
+    let (kinds, targets) = turns::targets(parts.iter().map(|part| &part.kind));
     if arguments.end_to_end {
         workload.streams.iter_mut().for_each(|stream| stream.groups = stream.groups.max(1));
     }
@@ -49,10 +49,11 @@ fn rounds(
     let roles = Roles { produce: true, tail: arguments.end_to_end, drain: false };
     let mut contenders = Vec::new();
     for (part, target) in parts.iter().zip(targets) {
-        let own = flushed(workload, part.flush);
+        let own = turns::flushed(workload, part.flush);
         contenders.push((session.prepare(&part.name, *target, own, roles)?, part.name.clone()));
     }
-    if !turns(session, arguments, &contenders)? {
+    let (rounds, settle_max) = (arguments.load.rounds, arguments.turns.settle_max);
+    if !turns::run(session, rounds, settle_max, &contenders)? {
         return Ok(());
     }
     let mut percentages = arguments.own_maximum.clone();
@@ -68,46 +69,17 @@ fn rounds(
                     .note(format!("{name}: nothing was acknowledged as fast as it goes: it has no maximum"));
                 continue;
             }
-            let own = at_part_of(&flushed(workload, part.flush), &most, percent);
+            let own = at_part_of(&turns::flushed(workload, part.flush), &most, percent);
             let name = format!("{name} at {percent} %");
             let entry = session.prepare(&name, *target, own, roles)?;
             session.set_own_maximum(entry, OwnMaximum { percent, most_per_second: most.iter().sum() });
             slower.push((entry, name));
         }
-        if !turns(session, arguments, &slower)? {
+        if !turns::run(session, rounds, settle_max, &slower)? {
             return Ok(());
         }
     }
     Ok(())
-}
-
-/// All rounds of these entries, in turn. False when the session is to end.
-fn turns(
-    session: &mut Session,
-    arguments: &CompareArgs,
-    entries: &[(usize, String)],
-) -> anyhow::Result<bool> {
-    let count = arguments.load.rounds;
-    for round in 1..=count {
-        for place in in_turn(round, entries.len()) {
-            let (entry, name) = &entries[place];
-            session.settle_before(*entry, arguments.settle_max)?;
-            if !session.round(*entry, &format!("{name} {round}/{count}"))? {
-                return Ok(false);
-            }
-        }
-    }
-    Ok(true)
-}
-
-fn flushed(workload: &Workload, flush: Flush) -> Workload {
-    let mut own = workload.clone();
-    if let Some(flush) = flush.config() {
-        for stream in &mut own.streams {
-            stream.topic_config.insert("flush.messages".into(), flush.into());
-        }
-    }
-    own
 }
 
 /// The same in an open loop: each stream at so many percent of its own most.
@@ -117,22 +89,6 @@ fn at_part_of(workload: &Workload, most_per_second: &[f64], percent: u32) -> Wor
         (stream.rate, stream.in_flight) = (Some(most * f64::from(percent) / 100.0), None);
     }
     slower
-}
-
-/// The brokers to open, and which of them each part has: a process of its own where it is started here, since what one way to flush
-/// leaves behind is not the other's; one that runs already is there once, however often it takes part.
-fn targets(parts: &[Part]) -> (Vec<Kind>, Vec<usize>) {
-    let mut kinds: Vec<Kind> = Vec::new();
-    let mut targets = Vec::new();
-    for part in parts {
-        let is_running = matches!(part.kind, Kind::Running(_));
-        let known = kinds.iter().position(|kind| is_running && *kind == part.kind);
-        targets.push(known.unwrap_or(kinds.len()));
-        if known.is_none() {
-            kinds.push(part.kind.clone());
-        }
-    }
-    (kinds, targets)
 }
 
 fn parts(arguments: &CompareArgs) -> anyhow::Result<Vec<Part>> {
@@ -194,16 +150,6 @@ pub fn broker_named(text: &str) -> anyhow::Result<Kind> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn who_is_started_here_is_started_for_itself() {
-        let named = |text: &str| part(text).expect("it is one");
-        let parts =
-            ["a=iolite,synced", "b=iolite,relaxed", "c=host:1", "d=kafka", "e=host:1,synced", "f=host:2"];
-        let (kinds, targets) = targets(&parts.map(named));
-        assert_eq!(targets, [0, 1, 2, 3, 2, 4]);
-        assert_eq!(kinds.len(), 5);
-    }
 
     #[test]
     fn each_stream_has_its_part_of_its_own_most() {

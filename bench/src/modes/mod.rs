@@ -9,6 +9,7 @@ mod session;
 mod settle;
 mod sweep;
 mod tradeoff;
+mod turns;
 
 use std::process::ExitCode;
 
@@ -26,7 +27,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Mode::EndToEnd(arguments) => finish(plain::end_to_end(&arguments)?, &arguments.output),
         Mode::Mixed(arguments) => finish(plain::mixed(&arguments)?, &arguments.output),
         Mode::Sweep(arguments) => finish(sweep::run(&arguments)?, &arguments.load.output),
-        Mode::Tradeoff(arguments) => finish(tradeoff::run(&arguments)?, &arguments.output),
+        Mode::Tradeoff(arguments) => finish(tradeoff::run(&arguments)?, &arguments.load.output),
         Mode::Cleanup(arguments) => finish(cleanup::run(&arguments)?, &arguments.output),
         Mode::Compare(arguments) => finish(compare::run(&arguments)?, &arguments.load.output),
         Mode::Report(arguments) => show(&arguments),
@@ -81,22 +82,4 @@ fn list(name: Option<&str>) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// In which order so many contenders take this round (the first is 1): each time another begins, so that none always
-/// follows the same one.
-fn in_turn(round: u32, count: usize) -> impl Iterator<Item = usize> {
-    let first = usize::try_from(round - 1).expect("a bounded number of rounds");
-    (0..count).map(move |place| (first + place) % count)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_round_begins_with_another_contender() {
-        let order = |round| in_turn(round, 3).collect::<Vec<_>>();
-        assert_eq!([order(1), order(2), order(3), order(4)], [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 1, 2]]);
-    }
 }

@@ -1,8 +1,8 @@
-//! The same load under every choice of acks and flushing, round by round in turn.
+//! The same load under every choice of acks and flushing, round by round in turn, each choice with a broker of its own.
 
 use super::session::{Roles, Session};
-use super::{in_turn, options, plain};
-use crate::cli::{Flush, LoadArgs};
+use super::{options, plain, turns};
+use crate::cli::{Flush, TradeoffArgs};
 use crate::report::Report;
 use crate::workload::{Acks, Workload};
 
@@ -16,32 +16,31 @@ const CHOICES: [(&str, Acks, Flush); 6] = [
 ];
 
 /// Runs it.
-pub fn run(arguments: &LoadArgs) -> anyhow::Result<Report> {
-    let workload = options::workload(arguments)?;
-    let mut session = Session::open("tradeoff", arguments, &[plain::kind(arguments)])?;
-    let outcome = rounds(&mut session, arguments, &workload);
+pub fn run(arguments: &TradeoffArgs) -> anyhow::Result<Report> {
+    let workload = options::workload(&arguments.load)?;
+    let kind = plain::kind(&arguments.load);
+    let (kinds, targets) = turns::targets(CHOICES.iter().map(|_| &kind));
+    let mut session = Session::open("tradeoff", &arguments.load, &kinds)?;
+    let outcome = rounds(&mut session, arguments, &workload, &targets);
     session.end(outcome)
 }
 
-fn rounds(session: &mut Session, arguments: &LoadArgs, workload: &Workload) -> anyhow::Result<()> {
+fn rounds(
+    session: &mut Session,
+    arguments: &TradeoffArgs,
+    workload: &Workload,
+    targets: &[usize],
+) -> anyhow::Result<()> {
     let roles = Roles { produce: true, tail: false, drain: false };
-    for (name, acks, flush) in CHOICES {
-        let mut chosen = workload.clone();
+    let mut entries = Vec::new();
+    for ((name, acks, flush), target) in CHOICES.into_iter().zip(targets) {
+        let mut chosen = turns::flushed(workload, flush);
         for stream in &mut chosen.streams {
             stream.acks = acks;
             stream.idempotent &= acks == Acks::All;
-            let config = flush.config().expect("each choice says how it flushes");
-            stream.topic_config.insert("flush.messages".into(), config.into());
         }
-        session.prepare(name, 0, chosen, roles)?;
+        entries.push((session.prepare(name, *target, chosen, roles)?, name.to_owned()));
     }
-    for round in 1..=arguments.rounds {
-        for entry in in_turn(round, CHOICES.len()) {
-            let label = format!("{} {round}/{}", CHOICES[entry].0, arguments.rounds);
-            if !session.round(entry, &label)? {
-                return Ok(());
-            }
-        }
-    }
+    turns::run(session, arguments.load.rounds, arguments.turns.settle_max, &entries)?;
     Ok(())
 }
