@@ -19,7 +19,7 @@ use crate::runtime::{Queue, either, sleep, spawn_into, yield_if_needed};
 /// Starts all of it.
 pub fn start(shard: &Rc<Shard>) {
     spawn_into(Queue::Latency, sweep(Rc::clone(shard)));
-    spawn_into(Queue::Latency, figures::publish(Rc::clone(shard)));
+    figures::start(shard);
     spawn_into(Queue::Background, destage(Rc::clone(shard)));
     spawn_into(Queue::Background, retain(Rc::clone(shard)));
     spawn_into(Queue::Background, make_room(Rc::clone(shard)));

@@ -8,25 +8,35 @@ use storage::store::{Admission, StoreStats};
 use super::Shard;
 use crate::limits::{FIGURES_MILLISECONDS, ROOM_BYTES_MIN};
 use crate::metrics::{self, Condition, Count, Gauge};
+use crate::runtime::{Queue, spawn_into};
 
-/// Publishes until the shard stops.
-pub async fn publish(shard: Rc<Shard>) {
-    let mut before = StoreStats::default();
+/// Publishes at once, since who asks a shard that is ready must not hear that its limits are 0, and until the shard stops.
+pub fn start(shard: &Rc<Shard>) {
+    let first = publish(shard, &StoreStats::default());
+    spawn_into(Queue::Latency, go_on(Rc::clone(shard), first));
+}
+
+async fn go_on(shard: Rc<Shard>, mut last: StoreStats) {
     while super::background::pause(&shard, Duration::from_millis(FIGURES_MILLISECONDS)).await {
-        let now = shard.store.stats();
-        publish_store(&before, &now);
-        metrics::set(Gauge::Connections, shard.connections.count() as u64);
-        metrics::set(Gauge::Partitions, shard.partitions.count() as u64);
-        metrics::set(Gauge::RequestBytes, shard.budget.used_bytes() as u64);
-        metrics::set(Gauge::RequestBytesMax, shard.config.requests_bytes as u64);
-        metrics::set(Gauge::ReplyBytes, shard.budget.replies.used_bytes() as u64);
-        metrics::set(Gauge::ReplyBytesMax, shard.config.replies_bytes as u64);
-        metrics::set(Gauge::FetchesParked, shard.fetches_parked.count() as u64);
-        metrics::set(Gauge::ProducerIds, shard.producer_memory.count() as u64);
-        let full = matches!(shard.store.admit(ROOM_BYTES_MIN), Admission::Full);
-        metrics::set_condition(Condition::DiskFull, full);
-        before = now;
+        last = publish(&shard, &last);
     }
+}
+
+/// Publishes what there is now, counts as far as they have grown since `before`.
+fn publish(shard: &Shard, before: &StoreStats) -> StoreStats {
+    let now = shard.store.stats();
+    publish_store(before, &now);
+    metrics::set(Gauge::Connections, shard.connections.count() as u64);
+    metrics::set(Gauge::Partitions, shard.partitions.count() as u64);
+    metrics::set(Gauge::RequestBytes, shard.budget.used_bytes() as u64);
+    metrics::set(Gauge::RequestBytesMax, shard.config.requests_bytes as u64);
+    metrics::set(Gauge::ReplyBytes, shard.budget.replies.used_bytes() as u64);
+    metrics::set(Gauge::ReplyBytesMax, shard.config.replies_bytes as u64);
+    metrics::set(Gauge::FetchesParked, shard.fetches_parked.count() as u64);
+    metrics::set(Gauge::ProducerIds, shard.producer_memory.count() as u64);
+    let full = matches!(shard.store.admit(ROOM_BYTES_MIN), Admission::Full);
+    metrics::set_condition(Condition::DiskFull, full);
+    now
 }
 
 /// The store counts by itself; what it has counted since the last time is added.
