@@ -526,16 +526,11 @@ impl Session {
             return Ok(());
         }
         let journal = self.targets[entry.target].1.journal_bytes.unwrap_or(JOURNAL_BYTES_ASSUMED);
-        let first = &entry.workload.streams[0];
-        let retention: Option<u64> =
-            first.topic_config.get("retention.bytes").and_then(|bytes| bytes.parse().ok());
-        let retained = retention.unwrap_or(0).saturating_mul(first.partitions_all().into());
-        let bytes = STEADY_VOLUMES.saturating_mul(journal).max(retained.saturating_add(retained / 4));
-        let mut wanted = vec![0; entry.workload.streams.len()];
-        wanted[0] = bytes;
+        let wanted = steady_bytes(&entry.workload, journal);
         let told = format!("passing {STEADY_VOLUMES} journal volumes");
         self.fill(index, &wanted, &told)?;
         let name = &self.entries[index].name;
+        let bytes = wanted.iter().copied().fold(0, u64::saturating_add);
         self.report
             .note(format!("{name}: {} bytes were written before anything was measured", grouped(bytes)));
         Ok(())
@@ -622,6 +617,20 @@ fn drain_readers(stream: &Stream, roles: Roles) -> u32 {
         _ if roles.produce => stream.catch_up_readers,
         _ => stream.catch_up_readers.max(1),
     }
+}
+
+/// Of each stream, what is written before a steady state is measured: more than its topics keep, and by the first as much as
+/// passes the journals so and so often.
+fn steady_bytes(workload: &Workload, journal_bytes: u64) -> Vec<u64> {
+    let kept = |stream: &Stream| {
+        let of_partition =
+            stream.topic_config.get("retention.bytes").and_then(|bytes| bytes.parse::<u64>().ok());
+        of_partition.unwrap_or(0).saturating_mul(stream.partitions_all().into())
+    };
+    let passing = |kept: u64| kept.saturating_add(kept / 4);
+    let mut wanted: Vec<u64> = workload.streams.iter().map(|stream| passing(kept(stream))).collect();
+    wanted[0] = wanted[0].max(STEADY_VOLUMES.saturating_mul(journal_bytes));
+    wanted
 }
 
 /// Says where readers of a backlog were too slow to have a figure.

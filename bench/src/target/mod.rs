@@ -169,7 +169,7 @@ impl Target {
         if let Some(version) = metrics::label(&page, "iolite_build_info", "version") {
             self.facts.version = format!("iolite-broker {version} (it ran already)");
         }
-        self.journal_bytes = counters.journal_max_bytes;
+        self.journal_bytes = counters.journal_max_bytes.filter(|bytes| *bytes > 0);
         self.facts.notes.push(format!("its side is told by {}", metrics.url()));
         self.metrics = Some(metrics);
         Ok(())
