@@ -119,21 +119,44 @@ pub fn decompress(
 /// Reads to the end, but no further than one byte past the limit.
 fn drain(
     codec: Compression,
-    decoder: impl Read,
+    mut decoder: impl Read,
     input_bytes: usize,
     bytes_max: usize,
 ) -> Result<Cow<'static, [u8]>, DecompressError> {
-    let capacity = input_bytes.saturating_mul(4).max(DECOMPRESSED_CAPACITY_BYTES_MIN).min(bytes_max);
-    let mut output = Vec::with_capacity(capacity);
-    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
-    decoder
-        .take(limit)
-        .read_to_end(&mut output)
-        .map_err(|error| DecompressError::Corrupt { codec, reason: error.to_string() })?;
-    if output.len() > bytes_max {
-        return Err(DecompressError::TooLarge { codec, bytes_max });
+    let corrupt = |error: io::Error| DecompressError::Corrupt { codec, reason: error.to_string() };
+    let mut output = Vec::new();
+    let guess = input_bytes.saturating_mul(4).max(DECOMPRESSED_CAPACITY_BYTES_MIN);
+    make_room(&mut output, guess.min(bytes_max), bytes_max);
+    loop {
+        // No more is read than there is room for: a full vector would grow by itself, past the limit.
+        let room = output.capacity().min(bytes_max) - output.len();
+        let limit = u64::try_from(room).expect("a size has 64 bits at most");
+        let read = decoder.by_ref().take(limit).read_to_end(&mut output).map_err(corrupt)?;
+        if read < room {
+            return Ok(Cow::Owned(output));
+        }
+        if output.len() == bytes_max {
+            let past = io::copy(&mut decoder.take(1), &mut io::sink()).map_err(corrupt)?;
+            return match past {
+                0 => Ok(Cow::Owned(output)),
+                _ => Err(DecompressError::TooLarge { codec, bytes_max }),
+            };
+        }
+        make_room(&mut output, 1, bytes_max);
     }
-    Ok(Cow::Owned(output))
+}
+
+/// Makes room for `more` bytes, which are within the limit: twice what there was, but never more than the limit, and all of that
+/// from half of it on, so that what is copied and the copy are within it together.
+fn make_room(output: &mut Vec<u8>, more: usize, bytes_max: usize) {
+    let needed = output.len() + more;
+    assert!(needed <= bytes_max);
+    if needed <= output.capacity() {
+        return;
+    }
+    let wanted = needed.max(output.capacity().saturating_mul(2));
+    let capacity = if wanted > bytes_max / 2 { bytes_max } else { wanted };
+    output.reserve_exact(capacity - output.len());
 }
 
 /// Compresses. `level` is gzip's or zstd's own scale, their default if none; the others have no levels.

@@ -11,7 +11,7 @@
 //!
 //! Java clients write the framing and read nothing else; some other clients write one raw block.
 
-use super::{Compression, DecompressError};
+use super::{Compression, DecompressError, make_room};
 use crate::limits::SNAPPY_RATIO_MAX;
 use crate::wire::Reader;
 
@@ -66,6 +66,7 @@ fn decompress_block(block: &[u8], bytes_max: usize, output: &mut Vec<u8>) -> Res
     if length > block.len().saturating_mul(SNAPPY_RATIO_MAX) {
         return Err(corrupt("a block claims more content than it can hold"));
     }
+    make_room(output, length, bytes_max);
     let start = output.len();
     output.resize(start + length, 0);
     let written = snap::raw::Decoder::new()

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::allocation::{allocated_bytes, largest_allocation};
 
 /// Compressible in places, and longer than one snappy block.
 fn sample() -> Vec<u8> {
@@ -42,6 +43,43 @@ fn a_result_past_the_limit_is_refused() {
             );
         }
     }
+}
+
+#[test]
+fn no_memory_past_the_limit_is_taken_for_a_result() {
+    // What the decoders take for themselves.
+    const DECODER_BYTES_MAX: usize = 1 << 20;
+    // Not a power of two times anything that is guessed from the input.
+    const BYTES_MAX: usize = 9_999_999;
+    for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+        for bytes in [BYTES_MAX - 1, BYTES_MAX, BYTES_MAX + 1, 10 * BYTES_MAX] {
+            let compressed = compress(codec, None, &vec![0; bytes]);
+            let work = || decompress(codec, &compressed, BYTES_MAX).is_ok();
+            let (is_whole, largest) = largest_allocation(work);
+            assert_eq!(is_whole, bytes <= BYTES_MAX, "{codec}, {bytes} bytes");
+            assert!(largest <= BYTES_MAX, "{codec}, {bytes} bytes: {largest} at a time");
+            let (_, all) = allocated_bytes(work);
+            assert!(
+                all <= 2 * BYTES_MAX + DECODER_BYTES_MAX,
+                "{codec}, {bytes} bytes: {all} with all copies"
+            );
+        }
+    }
+}
+
+#[test]
+fn room_grows_up_to_the_limit_and_beyond_half_of_it_is_not_copied() {
+    let mut output = Vec::new();
+    let mut capacities = Vec::new();
+    while output.len() < 1_000 {
+        make_room(&mut output, 1, 1_000);
+        output.resize(output.capacity(), 0);
+        capacities.push(output.capacity());
+    }
+    assert_eq!(capacities, [1, 2, 4, 8, 16, 32, 64, 128, 256, 1_000]);
+    let mut output = Vec::new();
+    make_room(&mut output, 501, 1_000);
+    assert_eq!(output.capacity(), 1_000);
 }
 
 #[test]
