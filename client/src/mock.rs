@@ -15,6 +15,9 @@ use protocol::api::ApiKey;
 use protocol::error::{ErrorCode, KafkaError};
 use protocol::frame::{RequestHeader, write_response};
 use protocol::messages::api_versions::{ApiVersion, ApiVersionsResponse, FinalizedFeatureKey};
+use protocol::messages::fetch::{
+    EpochEndOffset, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData, SnapshotId,
+};
 use protocol::messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
 use protocol::messages::init_producer_id::InitProducerIdResponse;
 use protocol::messages::metadata::{
@@ -22,8 +25,8 @@ use protocol::messages::metadata::{
     MetadataResponseTopic,
 };
 use protocol::messages::{Request, Response};
-use protocol::types::{BrokerId, LeaderEpoch, PartitionIndex, ProducerEpoch, ProducerId, TopicId};
-use protocol::wire::{Reader, Writer};
+use protocol::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicId};
+use protocol::wire::{Payload, Reader, Writer};
 
 use crate::{Client, ClientOptions};
 
@@ -273,6 +276,39 @@ pub(crate) fn identity(asked: &Asked) -> Answered {
         error_code: ErrorCode::NONE,
         producer_id: PRODUCER.0,
         producer_epoch: PRODUCER.1,
+    })
+}
+
+/// What a fetch brings of a partition that can be read up to `end`.
+pub(crate) fn fetched(
+    partition_index: PartitionIndex,
+    error_code: ErrorCode,
+    end: Offset,
+    records: Bytes,
+) -> PartitionData<'static> {
+    PartitionData {
+        partition_index,
+        error_code,
+        high_watermark: end,
+        last_stable_offset: end,
+        log_start_offset: Offset(0),
+        diverging_epoch: EpochEndOffset { epoch: LeaderEpoch::UNKNOWN, end_offset: Offset(-1) },
+        current_leader: LeaderIdAndEpoch { leader_id: BrokerId(-1), leader_epoch: LeaderEpoch::UNKNOWN },
+        snapshot_id: SnapshotId { end_offset: Offset(-1), epoch: LeaderEpoch::UNKNOWN },
+        aborted_transactions: None,
+        preferred_read_replica: BrokerId(-1),
+        records: Some(Payload::Shared(records)),
+    }
+}
+
+/// The answer to a fetch from the topic.
+pub(crate) fn answer_fetch(asked: &Asked, partitions: Vec<PartitionData<'_>>) -> Answered {
+    asked.answer(&FetchResponse {
+        throttle_time_ms: 0,
+        error_code: ErrorCode::NONE,
+        session_id: 0,
+        responses: vec![FetchableTopicResponse { topic: "", topic_id: TOPIC_ID, partitions }],
+        node_endpoints: Vec::new(),
     })
 }
 

@@ -6,10 +6,7 @@ use bytes::Bytes;
 use protocol::api::ApiKey;
 use protocol::batch::BatchHeader;
 use protocol::error::ErrorCode;
-use protocol::messages::fetch::{
-    EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch as FetchedLeader,
-    PartitionData, SnapshotId,
-};
+use protocol::messages::fetch::FetchRequest;
 use protocol::messages::produce::{
     LeaderIdAndEpoch, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
@@ -222,30 +219,9 @@ impl Replicas {
             Fetched::HangsUp => return None,
         };
         let end = Offset(i64::try_from(self.batches.borrow().len()).expect("few"));
-        let partition = PartitionData {
-            partition_index: wanted.partition,
-            error_code: refusal.map_or(ErrorCode::NONE, KafkaError::code),
-            high_watermark: end,
-            last_stable_offset: end,
-            log_start_offset: Offset(0),
-            diverging_epoch: EpochEndOffset { epoch: LeaderEpoch::UNKNOWN, end_offset: Offset(-1) },
-            current_leader: FetchedLeader { leader_id: BrokerId(-1), leader_epoch: LeaderEpoch::UNKNOWN },
-            snapshot_id: SnapshotId { end_offset: Offset(-1), epoch: LeaderEpoch::UNKNOWN },
-            aborted_transactions: None,
-            preferred_read_replica: BrokerId(-1),
-            records: Some(Payload::Shared(records)),
-        };
-        asked.answer(&FetchResponse {
-            throttle_time_ms: 0,
-            error_code: ErrorCode::NONE,
-            session_id: 0,
-            responses: vec![FetchableTopicResponse {
-                topic: "",
-                topic_id: TOPIC_ID,
-                partitions: vec![partition],
-            }],
-            node_endpoints: Vec::new(),
-        })
+        let error_code = refusal.map_or(ErrorCode::NONE, KafkaError::code);
+        let partition = mock::fetched(wanted.partition, error_code, end, records);
+        mock::answer_fetch(asked, vec![partition])
     }
 }
 

@@ -1,14 +1,13 @@
 //! Fetching from a broker made up for it: who must not wait for whom, and what stops a partition.
 
 use protocol::error::ErrorCode;
-use protocol::messages::fetch::{EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, SnapshotId};
 use protocol::records::{BatchBuilder, BatchOptions};
 use protocol::types::Timestamp;
 
 use super::*;
 use crate::Client;
 use crate::consumer::{Consumer, Start};
-use crate::mock::{Answered, Asked, Mock, TOPIC_ID, patience};
+use crate::mock::{Answered, Asked, Mock, answer_fetch, fetched, patience};
 
 /// What a script says of a partition.
 enum Says {
@@ -45,34 +44,13 @@ fn answer(asked: &Asked, says: impl Fn(i32, Offset) -> Says) -> Answered {
             }
             Says::Error(_) | Says::Nothing => Vec::new(),
         };
-        PartitionData {
-            partition_index: PartitionIndex(index),
-            error_code: match said {
-                Says::Error(error) => error.code(),
-                Says::Value(_) | Says::Nothing => ErrorCode::NONE,
-            },
-            high_watermark: Offset(1_000),
-            last_stable_offset: Offset(1_000),
-            log_start_offset: Offset(0),
-            diverging_epoch: EpochEndOffset { epoch: LeaderEpoch::UNKNOWN, end_offset: Offset(-1) },
-            current_leader: LeaderIdAndEpoch { leader_id: BrokerId(-1), leader_epoch: LeaderEpoch::UNKNOWN },
-            snapshot_id: SnapshotId { end_offset: Offset(-1), epoch: LeaderEpoch::UNKNOWN },
-            aborted_transactions: None,
-            preferred_read_replica: BrokerId(-1),
-            records: Some(Payload::Shared(records.into())),
-        }
+        let error_code = match said {
+            Says::Error(error) => error.code(),
+            Says::Value(_) | Says::Nothing => ErrorCode::NONE,
+        };
+        fetched(PartitionIndex(index), error_code, Offset(1_000), records.into())
     };
-    asked.answer(&FetchResponse {
-        throttle_time_ms: 0,
-        error_code: ErrorCode::NONE,
-        session_id: 0,
-        responses: vec![FetchableTopicResponse {
-            topic: "",
-            topic_id: TOPIC_ID,
-            partitions: fetch(asked).partitions.into_iter().map(partition).collect(),
-        }],
-        node_endpoints: Vec::new(),
-    })
+    answer_fetch(asked, fetch(asked).partitions.into_iter().map(partition).collect())
 }
 
 async fn read_all(client: &Client, partition_count: i32, options: ConsumerOptions) -> Consumer {
