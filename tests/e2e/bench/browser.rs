@@ -29,6 +29,22 @@ fn a_sweep_draws_a_curve_and_its_steps() {
     let dots = figures.filter(|figure| figure.is_f64()).count();
     assert!(dots > 0, "{report}");
     assert_eq!(page.matches("<circle").count(), dots);
+    assert_eq!(drawn_without_acks(&outcome).matches("<circle").count(), dots);
+}
+
+/// The page of a sweep's report in which no step got an answer in its time: they all came later.
+fn drawn_without_acks(outcome: &Outcome) -> String {
+    let mut report = outcome.report();
+    for step in report["sweep"].as_array_mut().expect("steps") {
+        step["acked_per_second"] = 0.0.into();
+    }
+    let [saved, page] = ["late.json", "late.html"].map(|name| outcome.directory.path().join(name));
+    fs::write(&saved, report.to_string()).expect("it can be written");
+    let words = [saved.display().to_string(), "--out".to_owned(), page.display().to_string()];
+    let words = [&["report"], &words.each_ref().map(String::as_str)[..]].concat();
+    let (status, lines) = run("iolite-bench", command(&outcome.directory, &words), DEADLINE);
+    assert!(status.success(), "{}", lines.join("\n"));
+    drawn(outcome, &page)
 }
 
 /// Each load has plots of its own: a bar for each of its contenders and none for those of another.
