@@ -270,6 +270,12 @@ async fn send(producer: &Producer, numbers: std::ops::Range<usize>) -> Vec<Deliv
     deliveries
 }
 
+/// Sends records, and holds that they are delivered and come.
+async fn flow(producer: &Producer, consumer: &Consumer, numbers: std::ops::Range<usize>) {
+    let deliveries = send(producer, numbers.clone()).await;
+    assert_flowed(consumer, deliveries, numbers).await;
+}
+
 /// Holds that these records were delivered where they should be, and come next.
 async fn assert_flowed(consumer: &Consumer, deliveries: Vec<Delivery>, numbers: std::ops::Range<usize>) {
     for (delivery, number) in deliveries.into_iter().zip(numbers.clone()) {
@@ -362,15 +368,13 @@ fn a_leader_that_is_named_in_time_is_gone_to_without_a_refusal() {
     let replicas = Replicas::changing(&[]);
     against(&replicas, async |mock, clients| {
         let (producer, consumer) = start_both(&clients, ProducerOptions::default()).await;
-        let deliveries = send(&producer, 0..10).await;
-        assert_flowed(&consumer, deliveries, 0..10).await;
+        flow(&producer, &consumer, 0..10).await;
         replicas.hand_over();
         replicas.name_leader(&mock);
         for client in &clients {
             client.refresh().await.expect("a broker answers");
         }
-        let deliveries = send(&producer, 10..20).await;
-        assert_flowed(&consumer, deliveries, 10..20).await;
+        flow(&producer, &consumer, 10..20).await;
     });
     assert_eq!(replicas.produce_refusals.get(), 0);
     assert_eq!(replicas.appended_by.borrow()[10..], [OTHER; 10]);
@@ -384,13 +388,11 @@ fn a_leader_that_leads_anew_is_asked_in_its_new_epoch() {
     let replicas = Replicas::changing(&[]);
     against(&replicas, async |mock, clients| {
         let (producer, consumer) = start_both(&clients, ProducerOptions::default()).await;
-        let deliveries = send(&producer, 0..10).await;
-        assert_flowed(&consumer, deliveries, 0..10).await;
+        flow(&producer, &consumer, 0..10).await;
         replicas.hand_over();
         replicas.hand_over();
         replicas.name_leader(&mock);
-        let deliveries = send(&producer, 10..20).await;
-        assert_flowed(&consumer, deliveries, 10..20).await;
+        flow(&producer, &consumer, 10..20).await;
     });
     let refusals = replicas.fetch_refusals.borrow();
     assert!(!refusals.is_empty());
