@@ -136,6 +136,9 @@ pub struct TargetArgs {
     /// A directory with Kafka's jars, instead of those that Maven fetches.
     #[arg(long)]
     pub kafka_jars: Option<PathBuf>,
+    /// The tansu to start, instead of the one that cargo builds from crates.io the first time.
+    #[arg(long)]
+    pub tansu_binary: Option<PathBuf>,
     /// A setting of an Iolite that is started: KEY=VALUE. May be repeated.
     #[arg(long = "set")]
     pub settings: Vec<String>,
@@ -207,7 +210,7 @@ pub struct SweepArgs {
     /// The objective: p99 from due to acknowledged, in milliseconds.
     #[arg(long, default_value_t = 10.0)]
     pub p99_ms: f64,
-    /// Sweep these brokers, one after the other: iolite, kafka or HOST:PORT.
+    /// Sweep these brokers, one after the other: iolite, kafka, tansu or HOST:PORT.
     #[arg(long)]
     pub target: Vec<String>,
 }
@@ -217,10 +220,10 @@ pub struct SweepArgs {
 pub struct CompareArgs {
     #[command(flatten)]
     pub load: LoadArgs,
-    /// Iolite beside this broker, both synced and relaxed: kafka.
+    /// Iolite, synced and relaxed, beside this broker: kafka, which is so too, or tansu, which knows neither.
     #[arg(long, conflicts_with = "target")]
     pub peer: Option<String>,
-    /// One that takes part, as [NAME=]BROKER[,synced|relaxed|default]; BROKER is iolite, kafka or HOST:PORT. Repeat it.
+    /// One that takes part, as [NAME=]BROKER[,synced|relaxed|default]; BROKER is iolite, kafka, tansu or HOST:PORT. Repeat it.
     #[arg(long)]
     pub target: Vec<String>,
     /// Read along as well, as `end-to-end` does.

@@ -93,18 +93,22 @@ fn at_part_of(workload: &Workload, most_per_second: &[f64], percent: u32) -> Wor
 
 fn parts(arguments: &CompareArgs) -> anyhow::Result<Vec<Part>> {
     if let Some(peer) = &arguments.peer {
-        if peer != "kafka" {
-            bail!(
-                "--peer {peer}: kafka is the only one that is started here; name a running broker with --target HOST:PORT"
-            );
-        }
         let part = |name: &str, kind: Kind, flush| Part { name: name.to_owned(), kind, flush };
-        return Ok(vec![
+        let own = [
             part("iolite, synced", Kind::Iolite, Flush::Synced),
             part("iolite, relaxed", Kind::Iolite, Flush::Relaxed),
-            part("kafka, synced", Kind::Kafka, Flush::Synced),
-            part("kafka, relaxed", Kind::Kafka, Flush::Relaxed),
-        ]);
+        ];
+        let beside = match peer.as_str() {
+            "kafka" => vec![
+                part("kafka, synced", Kind::Kafka, Flush::Synced),
+                part("kafka, relaxed", Kind::Kafka, Flush::Relaxed),
+            ],
+            "tansu" => vec![part("tansu, in memory", Kind::Tansu, Flush::Default)],
+            other => bail!(
+                "--peer {other}: kafka and tansu are started here; name a running broker with --target HOST:PORT"
+            ),
+        };
+        return Ok(own.into_iter().chain(beside).collect());
     }
     let parts = arguments.target.iter().map(|text| part(text)).collect::<anyhow::Result<Vec<_>>>()?;
     if parts.len() < 2 {
@@ -137,13 +141,14 @@ fn part(text: &str) -> anyhow::Result<Part> {
     Ok(Part { name: name.unwrap_or(rest).to_owned(), kind, flush })
 }
 
-/// iolite, kafka or `HOST:PORT`.
+/// iolite, kafka, tansu or `HOST:PORT`.
 pub fn broker_named(text: &str) -> anyhow::Result<Kind> {
     match text {
         "iolite" => Ok(Kind::Iolite),
         "kafka" => Ok(Kind::Kafka),
+        "tansu" => Ok(Kind::Tansu),
         other if other.contains(':') => Ok(Kind::Running(other.to_owned())),
-        other => bail!("{other:?} is no broker: it can be iolite, kafka or HOST:PORT"),
+        other => bail!("{other:?} is no broker: it can be iolite, kafka, tansu or HOST:PORT"),
     }
 }
 
@@ -168,6 +173,7 @@ mod tests {
             Part { name: "mine".into(), kind: Kind::Running("host:9092".into()), flush: Flush::Relaxed };
         assert_eq!(told, expected);
         assert_eq!(part("kafka").expect("it is one").name, "kafka");
+        assert_eq!(part("tansu").expect("it is one").kind, Kind::Tansu);
         assert_eq!(part("iolite,synced").expect("it is one").name, "iolite,synced");
         assert!(part("iolite,sometimes").is_err());
         assert!(part("redpanda").is_err());

@@ -121,6 +121,7 @@ pub fn local(
         memory_bytes: arguments.memory_mib << 20,
         iolite_binary: arguments.iolite_binary.clone(),
         kafka_jars: arguments.kafka_jars.clone(),
+        tansu_binary: arguments.tansu_binary.clone(),
         admin,
     }
 }
@@ -129,7 +130,7 @@ pub fn local(
 pub fn admins(arguments: &TargetArgs, kinds: &[Kind]) -> anyhow::Result<Vec<Option<String>>> {
     let running = |kind: &Kind| match kind {
         Kind::Running(bootstrap) => Some(bootstrap.clone()),
-        Kind::Iolite | Kind::Kafka => None,
+        Kind::Iolite | Kind::Kafka | Kind::Tansu => None,
     };
     let all: Vec<String> = kinds.iter().filter_map(running).collect();
     let mut found = vec![None; kinds.len()];

@@ -22,6 +22,7 @@ pub fn name_of(kind: &Kind) -> String {
     match kind {
         Kind::Iolite => "iolite".to_owned(),
         Kind::Kafka => "kafka".to_owned(),
+        Kind::Tansu => "tansu".to_owned(),
         Kind::Running(bootstrap) => bootstrap.clone(),
     }
 }

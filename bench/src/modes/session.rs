@@ -119,8 +119,9 @@ impl Session {
         let admins = options::admins(&arguments.target, kinds)?;
         for (kind, admin) in kinds.iter().zip(admins) {
             let given = match kind {
+                Kind::Iolite => arguments.target.settings.as_slice(),
                 Kind::Kafka => &arguments.target.kafka_settings,
-                Kind::Iolite | Kind::Running(_) => &arguments.target.settings,
+                Kind::Tansu | Kind::Running(_) => &[],
             };
             let local = options::local(&arguments.target, &directory, &placement, given, admin);
             targets.push((kind.clone(), Target::open(kind, &local)?));

@@ -121,6 +121,7 @@ mod tests {
             memory_bytes: 1 << 30,
             iolite_binary: None,
             kafka_jars: None,
+            tansu_binary: None,
             admin: None,
         };
         assert_eq!(journal_bytes(&options(Some(3), &[])), 3 * JOURNAL_BYTES);

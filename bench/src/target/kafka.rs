@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use super::process::{Process, directory_in, free_port};
+use super::process::{Process, cache, directory_in, free_port};
 use super::{LocalOptions, Target, TargetError, disclosed};
 
 /// Which version is fetched.
@@ -81,9 +81,7 @@ fn format(class_path: &str, properties: &Path) -> Result<(), TargetError> {
 
 /// The directory with the jars, filled by Maven the first time.
 fn fetched() -> Result<PathBuf, TargetError> {
-    let home = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    let home = home.unwrap_or_else(std::env::temp_dir).join("iolite-bench");
+    let home = cache();
     let jars = home.join(format!("kafka-{VERSION}"));
     if jars.join("complete").exists() {
         return Ok(jars);

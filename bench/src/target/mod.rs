@@ -8,6 +8,7 @@ mod iolite;
 mod kafka;
 mod metrics;
 mod process;
+mod tansu;
 mod usage;
 
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -29,6 +30,8 @@ pub enum Kind {
     Iolite,
     /// Apache Kafka, started here.
     Kafka,
+    /// Tansu, started here.
+    Tansu,
     /// One that runs already: `HOST:PORT[,HOST:PORT...]`.
     Running(String),
 }
@@ -47,6 +50,7 @@ pub struct LocalOptions {
     pub memory_bytes: u64,
     pub iolite_binary: Option<PathBuf>,
     pub kafka_jars: Option<PathBuf>,
+    pub tansu_binary: Option<PathBuf>,
     /// Where one that runs already has its metrics.
     pub admin: Option<String>,
 }
@@ -122,6 +126,7 @@ impl Target {
         match kind {
             Kind::Iolite => iolite::start(options),
             Kind::Kafka => kafka::start(options),
+            Kind::Tansu => tansu::start(options),
             Kind::Running(bootstrap) => find(bootstrap, options.admin.as_deref()),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -59,11 +59,24 @@ impl Process {
         name: &'static str,
         find: impl Fn(&str) -> Option<T>,
     ) -> Result<T, TargetError> {
+        self.wait_until(name, |text| text.lines().find_map(&find))
+    }
+
+    /// Waits until somebody listens at an address.
+    pub fn wait_for_listener(&mut self, name: &'static str, address: SocketAddr) -> Result<(), TargetError> {
+        self.wait_until(name, |_| TcpStream::connect(address).ok().map(drop))
+    }
+
+    /// Waits until `find`, which is given its output so far, finds something.
+    fn wait_until<T>(
+        &mut self,
+        name: &'static str,
+        find: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, TargetError> {
         let deadline = Instant::now() + START_TIME_MAX;
         loop {
             let ended = self.ended();
-            let text = fs::read_to_string(&self.log).unwrap_or_default();
-            if let Some(found) = text.lines().find_map(&find) {
+            if let Some(found) = find(&self.log()) {
                 return Ok(found);
             }
             let reason = match ended {
@@ -161,6 +174,13 @@ fn bind(cores: &[usize]) -> io::Result<()> {
 pub fn directory_in(parent: &Path) -> Result<TempDir, TargetError> {
     let made = tempfile::Builder::new().prefix("iolite-bench-").tempdir_in(parent);
     made.map_err(TargetError::io(format!("no directory for the broker can be made in {}", parent.display())))
+}
+
+/// Where what was fetched once is kept.
+pub fn cache() -> PathBuf {
+    let home = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    home.unwrap_or_else(std::env::temp_dir).join("iolite-bench")
 }
 
 /// A loopback port that nobody uses, for a broker that can't be told to choose one itself. Not one that the system gives

@@ -11,6 +11,7 @@ fn options() -> LocalOptions {
         memory_bytes: 1 << 30,
         iolite_binary: None,
         kafka_jars: None,
+        tansu_binary: None,
         admin: None,
     }
 }
@@ -45,6 +46,15 @@ fn what_is_no_address_is_told() {
 fn a_missing_binary_is_told() {
     let options = LocalOptions { iolite_binary: Some("/nowhere/iolite-broker".into()), ..options() };
     refused(&Kind::Iolite, &options, "there is no broker at /nowhere/iolite-broker");
+}
+
+#[test]
+fn a_tansu_that_is_missing_or_none_is_told() {
+    let named = |binary: &str| LocalOptions { tansu_binary: Some(binary.into()), ..options() };
+    refused(&Kind::Tansu, &named("/nowhere/tansu"), "there is no tansu at /nowhere/tansu");
+    refused(&Kind::Tansu, &named("/bin/false"), "/bin/false does not tell its version (exit status: 1)");
+    // It tells its version, and then takes the arguments of a broker for wrong ones.
+    refused(&Kind::Tansu, &named("/bin/ls"), "tansu did not start (exit status: 2)");
 }
 
 #[test]
