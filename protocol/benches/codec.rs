@@ -245,8 +245,8 @@ fn batch_to_consume(encoding: Encoding, record_bytes: usize, records: u32) -> Ve
     builder.build()
 }
 
-/// Reads one header and the value of each record, from its batch's header on: what a consumer does with a fetched batch,
-/// but for the CRC, which is the same for both.
+/// Reads one header and the value of each record, from its batch's header on: what a consumer does with a fetched batch
+/// whose CRC is right.
 fn consume(bytes: &[u8]) -> usize {
     let mut seen = 0;
     for batch in BatchIter::new(bytes) {
@@ -280,6 +280,12 @@ fn bench_consuming() {
                     black_box(consume(black_box(&bytes)));
                 },
             );
+            report_bytes(&format!("  and its CRC checked, {name}"), content, records, || {
+                for batch in BatchIter::new(black_box(&bytes)) {
+                    black_box(check_crc(batch.expect("honest"))).expect("honest");
+                }
+                black_box(consume(black_box(&bytes)));
+            });
             report_bytes(&format!("  checked by a broker, {name}"), content, records, || {
                 for batch in BatchIter::new(&bytes) {
                     black_box(validate(batch.expect("honest"), LIMITS).expect("honest"));
