@@ -2,6 +2,7 @@
 
 mod configs;
 mod native;
+mod producers;
 mod world;
 
 use std::collections::BTreeMap;

@@ -2,9 +2,11 @@
 
 use super::*;
 use proptest::prelude::*;
-use protocol::batch::BatchHeader;
-use protocol::records::{BatchBuilder, BatchOptions, ProducerStamp};
-use protocol::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use protocol::batch::{BatchHeader, HEADER_BYTES};
+use protocol::records::{BatchBuilder, BatchOptions, ControlKind, ProducerStamp};
+use protocol::types::{
+    LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TransactionVersion,
+};
 use std::collections::BTreeMap;
 
 /// The header of a batch as the log holds it.
@@ -325,6 +327,124 @@ fn a_replay_rebuilds_the_table_from_the_log() {
         "duplicate of 5 to 5, 0
          new at 8",
     );
+}
+
+/// What the log holds, one batch a line, and which of them are their producers' last ones, by their last offsets.
+///
+/// ```text
+///  batch ID EPOCH SEQUENCE COUNT     plain COUNT     unsequenced ID EPOCH COUNT     marker ID EPOCH
+/// ```
+#[track_caller]
+fn check_last(log: &str, expected: &[i64]) {
+    let mut table = ProducerTable::default();
+    let mut headers = Vec::new();
+    let mut end = Offset(0);
+    for line in log.lines().map(str::trim) {
+        let (command, numbers) = line.split_once(' ').expect("a command");
+        let numbers: Vec<i64> = numbers.split(' ').map(|word| word.parse().expect("a number")).collect();
+        let small = |place: usize| i32::try_from(numbers[place]).expect("a small number");
+        let epoch = || i16::try_from(numbers[1]).expect("a small number");
+        let of = |batch| header(&batch, AppendedAt { base_offset: end, timestamp: Timestamp(0) });
+        let (header, body) = match command {
+            "batch" => (of(batch(numbers[0], epoch(), small(2), small(3))), Vec::new()),
+            "plain" => (of(batch(-1, -1, -1, small(0))), Vec::new()),
+            "unsequenced" => {
+                let batch =
+                    ProducerBatch { is_transactional: true, ..batch(numbers[0], epoch(), -1, small(2)) };
+                (of(batch), Vec::new())
+            }
+            "marker" => {
+                let marker = TransactionMarker {
+                    producer_id: ProducerId(numbers[0]),
+                    epoch: ProducerEpoch(epoch()),
+                    kind: ControlKind::Commit,
+                    coordinator_epoch: 0,
+                    version: TransactionVersion::V2,
+                    told_by: Teller::Leader,
+                };
+                let mut bytes = marker.batch(Timestamp(0));
+                BatchHeader::from_prefix_mut(&mut bytes).expect("a header").set_position(end, LeaderEpoch(0));
+                (*BatchHeader::from_prefix(&bytes).expect("a header"), bytes.split_off(HEADER_BYTES))
+            }
+            other => panic!("not a command: {other}"),
+        };
+        table.replay(Timestamp(0), &header, &body);
+        end = header.next_offset();
+        headers.push(header);
+    }
+    let last = headers.iter().filter(|header| table.is_last_of_producer(header));
+    let last: Vec<i64> = last.map(|header| header.last_offset().get()).collect();
+    assert_eq!(last, expected);
+}
+
+#[test]
+fn the_last_batch_of_each_producer_is_told_from_those_before() {
+    check_last(
+        "batch 7 0 0 2
+         batch 8 0 0 1
+         plain 3
+         batch 7 0 2 2
+         batch 9 0 5 1",
+        &[2, 7, 8],
+    );
+}
+
+#[test]
+fn a_batch_of_a_new_epoch_is_the_last_one() {
+    check_last(
+        "batch 7 0 0 2
+         batch 7 1 0 1",
+        &[2],
+    );
+}
+
+#[test]
+fn a_marker_behind_batches_of_its_epoch_is_not_what_is_known_of_their_producer() {
+    check_last(
+        "batch 7 0 0 2
+         batch 7 0 2 1
+         marker 7 0",
+        &[2],
+    );
+}
+
+#[test]
+fn a_marker_that_bumps_the_epoch_is_the_last_that_is_known_of_its_producer() {
+    check_last(
+        "batch 7 0 0 2
+         marker 7 1",
+        &[2],
+    );
+    check_last(
+        "batch 7 0 0 2
+         marker 7 1
+         batch 7 1 0 1
+         marker 7 2
+         marker 8 0",
+        &[4, 5],
+    );
+    check_last(
+        "marker 7 1
+         batch 7 1 0 1",
+        &[1],
+    );
+}
+
+#[test]
+fn a_batch_without_sequences_is_not_what_is_known_of_its_producer() {
+    check_last(
+        "unsequenced 7 0 2
+         marker 7 0
+         unsequenced 7 0 1",
+        &[2],
+    );
+}
+
+#[test]
+fn nothing_is_the_last_of_a_producer_that_is_not_known() {
+    let table = ProducerTable::default();
+    let at = AppendedAt { base_offset: Offset(0), timestamp: Timestamp(0) };
+    assert!(!table.is_last_of_producer(&header(&batch(7, 0, 0, 1), at)));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use e2e::records::Record;
 use e2e::segments;
 use e2e::wire;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::kcat;
 
@@ -58,6 +59,16 @@ impl World {
         let Self { options, broker, .. } = self;
         let (status, directory) = broker.stop();
         assert!(status.success() || Target::chosen() == Target::Kafka, "{status}");
+        Self::start_on(directory, options)
+    }
+
+    /// The same after kill -9.
+    pub fn restart_killed(self) -> Self {
+        let Self { options, broker, .. } = self;
+        Self::start_on(broker.kill(), options)
+    }
+
+    fn start_on(directory: TempDir, options: Options) -> Self {
         let broker = Broker::start_on(directory, Target::chosen(), &options);
         let writer = Driver::start(Client::Confluent, broker.kafka());
         Self { options, broker, writer }
