@@ -2,7 +2,9 @@
 //! transactions have left there.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -22,7 +24,7 @@ use kafka_protocol::messages::{
 };
 use serde_json::{Deserializer, Value, json};
 
-use crate::consumer_groups::{Member, partitions_of};
+use crate::consumer_groups::{Member, Owned, partitions_of};
 use crate::static_members::history;
 use crate::transactions;
 
@@ -237,6 +239,109 @@ fn kafkas_formatters_print_transactions_and_the_offsets_committed_in_them() {
         (EMPTY, none(), 2 * timeout),
     ];
     assert_eq!(told, expected);
+}
+
+/// A group's record: its type, and the member or the expression that it is about, if it is about one.
+type Subject = (i64, Option<String>);
+
+/// The group's records in a segment as Kafka's dump tool decodes them, the last one of each subject.
+fn dumped(log: &Path, group: &str) -> BTreeMap<Subject, Value> {
+    let mut dump = java("kafka.tools.DumpLogSegments");
+    dump.args(["--offsets-decoder", "--files"]).arg(log);
+    let shown = run("DumpLogSegments", dump);
+    let mut found = BTreeMap::new();
+    for line in shown.stdout.iter().filter(|line| line.starts_with("| offset: ")) {
+        let (_, record) = line.split_once(" key: ").unwrap_or_else(|| panic!("no key: {line}"));
+        let (key, value) = record.split_once(" payload: ").unwrap_or_else(|| panic!("no value: {line}"));
+        let [key, value] = [key, value].map(|text| {
+            serde_json::from_str::<Value>(text).unwrap_or_else(|error| panic!("{error}: {line}"))
+        });
+        let about = &key["data"];
+        // What members have committed meanwhile.
+        if key["type"] == "1" {
+            continue;
+        }
+        assert_eq!(about["groupId"], group, "{line}");
+        assert_eq!(value["version"], "0", "{line}");
+        let kind = key["type"].as_str().and_then(|kind| kind.parse().ok()).expect("a type");
+        let more = about["memberId"].as_str().or(about["regularExpression"].as_str());
+        found.insert((kind, more.map(str::to_owned)), value["data"].clone());
+    }
+    found
+}
+
+/// The records of type 4 that Kafka's first brokers of this protocol wrote are none of 4.1's.
+#[test]
+fn kafkas_dump_tool_decodes_what_a_consumer_group_is() {
+    let broker = start();
+    let member = |client: &str, more: &str, topic: &str| {
+        let config = format!(
+            r#""group.id": "dumped", "group.protocol": "consumer", "client.id": "{client}", "client.rack": "{client}s", {more}"#
+        );
+        Member::configured(&broker, client, &config, topic)
+    };
+    let first = member("named", r#""group.instance.id": "static""#, TOPIC);
+    first.wait_for_share(3);
+    let second = member("matching", r#""group.remote.assignor": "range""#, "^re.d$");
+    let shares = [first.wait_for_share(2), second.wait_for_share(1)];
+    // A partition's directory, and in it the topic's id as Kafka writes it, is made with its first record.
+    let mut write = Command::new("kcat");
+    write.args(["-b", &broker.kafka().to_string(), "-P", "-t", TOPIC, "-p", "0"]);
+    assert!(process::run_with_input("kcat", write, b"one\n", DEADLINE).status.success());
+    let topics = broker.topics_directory();
+    let (status, _directory) = broker.stop();
+    assert!(status.success() || Target::chosen() == Target::Kafka, "{status}");
+
+    let metadata = fs::read_to_string(topics.join(format!("{TOPIC}-0/partition.metadata"))).expect("there");
+    let topic_id = metadata.lines().find_map(|line| line.strip_prefix("topic_id: ")).expect("an id");
+    let found = dumped(&topics.join(format!("{GROUPS}-0/00000000000000000000.log")), "dumped");
+    let of_client = |client: &str| {
+        let mut members = found.iter().filter(|((kind, _), _)| *kind == 5);
+        let is_of = |value: &Value| value["clientId"] == client;
+        let ((_, member), _) = members.find(|(_, value)| is_of(value)).unwrap_or_else(|| panic!("{found:?}"));
+        member.clone()
+    };
+    let [first, second] = ["named", "matching"].map(of_client);
+    let wants = |client: &str, instance: Value, topics: Value, expression: &str, assignor: Value| {
+        json!({
+            "instanceId": instance, "rackId": format!("{client}s"), "clientId": client, "clientHost": "/127.0.0.1",
+            "subscribedTopicNames": topics, "subscribedTopicRegex": expression, "rebalanceTimeoutMs": 300_000,
+            "serverAssignor": assignor, "classicMemberMetadata": null,
+        })
+    };
+    let partitions = |share: &Owned| {
+        let number =
+            |one: &String| one.split(['[', ']']).nth(1).and_then(|number| number.parse::<i32>().ok());
+        let numbers: Vec<i32> = share.iter().map(|one| number(one).expect("a partition")).collect();
+        json!([{ "topicId": topic_id, "partitions": numbers }])
+    };
+    let target = |share: &Owned| json!({ "topicPartitions": partitions(share) });
+    let owns = |member: &Option<String>, share: &Owned| {
+        json!({
+            "memberEpoch": 2, "previousMemberEpoch": found[&(8, member.clone())]["previousMemberEpoch"], "state": 0,
+            "assignedPartitions": partitions(share), "partitionsPendingRevocation": [],
+        })
+    };
+    let expression = || Some("(^re.d$)".to_owned());
+    let (group, matched) = (&found[&(3, None)], &found[&(16, expression())]);
+    assert!(group["metadataHash"].as_i64().is_some_and(|hash| hash != 0), "{group}");
+    assert!(matched["version"].as_i64() > Some(0), "{matched}");
+    assert!(matched["timestamp"].as_i64() > Some(1_700_000_000_000), "{matched}");
+    let expected = [
+        ((3, None), json!({ "epoch": 2, "metadataHash": group["metadataHash"] })),
+        ((5, first.clone()), wants("named", json!("static"), json!([TOPIC]), "", Value::Null)),
+        ((5, second.clone()), wants("matching", Value::Null, json!([]), "(^re.d$)", json!("range"))),
+        ((6, None), json!({ "assignmentEpoch": 2 })),
+        ((7, first.clone()), target(&shares[0])),
+        ((7, second.clone()), target(&shares[1])),
+        ((8, first.clone()), owns(&first, &shares[0])),
+        ((8, second.clone()), owns(&second, &shares[1])),
+        (
+            (16, expression()),
+            json!({ "topics": [TOPIC], "version": matched["version"], "timestamp": matched["timestamp"] }),
+        ),
+    ];
+    assert_eq!(found, BTreeMap::from(expected));
 }
 
 /// Topics and their partitions.

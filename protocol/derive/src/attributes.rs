@@ -31,6 +31,8 @@ pub struct FieldSpec {
     pub tag: Option<u32>,
     pub default: Option<Expr>,
     pub ignorable: bool,
+    /// Of a tagged struct that may be null: it is always written, its null as Kafka does there.
+    pub marked: bool,
 }
 
 /// An inclusive range of versions, open above when `last` is none.
@@ -102,6 +104,7 @@ fn parse_field(field: &syn::Field) -> Result<FieldSpec> {
         tag: None,
         default: None,
         ignorable: false,
+        marked: false,
     };
     for attribute in field.attrs.iter().filter(|attribute| attribute.path().is_ident("wire")) {
         attribute.parse_nested_meta(|meta| {
@@ -118,8 +121,10 @@ fn parse_field(field: &syn::Field) -> Result<FieldSpec> {
                 spec.default = Some(meta.value()?.parse()?);
             } else if meta.path.is_ident("ignorable") {
                 spec.ignorable = true;
+            } else if meta.path.is_ident("marked") {
+                spec.marked = true;
             } else {
-                return Err(meta.error("known are versions, nullable, tag, default and ignorable"));
+                return Err(meta.error("known are versions, nullable, tag, default, ignorable and marked"));
             }
             Ok(())
         })?;

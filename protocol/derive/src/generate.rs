@@ -93,7 +93,7 @@ fn read_body(spec: &MessageSpec) -> TokenStream {
     let tagged = spec.fields.iter().filter_map(|field| {
         let tag = field.tag?;
         let name = &field.name;
-        let read = read_value(field);
+        let read = if field.marked { read_marked() } else { read_value(field) };
         let guard = in_versions(field.versions).map(|condition| quote!(if #condition));
         Some(quote! {
             #tag #guard => {
@@ -124,6 +124,21 @@ fn read_value(field: &FieldSpec) -> TokenStream {
             if #condition { #plain } else { Some(crate::wire::Field::read(reader, format)?) }
         },
         None => plain,
+    }
+}
+
+/// In a tagged field the mark of a struct that may be null is a varint, and 0 is null; elsewhere it is a byte, and -1 is.
+fn read_marked() -> TokenStream {
+    quote!(if reader.uvarint()? == 0 { None } else { Some(crate::wire::Field::read(reader, format)?) })
+}
+
+fn write_marked(field: &FieldSpec) -> TokenStream {
+    let name = &field.name;
+    quote! {
+        writer.uvarint(u32::from(self.#name.is_some()));
+        if let Some(value) = &self.#name {
+            crate::wire::Field::write(value, writer, format);
+        }
     }
 }
 
@@ -189,13 +204,14 @@ fn write_tagged(spec: &MessageSpec) -> TokenStream {
             }
         });
         let condition = in_versions(field.versions).map(|condition| quote!(&& #condition));
+        let carried = if field.marked { quote!(format.flexible) } else { quote!(#set && format.flexible) };
         quote! {
-            let #flag = #set && format.flexible #condition;
+            let #flag = #carried #condition;
             #refuse
         }
     });
     let writes = tagged.iter().zip(&flags).map(|((tag, field), flag)| {
-        let write = write_value(spec, field);
+        let write = if field.marked { write_marked(field) } else { write_value(spec, field) };
         quote! {
             if #flag {
                 let start = writer.tagged_begin(#tag);

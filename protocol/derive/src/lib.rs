@@ -11,6 +11,7 @@
 //! | `versions = "3+"`, `"0-12"`, `"7"` | versions that carry the field; the default is all |
 //! | `nullable = "9+"` | versions in which an `Option` may be null; the default is all |
 //! | `tag = 0` | a tagged field, left out when it holds its default |
+//! | `marked` | a tagged struct that may be null, with the null in a varint, and never left out: Kafka takes a missing one for an empty one |
 //! | `default = EXPR` | the value where nothing is carried; otherwise `Default::default()` |
 //! | `ignorable` | a value set is dropped, not refused, when the version can't carry it |
 //!

@@ -54,7 +54,7 @@ pub struct ConsumerGroupMemberMetadataValue<'a> {
     /// The assignor that the member wants.
     pub server_assignor: Option<&'a str>,
     /// What a member that speaks the classic protocol said when it joined; null for the others.
-    #[wire(tag = 0)]
+    #[wire(tag = 0, marked)]
     pub classic_member_metadata: Option<ClassicMemberMetadata<'a>>,
 }
 

@@ -169,7 +169,9 @@ fn a_member_of_a_consumer_group() {
         server_assignor: None,
         classic_member_metadata: None,
     };
-    check(&value, 0, b"\0\0\0\x02r\x02c\x02h\x02\x02t\0\0\0\0\x01\0\0");
+    check(&value, 0, b"\0\0\0\x02r\x02c\x02h\x02\x02t\0\0\0\0\x01\0\x01\0\x01\0");
+    let without = b"\0\0\0\x02r\x02c\x02h\x02\x02t\0\0\0\0\x01\0\0";
+    assert_eq!(ConsumerGroupMemberMetadataValue::decode(without), Ok(value.clone()));
     let classic = ConsumerGroupMemberMetadataValue {
         classic_member_metadata: Some(ClassicMemberMetadata {
             session_timeout_ms: 2,
