@@ -15,6 +15,7 @@ mod groups;
 mod isolation;
 mod native_client;
 mod refused_transactions;
+mod several;
 mod transactions;
 
 use std::fs;
@@ -103,6 +104,12 @@ const ACCEPTED: &[(&str, &str, &str, &str)] = &[
         "the highest time when it is cut",
         "all 2@2; committed 2@2",
         "what lies below the log's start is not told",
+    ),
+    (
+        "several",
+        "coordinators of the same group",
+        r#"["key 0: error 0, here"]"#,
+        "what is named again is looked up once",
     ),
     ("idempotence", "epoch -1", "error 87 at -1", "an id without an epoch is no producer"),
 ];

@@ -22,7 +22,7 @@ use super::{Case, Side, compare};
 pub const NOW: i64 = 1_700_000_000_000;
 pub const TIMEOUT_MS: i32 = 60_000;
 /// Errors after which every client asks again: loading, elsewhere, being changed.
-const AGAIN: [i16; 4] = [14, 15, 16, 51];
+pub const AGAIN: [i16; 4] = [14, 15, 16, 51];
 
 /// A transactional id of one case, and the producer that it was given.
 pub struct Producer {
@@ -40,7 +40,7 @@ pub fn producer(side: &mut Side) -> Producer {
 }
 
 /// Asks until the answer is none of those after which clients ask again.
-fn settled(mut ask: impl FnMut() -> i16) -> i16 {
+pub fn settled(mut ask: impl FnMut() -> i16) -> i16 {
     let end = Instant::now() + DEADLINE;
     loop {
         let error = ask();
@@ -172,7 +172,7 @@ pub fn mark(side: &mut Side, topic: &str, partition: i32, producer: (i64, i16)) 
     answer.markers[0].topics[0].partitions[0].error_code
 }
 
-fn described(side: &mut Side, name: &str) -> String {
+pub fn described(side: &mut Side, name: &str) -> String {
     let request =
         DescribeTransactionsRequest::default().with_transactional_ids(vec![TransactionalId(text(name))]);
     let mut state = String::new();
