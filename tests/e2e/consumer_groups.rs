@@ -274,12 +274,24 @@ fn kafkas_tools_read_with_the_consumer_protocol_and_show_its_groups() {
         ["--topic", TOPIC, "--group", "fast", "--messages", "500", "--consumer.config", properties];
     read("org.apache.kafka.tools.ConsumerPerformance", &performance);
     assert_eq!(described(&broker, "fast").iter().map(|(committed, _)| committed).sum::<i64>(), 500);
+    let reset = ["--reset-offsets", "--group", "console", "--topic", TOPIC, "--to-earliest", "--execute"];
+    groups(&broker, &reset);
+    assert!(described(&broker, "console").iter().all(|(committed, _)| *committed == 0));
+    let values = read("org.apache.kafka.tools.consumer.ConsoleConsumer", &[&console[..], &protocol].concat());
+    assert_eq!(values.iter().collect::<BTreeSet<_>>().len(), 500, "it reads all of them again");
     let member = Member::consumer(&broker, "member");
     member.wait_for_share(4);
     let listed = groups(&broker, &["--list", "--type", "consumer"]);
     let listed: BTreeSet<&str> =
         listed.stdout.iter().filter_map(|line| line.strip_suffix("Consumer").map(str::trim)).collect();
     assert_eq!(listed, ["console", "fast", "g"].into());
+    groups(&broker, &["--delete", "--group", "console", "--group", "g"]);
+    let left = groups(&broker, &["--list"]).stdout;
+    assert_eq!(
+        left.iter().collect::<BTreeSet<_>>(),
+        [&"fast".to_owned(), &"g".to_owned()].into(),
+        "g has a member"
+    );
     let members = groups(&broker, &["--describe", "--group", "g", "--members", "--verbose"]);
     let shown = members.stdout.iter().find(|line| line.starts_with("g ")).expect("a member");
     assert!(shown.contains(&format!("{TOPIC}:0,1,2,3")), "{members}");
