@@ -63,6 +63,12 @@ fn word_count(broker: &Broker, state: &Path) -> Process {
     Process::start("word count", command)
 }
 
+/// Has an application stop by itself: it commits what it has written, so that nothing comes later.
+fn close(application: Process) {
+    application.signal(Signal::SIGTERM);
+    application.wait_for_line(DEADLINE, "its end", |line| (line == "closed").then_some(()));
+}
+
 /// Kafka Streams with exactly_once_v2: a repartitioned topic, a state that is rebuilt from its compacted changelog, offsets and
 /// results committed together.
 #[test]
@@ -80,14 +86,14 @@ fn a_streams_application_counts_each_word_once_through_kill_9() {
     await_records(&broker, OUTPUT, WORDS / 6);
     application.kill();
     kcat(&broker, &["-P", "-t", INPUT], &sentences(LINES / 3..2 * LINES / 3));
-    let mut application = word_count(&broker, state.path());
+    let application = word_count(&broker, state.path());
     await_records(&broker, OUTPUT, WORDS / 2);
     if broker.target() == Target::Iolite {
         broker = Broker::start_on(broker.kill(), Target::Iolite, &options);
     }
     kcat(&broker, &["-P", "-t", INPUT], &sentences(2 * LINES / 3..LINES));
     await_records(&broker, OUTPUT, WORDS);
-    application.kill();
+    close(application);
 
     let mut expected: BTreeMap<String, usize> = BTreeMap::new();
     for word in sentences(0..LINES).split_whitespace() {
@@ -169,7 +175,7 @@ fn a_streams_application_joins_each_pair_once_through_kill_9() {
     await_records(&broker, OUTPUT, expected.len() / 8);
     application.kill();
     produce_events(&broker, RIGHT, EVENTS / 4..3 * EVENTS / 4);
-    let mut application = windowed_join(&broker, state.path());
+    let application = windowed_join(&broker, state.path());
     await_records(&broker, OUTPUT, 3 * expected.len() / 8);
     if broker.target() == Target::Iolite {
         broker = Broker::start_on(broker.kill(), Target::Iolite, &options);
@@ -177,7 +183,7 @@ fn a_streams_application_joins_each_pair_once_through_kill_9() {
     produce_events(&broker, LEFT, EVENTS / 2..EVENTS);
     produce_events(&broker, RIGHT, 3 * EVENTS / 4..EVENTS);
     await_records(&broker, OUTPUT, expected.len());
-    application.kill();
+    close(application);
 
     let mut found: BTreeMap<String, usize> = BTreeMap::new();
     for pair in read_all(&broker, OUTPUT) {

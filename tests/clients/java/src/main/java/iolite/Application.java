@@ -35,7 +35,10 @@ final class Application {
             failure.printStackTrace();
             return StreamThreadExceptionResponse.REPLACE_THREAD;
         });
-        Runtime.getRuntime().addShutdownHook(new Thread(() -> streams.close(Duration.ofSeconds(20))));
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+            var isClosed = streams.close(Duration.ofSeconds(20));
+            System.out.println(isClosed ? "closed" : "not closed in time");
+        }));
         streams.start();
     }
 }
