@@ -390,6 +390,13 @@ impl Life {
         (self.replies.remove(&call), settled)
     }
 
+    fn initialise(&mut self) -> (Option<Outcome>, Result<(), StoreError>) {
+        self.ask(|coordinator, now, call, fresh| {
+            let request = Initialise { id: ID, timeout_ms: TIMEOUT_MS, expected: None };
+            coordinator.initialise(now, call, &request, fresh)
+        })
+    }
+
     fn fresh_producer_id(&mut self) -> ProducerId {
         self.producer_ids += 1;
         ProducerId(self.producer_ids)
@@ -454,6 +461,8 @@ enum Step {
     /// A transaction with so many writes in each partition, in between the offset of a group if it takes any; it is left open
     /// without an end.
     Transaction([usize; PARTITIONS], Offsets, Option<End>),
+    /// Another instance takes the id over.
+    TakeOver,
     Destage,
 }
 
@@ -472,6 +481,9 @@ const SCRIPT: &[Step] = &[
     Step::Transaction([3, 0], Offsets::With, Some(End::Abort)),
     Step::Destage,
     Step::Transaction([1, 3], Offsets::Without, Some(End::Commit)),
+    Step::Transaction([1, 1], Offsets::With, None),
+    Step::TakeOver,
+    Step::Transaction([1, 1], Offsets::With, Some(End::Commit)),
     Step::Transaction([1, 1], Offsets::With, None),
 ];
 
@@ -526,6 +538,30 @@ impl Client<'_> {
             None => {}
             other => panic!("{other:?}"),
         }
+        settled
+    }
+
+    /// The transaction that is open is aborted, whatever its client says from now on; then the new instance is let in.
+    fn take_over(&mut self, known: &mut [Known]) -> Result<(), StoreError> {
+        let (outcome, settled) = self.life.initialise();
+        assert!(matches!(outcome, None | Some(Err(TransactionError::Concurrent))), "{outcome:?}");
+        settled?;
+        let (outcome, settled) = self.life.initialise();
+        let next = match outcome {
+            Some(Ok(Reply::Initialised(next))) => next,
+            None => return settled,
+            other => panic!("{other:?}"),
+        };
+        known.last_mut().expect("it was open").told = Some(End::Abort);
+        settled?;
+        let (old, version) = (std::mem::replace(&mut self.producer, next), self.version);
+        assert_eq!(old.id, next.id);
+        assert!(old.epoch < next.epoch);
+        self.sequences = [0; PARTITIONS];
+        let (outcome, settled) = self.life.ask(|coordinator, now, call, fresh| {
+            coordinator.end(now, call, (ID, old), End::Commit, version, fresh)
+        });
+        assert_eq!(outcome, Some(Err(TransactionError::Fenced)));
         settled
     }
 
@@ -588,16 +624,14 @@ fn live(
     known: &mut Vec<Known>,
 ) -> Result<(), StoreError> {
     let mut life = Life::open(disk, shard_count, version, 1)?;
-    let (outcome, settled) = life.ask(|coordinator, now, call, fresh| {
-        let request = Initialise { id: ID, timeout_ms: TIMEOUT_MS, expected: None };
-        coordinator.initialise(now, call, &request, fresh)
-    });
+    let (outcome, settled) = life.initialise();
     settled?;
     let Some(Ok(Reply::Initialised(producer))) = outcome else { panic!("{outcome:?}") };
     let mut client = Client { life: &mut life, version, producer, sequences: [0; PARTITIONS] };
     for step in SCRIPT {
         match *step {
             Step::Transaction(writes, offsets, end) => client.transaction(writes, offsets, end, known)?,
+            Step::TakeOver => client.take_over(known)?,
             Step::Destage => client.life.destage()?,
         }
     }
@@ -678,7 +712,7 @@ fn cut_everywhere(shard_count: usize, version: TransactionVersion) {
     let mut known = Vec::new();
     live(&whole, shard_count, version, &mut known).expect("no faults");
     let operations = whole.operation_count();
-    assert_eq!(check(&whole, shard_count, version, &known, "without a cut"), 3);
+    assert_eq!(check(&whole, shard_count, version, &known, "without a cut"), 4);
     // A transaction that was decided, and its client not told, by the number of them that are committed.
     let mut outcomes = BTreeSet::new();
     for operation in 1..=operations {
