@@ -11,7 +11,7 @@ use e2e::broker::{Broker, Options, Target, java};
 use e2e::driver::{Client, ClientError, Driver};
 use e2e::figures;
 use e2e::process::{self, Finished, Process};
-use e2e::records::to_hex;
+use e2e::records::{from_hex, to_hex};
 use e2e::wire::{self, Connection};
 use e2e::{DEADLINE, cache, project};
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
@@ -164,6 +164,24 @@ fn franz_gos_sessions_copy_each_record_once_through_kill_9() {
     assert_eq!(count(&broker, "read_committed"), once_each(0..COUNT));
     let all: usize = count(&broker, "read_uncommitted").values().sum();
     assert!(all > COUNT as usize, "{all} records with those that were aborted");
+    for reader in [Client::KafkaJs, Client::KafkaPython] {
+        assert_eq!(read_in_group(&broker, reader, COUNT), once_each(0..COUNT), "{reader:?}");
+    }
+}
+
+/// How often each value is in what a member of a group is handed of the output, until it has so many; it reads what is committed.
+fn read_in_group(broker: &Broker, reader: Client, count: u32) -> BTreeMap<String, usize> {
+    let request = json!({
+        "op": "group", "topic": OUTPUT, "group": format!("{reader:?}"), "count": count,
+        "isolation": "read_committed",
+    });
+    let answer = Driver::start(reader, broker.kafka()).call(&request).expect("it reads");
+    let mut counts = BTreeMap::new();
+    for value in answer["values"].as_array().expect("values") {
+        let value = String::from_utf8(from_hex(value.as_str().expect("no nulls"))).expect("a number");
+        *counts.entry(value).or_default() += 1;
+    }
+    counts
 }
 
 fn tool(broker: &Broker, arguments: &[&str]) -> Finished {
@@ -429,6 +447,60 @@ fn an_invented_coordinators_epoch_does_not_hold_a_producer_up() {
     }
     let read = kcat(&broker, &["-C", "-c", "1", "-q", "-t", OUTPUT, "-o", "beginning"], "");
     assert_eq!(read.stdout, ["committed"]);
+}
+
+/// One marker for partition 0 of the output by version 2 of the request, which says by which protocol its transaction went.
+fn mark(connection: &mut Connection, producer: (i64, i16), level: i8) -> i16 {
+    const CORRELATION: i32 = 1_000;
+    const TAGGED_FIELDS: [u8; 2] = [0, 0];
+    let topic =
+        WritableTxnMarkerTopic::default().with_name(wire::topic_name(OUTPUT)).with_partition_indexes(vec![0]);
+    let marker = WritableTxnMarker::default()
+        .with_producer_id(producer.0.into())
+        .with_producer_epoch(producer.1)
+        .with_transaction_result(true)
+        .with_topics(vec![topic]);
+    let request = WriteTxnMarkersRequest::default().with_markers(vec![marker]);
+    // The crate knows version 1. Version 2 has one more byte at the end of a marker, before its tagged fields and the request's.
+    let mut body = wire::encode_request(CORRELATION, 1, &request).to_vec();
+    body[2..4].copy_from_slice(&2_i16.to_be_bytes());
+    assert!(body.ends_with(&TAGGED_FIELDS));
+    body.truncate(body.len() - TAGGED_FIELDS.len());
+    body.extend(level.to_be_bytes());
+    body.extend(TAGGED_FIELDS);
+    connection.send(&body).expect("the broker reads");
+    let frame = connection.receive().expect("the broker answers");
+    let answer = wire::decode_response::<WriteTxnMarkersRequest>(frame, CORRELATION, 1);
+    answer.markers[0].topics[0].partitions[0].error_code
+}
+
+/// By KIP-890 a marker has an epoch above its transaction's own: one that comes late can't end the next transaction.
+#[test]
+fn a_marker_says_by_which_protocol_its_transaction_went() {
+    const INVALID_PRODUCER_EPOCH: i16 = 47;
+    // Apache Kafka has this version from 4.2 on.
+    if Target::chosen() == Target::Kafka {
+        return;
+    }
+    let broker = start(1);
+    let mut connection = Connection::open(broker.kafka());
+    for (name, level) in [("older", 0), ("old", 1), ("new", 2)] {
+        let id = TransactionalId(wire::text(name));
+        let producer = wire::init_transactions(&mut connection, &id, 600_000);
+        begin(&mut connection, &id, producer);
+        let batch =
+            Batch::of_values(LONG_AGO_MS, &[name]).by_producer(producer.0, producer.1, 0).in_transaction();
+        assert_eq!(produce(&mut connection, Some(&id), &batch), 0, "{name}");
+        let next = (producer.0, producer.1 + 1);
+        if level == 2 {
+            assert_eq!(mark(&mut connection, producer, level), INVALID_PRODUCER_EPOCH, "{name}");
+            assert!(!count(&broker, "read_committed").contains_key(name), "it is open");
+            assert_eq!(mark(&mut connection, next, level), 0, "{name}");
+        } else {
+            assert_eq!(mark(&mut connection, producer, level), 0, "{name}");
+        }
+        assert_eq!(count(&broker, "read_committed").get(name), Some(&1));
+    }
 }
 
 #[test]

@@ -19,6 +19,8 @@ func copyForever(bootstrap, group, id, input, output string) error {
 		kgo.TransactionalID(id),
 		kgo.TransactionTimeout(8*time.Second),
 		kgo.DefaultProduceTopic(output),
+		// Every client reads this compression, kafkajs too.
+		kgo.ProducerBatchCompression(kgo.GzipCompression()),
 		kgo.ConsumerGroup(group),
 		kgo.ConsumeTopics(input),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),

@@ -82,7 +82,8 @@ const operations = {
   },
 
   async group(request) {
-    const consumer = kafka.consumer({ groupId: request.group })
+    const readUncommitted = request.isolation !== 'read_committed'
+    const consumer = kafka.consumer({ groupId: request.group, readUncommitted })
     await consumer.connect()
     try {
       await consumer.subscribe({ topics: [request.topic], fromBeginning: true })

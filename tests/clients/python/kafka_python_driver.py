@@ -98,6 +98,7 @@ class Operations:
             group_id=request["group"],
             auto_offset_reset="earliest",
             enable_auto_commit=False,
+            isolation_level=request.get("isolation", "read_uncommitted"),
         )
         values = []
         deadline = time.monotonic() + DEADLINE_SECONDS
