@@ -79,19 +79,25 @@ fn fetch(connection: &mut Connection, topic: &str, from: i64) -> Result<Bytes, i
 
 /// The values of partition 0 from offset 0 to the end, which stand without a gap.
 fn read_all(connection: &mut Connection, topic: &str) -> Vec<Bytes> {
-    read_from(connection, topic, 0)
+    try_read_from(connection, topic, 0)
+        .unwrap_or_else(|Refused { offset, code }| panic!("{topic} at {offset}: error {code}"))
 }
 
-/// The same from an offset on.
-fn read_from(connection: &mut Connection, topic: &str, start: i64) -> Vec<Bytes> {
+/// A fetch that was answered with an error.
+struct Refused {
+    offset: i64,
+    code: i16,
+}
+
+/// The same from an offset on, unless a fetch on the way is refused.
+fn try_read_from(connection: &mut Connection, topic: &str, start: i64) -> Result<Vec<Bytes>, Refused> {
     let mut values = Vec::new();
     loop {
-        let next = start + i64::try_from(values.len()).expect("a test is short");
-        let bytes =
-            fetch(connection, topic, next).unwrap_or_else(|code| panic!("{topic} at {next}: error {code}"));
+        let offset = start + i64::try_from(values.len()).expect("a test is short");
+        let bytes = fetch(connection, topic, offset).map_err(|code| Refused { offset, code })?;
         let records = batch::walk(&bytes);
         if records.is_empty() {
-            return values;
+            return Ok(values);
         }
         for record in records {
             let expected = start + i64::try_from(values.len()).expect("a test is short");
