@@ -132,8 +132,6 @@ async fn retain(shard: Rc<Shard>) {
             Ok(moved) => {
                 for retained in moved {
                     metrics::add(Count::SegmentsDeleted, retained.segments as u64);
-                    let Some(partition) = shard.partitions.at(retained.slot) else { continue };
-                    partition.start_at(retained.log_start);
                 }
             }
             Err(error) => tracing::warn!(%error, "old segments stay for now"),
@@ -153,7 +151,6 @@ async fn make_room(shard: Rc<Shard>) {
         for retained in moved {
             metrics::add(Count::SegmentsDeletedForRoom, retained.segments as u64);
             let Some(partition) = shard.partitions.at(retained.slot) else { continue };
-            partition.start_at(retained.log_start);
             let topic = shard.image().topic_by_id(partition.key.topic_id).map(|topic| topic.name.to_string());
             tracing::warn!(
                 topic = topic.unwrap_or_default(),

@@ -210,7 +210,7 @@ impl Partition {
     }
 
     /// The log begins at `start` now.
-    pub fn start_at(&self, start: Offset) {
+    pub(super) fn start_at(&self, start: Offset) {
         self.advance(|replica| replica.on_log_start(start));
         self.change_producers(|table| table.start_at(start));
     }

@@ -127,6 +127,8 @@ impl StoreListener for Listener {
 
     fn synced(&self, _slot: PartitionSlot, _end: Offset) {}
 
+    fn started(&self, _slot: PartitionSlot, _start: Offset) {}
+
     fn producer_snapshot(&self, slot: PartitionSlot) -> TakenSnapshot {
         let tables = self.tables.0.borrow();
         let place = self.places[usize::try_from(slot.0).expect("small")];

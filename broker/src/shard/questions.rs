@@ -96,7 +96,6 @@ impl Shard {
         let partition = self.partitions.get(wish.key).ok_or(PartitionError::Unknown)?;
         let start = partition.replica().check_delete_records(wish.below)?;
         self.store.set_log_start(partition.slot, start).await?;
-        partition.start_at(start);
         let begins = partition.replica().log_start();
         Ok(begins)
     }

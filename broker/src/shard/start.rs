@@ -371,6 +371,13 @@ impl StoreListener for StoreEvents {
         shard.due.add(partition, end);
     }
 
+    fn started(&self, slot: PartitionSlot, start: Offset) {
+        let Some(shard) = self.shard.upgrade() else { return };
+        if let Some(partition) = shard.partitions.at(slot) {
+            partition.start_at(start);
+        }
+    }
+
     fn producer_snapshot(&self, slot: PartitionSlot) -> TakenSnapshot {
         let partition = self.shard.upgrade().and_then(|shard| shard.partitions.at(slot));
         Box::pin(async move { partition?.producer_snapshot().await })

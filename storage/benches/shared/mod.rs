@@ -54,6 +54,8 @@ impl StoreListener for Progress {
         }
     }
 
+    fn started(&self, _: PartitionSlot, _: Offset) {}
+
     fn producer_snapshot(&self, _: PartitionSlot) -> TakenSnapshot {
         Box::pin(std::future::ready(None))
     }

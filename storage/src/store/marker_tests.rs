@@ -70,6 +70,8 @@ impl StoreListener for Told {
 
     fn synced(&self, _slot: PartitionSlot, _end: Offset) {}
 
+    fn started(&self, _slot: PartitionSlot, _start: Offset) {}
+
     fn producer_snapshot(&self, _slot: PartitionSlot) -> TakenSnapshot {
         let state = if self.is_told() { Bytes::from_static(b"told") } else { Bytes::from_static(b"nothing") };
         Box::pin(std::future::ready(Some((Offset(self.end.get()), state))))

@@ -84,9 +84,17 @@ impl<D: Disk> ShardStore<D> {
             return Ok(());
         }
         let _guard = self.mark(slot, Mark::LogStart(offset)).await?;
-        let mut state = self.shared.state.borrow_mut();
-        let partition = state.partition_mut(slot).ok_or(StoreError::Gone)?;
-        partition.log_start = partition.log_start.max(offset);
+        {
+            let mut state = self.shared.state.borrow_mut();
+            let partition = state.partition_mut(slot).ok_or(StoreError::Gone)?;
+            if offset <= partition.log_start {
+                return Ok(());
+            }
+            partition.log_start = offset;
+        }
+        if let Some(listener) = self.shared.listener() {
+            listener.started(slot, offset);
+        }
         Ok(())
     }
 

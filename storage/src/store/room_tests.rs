@@ -1,6 +1,7 @@
 //! A full disk that goes on: what goes, what never does, and power cuts in the middle of it.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::task::Poll;
 
 use protocol::types::Timestamp;
@@ -175,6 +176,37 @@ fn a_store_that_refuses_when_full_never_wants_room() {
     run_with(&world.store, world.store.destage_all()).expect("there is nothing");
     assert!(matches!(world.produce(0), Err(StoreError::DiskFull)));
     assert!(!world.is_room_wanted());
+}
+
+/// A reader who is told that an offset is gone is told where the log starts, also while a round is not over.
+#[test]
+fn each_start_is_told_as_soon_as_nobody_can_read_before_it() {
+    let disk = MemoryDisk::default();
+    let (store, heard, recovered) = open(&disk, keeping_serving(), specs()).expect("a fresh disk");
+    let slots: Vec<_> = recovered.partitions.iter().map(|found| found.slot).collect();
+    let world = World { disk, store: store.clone(), slots: slots.clone() };
+    for turn in 0..18 {
+        world.produce(turn % 2).expect("there is room");
+    }
+    run_with(&store, store.destage_all()).expect("destaged");
+    world.disk.set_capacity_bytes(world.used_bytes() + (32 << 10));
+    let mut counts = Vec::new();
+    let mut round = std::pin::pin!(store.make_room(Timestamp(100), COMMITTED));
+    let moved = run_with(
+        &store,
+        std::future::poll_fn(|context| {
+            let polled = round.as_mut().poll(context);
+            let started = heard.started.borrow();
+            for slot in &slots {
+                let told = started.get(slot).copied().unwrap_or(Offset(0));
+                assert_eq!(Some(told), store.log_start(*slot), "{slot:?}");
+            }
+            counts.push(started.len());
+            polled
+        }),
+    );
+    assert_eq!(moved.expect("made").len(), 2);
+    assert!(counts.contains(&1), "one log had moved while the other had not: {counts:?}");
 }
 
 /// What was promised when the power went.

@@ -45,6 +45,7 @@ pub(crate) fn run_with<D: Disk, T>(store: &ShardStore<D>, future: impl Future<Ou
 pub(crate) struct Heard {
     pub(crate) sealed: RefCell<BTreeMap<PartitionSlot, Offset>>,
     pub(crate) synced: RefCell<BTreeMap<PartitionSlot, Offset>>,
+    pub(crate) started: RefCell<BTreeMap<PartitionSlot, Offset>>,
     pub(crate) failure: RefCell<Option<StoreFailure>>,
     /// What rounds that are paced have moved.
     pub(crate) destaged_bytes: RefCell<usize>,
@@ -70,6 +71,11 @@ impl StoreListener for Heard {
         assert!(self.sealed.borrow()[&slot] >= end);
         let before = self.synced.borrow_mut().insert(slot, end);
         assert!(before.is_none_or(|before| before < end));
+    }
+
+    fn started(&self, slot: PartitionSlot, start: Offset) {
+        let before = self.started.borrow_mut().insert(slot, start);
+        assert!(before.is_none_or(|before| before < start));
     }
 
     fn producer_snapshot(&self, _slot: PartitionSlot) -> TakenSnapshot {

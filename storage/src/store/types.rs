@@ -292,13 +292,15 @@ pub type TakenSnapshot = Pin<Box<dyn Future<Output = Option<(Offset, Bytes)>>>>;
 /// A pause of destaging.
 pub type DestagePause = Pin<Box<dyn Future<Output = ()>>>;
 
-/// Hears what becomes of appends. Called on the shard's thread, from the journal's pump; it may append and read
-/// what is cached, and must not drop the store.
+/// Hears what becomes of appends and logs. Called on the shard's thread; it may append and read what is cached, and must not
+/// drop the store.
 pub trait StoreListener {
     /// Batches below `end` can be read.
     fn sealed(&self, slot: PartitionSlot, end: Offset);
     /// Batches below `end` are on stable media, and so is all that was appended before them.
     fn synced(&self, slot: PartitionSlot, end: Offset);
+    /// The log starts at `start` now, and stable media say so. From here on nobody can read what lies before.
+    fn started(&self, slot: PartitionSlot, start: Offset);
     /// The producers' state of a partition as it is now, with the end offset it stands for; taken for a checkpoint. Large
     /// ones are made step by step.
     fn producer_snapshot(&self, slot: PartitionSlot) -> TakenSnapshot;
