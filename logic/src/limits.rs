@@ -51,8 +51,8 @@ pub const TRANSACTIONS_ABORTED_PER_PARTITION_MAX: usize = 1_000_000;
 /// Transactions that one partition waits for the coordinator's word on.
 pub const VERIFICATIONS_PER_PARTITION_MAX: usize = 100_000;
 
-/// Bytes of one producer in a snapshot: 24 for itself, 16 for its coordinator and 24 for each batch.
-const PRODUCER_SNAPSHOT_ENTRY_BYTES_MAX: usize = 24 + 16 + 24 * PRODUCER_BATCHES_KEPT;
+/// Bytes of one producer in a snapshot: 24 for itself, 16 for its coordinator, 16 for its last time and 24 for each batch.
+const PRODUCER_SNAPSHOT_ENTRY_BYTES_MAX: usize = 24 + 16 + 16 + 24 * PRODUCER_BATCHES_KEPT;
 
 /// Bytes of transactions in a snapshot: 16 for an open one, 32 for an aborted one.
 const PRODUCER_SNAPSHOT_TRANSACTIONS_BYTES_MAX: usize =

@@ -55,6 +55,8 @@ pub(super) struct Entry {
     batch_count: u8,
     /// Whether it had batches that are no longer kept, or an older epoch: what a cut of the log can't bring back.
     pub(super) forgot: bool,
+    /// The time of the last batch or marker; -1 for none.
+    pub(super) last_timestamp: Timestamp,
     /// The epoch of the coordinator that last ended a transaction of it; [`NO_COORDINATOR`] for none.
     pub(super) coordinator_epoch: i32,
     /// The first `batch_count` are kept, the oldest first.
@@ -62,7 +64,7 @@ pub(super) struct Entry {
 }
 
 // A million producers in 200 bytes each: the entry, and its share of the index.
-const _: () = assert!(size_of::<Entry>() <= 152);
+const _: () = assert!(size_of::<Entry>() <= 160);
 
 impl Entry {
     pub(super) fn new(producer_id: ProducerId, epoch: ProducerEpoch, seen_at: Timestamp) -> Self {
@@ -74,6 +76,7 @@ impl Entry {
             epoch,
             batch_count: 0,
             forgot: false,
+            last_timestamp: Timestamp(-1),
             coordinator_epoch: NO_COORDINATOR,
             batches: [KeptBatch::default(); PRODUCER_BATCHES_KEPT],
         }
@@ -94,6 +97,11 @@ impl Entry {
                 && sequence_before(kept.last_sequence, kept.offset_delta) == batch.base_sequence
         });
         same.map(KeptBatch::original)
+    }
+
+    /// The time of the last kept batch; -1 for none.
+    pub(super) fn last_batch_timestamp(&self) -> Timestamp {
+        self.batches().last().map_or(Timestamp(-1), |last| last.timestamp)
     }
 
     /// The sequence number that the next batch of this epoch starts with.
@@ -125,6 +133,7 @@ impl Entry {
             self.batches[count] = batch;
             self.batch_count += 1;
         }
+        self.last_timestamp = batch.timestamp;
     }
 
     /// Drops batches at and past `end`, and says how many.

@@ -85,7 +85,7 @@ pub struct ProducerState {
     pub epoch: ProducerEpoch,
     /// The sequence number of its last record; -1 for none in its epoch.
     pub last_sequence: Sequence,
-    /// The time of its last batch; -1 for none in its epoch.
+    /// The time of its last batch or of the last marker, whichever came later.
     pub last_timestamp: Timestamp,
     /// The epoch of the coordinator that last ended a transaction of it; -1 for none.
     pub coordinator_epoch: i32,
@@ -99,6 +99,7 @@ pub(super) struct FoundMarker {
     epoch: ProducerEpoch,
     record: ControlRecord,
     offset: Offset,
+    timestamp: Timestamp,
 }
 
 impl FoundMarker {
@@ -108,7 +109,9 @@ impl FoundMarker {
         let offset = header.base_offset().plus(i64::from(record.offset_delta));
         let record = ControlRecord::read(&record).ok()??;
         let (producer_id, epoch) = (header.producer_id(), header.producer_epoch());
-        (producer_id.get() >= 0 && epoch.get() >= 0).then_some(Self { producer_id, epoch, record, offset })
+        let timestamp = header.max_timestamp();
+        let is_known = producer_id.get() >= 0 && epoch.get() >= 0;
+        is_known.then_some(Self { producer_id, epoch, record, offset, timestamp })
     }
 }
 
@@ -145,7 +148,7 @@ impl ProducerTable {
         Ok(())
     }
 
-    /// Notes a marker that was checked and has been appended at `offset`; the transaction that it ended, if one had records
+    /// Notes a marker that was checked and has been appended at `offset`, with `now` as its time; the transaction that it ended, if one had records
     /// here.
     pub fn record_marker(
         &mut self,
@@ -157,7 +160,7 @@ impl ProducerTable {
         assert!(self.check_marker(marker).is_ok());
         let record = ControlRecord { kind: marker.kind, coordinator_epoch: marker.coordinator_epoch };
         let (producer_id, epoch) = (marker.producer_id, marker.epoch);
-        self.add_marker(now, &FoundMarker { producer_id, epoch, record, offset })
+        self.add_marker(now, &FoundMarker { producer_id, epoch, record, offset, timestamp: now })
     }
 
     /// How far consumers of committed records may read, with the log committed up to `high_watermark`.
@@ -211,7 +214,7 @@ impl ProducerTable {
                 producer_id: entry.producer_id,
                 epoch: entry.epoch,
                 last_sequence: last.map_or(Sequence(-1), |batch| batch.last_sequence),
-                last_timestamp: last.map_or(Timestamp(-1), |batch| batch.timestamp),
+                last_timestamp: entry.last_timestamp,
                 coordinator_epoch: entry.coordinator_epoch,
                 open_from: self.transactions.first_offset(entry.producer_id),
             }
@@ -224,6 +227,7 @@ impl ProducerTable {
         let entry = self.entries.get_mut(place);
         entry.note_epoch(found.epoch);
         entry.coordinator_epoch = found.record.coordinator_epoch;
+        entry.last_timestamp = found.timestamp;
         self.transactions.verifications.ended(producer_id, found.epoch);
         self.transactions.last_unkept = Some(last_offset);
         self.end = last_offset.plus(1);

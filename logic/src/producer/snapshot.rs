@@ -44,6 +44,7 @@ pub struct SnapshotInProgress {
     batch_count: usize,
     batches: Option<WIPOffset<Vector<'static, schema::Batch>>>,
     marked: Vec<schema::Marked>,
+    timed: Vec<schema::Timed>,
     open: Vec<schema::OpenTransaction>,
     aborted: Vec<schema::AbortedTransaction>,
     last_unkept: Option<Offset>,
@@ -95,6 +96,7 @@ impl SnapshotInProgress {
         let builder = &mut self.builder;
         let producers = builder.end_vector::<schema::Producer>(self.entries.len());
         self.marked.reverse();
+        self.timed.reverse();
         let arguments = schema::ProducerSnapshotArgs {
             at: self.at.get(),
             producers: Some(producers),
@@ -103,6 +105,7 @@ impl SnapshotInProgress {
             open: (!self.open.is_empty()).then(|| builder.create_vector(&self.open)),
             aborted: (!self.aborted.is_empty()).then(|| builder.create_vector(&self.aborted)),
             last_unkept: self.last_unkept.map_or(-1, Offset::get),
+            timed: (!self.timed.is_empty()).then(|| builder.create_vector(&self.timed)),
         };
         let root = schema::ProducerSnapshot::create(builder, &arguments);
         builder.finish_minimal(root);
@@ -116,8 +119,8 @@ impl SnapshotInProgress {
             self.stage = Stage::Counting(chunk + 1);
             return entries.len();
         }
-        let (transactions, marked) = (self.open.len() + self.aborted.len(), self.entries.len());
-        let estimate = (self.batch_count + self.entries.len()) * 24 + transactions * 32 + marked * 16 + 256;
+        let (transactions, entries) = (self.open.len() + self.aborted.len(), self.entries.len());
+        let estimate = (self.batch_count + entries) * 24 + transactions * 32 + entries * 32 + 256;
         self.builder = FlatBufferBuilder::with_capacity(estimate);
         self.builder.start_vector::<schema::Batch>(self.batch_count);
         self.stage = Stage::Batches(self.entries.newest());
@@ -150,6 +153,9 @@ impl SnapshotInProgress {
         if entry.coordinator_epoch != NO_COORDINATOR {
             self.marked.push(schema::Marked::new(id, entry.coordinator_epoch));
         }
+        if entry.last_timestamp != entry.last_batch_timestamp() {
+            self.timed.push(schema::Timed::new(id, entry.last_timestamp.get()));
+        }
         self.stage = Stage::Producers(entry.older);
     }
 }
@@ -169,6 +175,7 @@ impl ProducerTable {
             batch_count: 0,
             batches: None,
             marked: Vec::new(),
+            timed: Vec::new(),
             open: self.transactions.open().map(encode_open).collect(),
             aborted: self.transactions.aborted.iter().map(encode_aborted).collect(),
             last_unkept: self.transactions.last_unkept,
@@ -206,6 +213,7 @@ impl ProducerTable {
         check(batches.next().is_none(), "batches of no producer")?;
         check(end <= at, "a batch past the end")?;
         decode_marked(&snapshot, &mut entries)?;
+        decode_timed(&snapshot, &mut entries)?;
         let transactions = decode_transactions(&snapshot, &entries, at)?;
         let is_known = |entry: &Entry| {
             entry.coordinator_epoch != NO_COORDINATOR || transactions.is_open(entry.producer_id)
@@ -222,6 +230,15 @@ fn decode_marked(snapshot: &schema::ProducerSnapshot<'_>, entries: &mut Arena) -
         let place = place.ok_or(SnapshotError::Inconsistent { what: "a marker of no producer" })?;
         check(marked.coordinator_epoch() >= 0, "a negative coordinator epoch")?;
         entries.get_mut(place).coordinator_epoch = marked.coordinator_epoch();
+    }
+    Ok(())
+}
+
+fn decode_timed(snapshot: &schema::ProducerSnapshot<'_>, entries: &mut Arena) -> Result<(), SnapshotError> {
+    for timed in snapshot.timed().into_iter().flatten() {
+        let place = entries.find(ProducerId(timed.producer()));
+        let place = place.ok_or(SnapshotError::Inconsistent { what: "a time of no producer" })?;
+        entries.get_mut(place).last_timestamp = Timestamp(timed.last_timestamp());
     }
     Ok(())
 }

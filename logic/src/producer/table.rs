@@ -307,10 +307,12 @@ impl ProducerTable {
             if entry.truncate(end) == 0 {
                 continue;
             }
-            if entry.forgot {
+            let is_marked = entry.coordinator_epoch != NO_COORDINATOR;
+            // The time of a marker is not kept beside that of a later batch.
+            if entry.forgot || is_marked {
                 outcome = Truncation::Rebuild;
             }
-            let is_marked = entry.coordinator_epoch != NO_COORDINATOR;
+            entry.last_timestamp = entry.last_batch_timestamp();
             let is_empty = entry.batches().is_empty() && !is_marked;
             if is_empty && !self.transactions.is_open(entry.producer_id) {
                 self.entries.remove(place);
@@ -378,6 +380,7 @@ impl ProducerTable {
             entry.add(batch.epoch, KeptBatch::new(batch, &at));
         } else {
             entry.note_epoch(batch.epoch);
+            entry.last_timestamp = at.timestamp;
             self.transactions.last_unkept = Some(at.base_offset);
         }
         if batch.is_transactional {

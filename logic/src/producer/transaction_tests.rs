@@ -30,7 +30,7 @@ fn marker(id: i64, epoch: i16, coordinator_epoch: i32, kind: ControlKind, level:
 }
 
 /// The bytes of a batch as the log has them.
-fn bytes_of(batch: &ProducerBatch) -> Vec<u8> {
+fn bytes_of(batch: &ProducerBatch, timestamp: Timestamp) -> Vec<u8> {
     let mut builder = BatchBuilder::new(BatchOptions {
         producer: ProducerStamp {
             id: batch.producer_id,
@@ -41,7 +41,7 @@ fn bytes_of(batch: &ProducerBatch) -> Vec<u8> {
         ..BatchOptions::default()
     });
     for _ in 0..=batch.last_offset_delta {
-        builder.append(Timestamp(0), None, None, &[]);
+        builder.append(timestamp, None, None, &[]);
     }
     builder.build()
 }
@@ -73,9 +73,9 @@ impl Partition {
     ) -> Result<Verdict, ProducerError> {
         let verdict = self.table.check_verified(batch, guard)?;
         if verdict == Verdict::New {
-            let base_offset = self.append(bytes_of(batch));
             let now = Timestamp(self.now);
-            self.table.record(now, batch, AppendedAt { base_offset, timestamp: Timestamp(0) });
+            let base_offset = self.append(bytes_of(batch, now));
+            self.table.record(now, batch, AppendedAt { base_offset, timestamp: now });
         }
         Ok(verdict)
     }
@@ -694,7 +694,7 @@ fn an_empty_control_batch_means_nothing() {
 #[test]
 fn each_producer_is_described() {
     let mut partition = Partition::default();
-    for line in ["ask 7 2 0", "write 7 2 0 3", "plain 8 0 5 1", "commit 9 1 4"] {
+    for line in ["at 30", "ask 7 2 0", "write 7 2 0 3", "plain 8 0 5 1", "at 40", "commit 9 1 4"] {
         partition.run(line);
     }
     let told: Vec<_> = partition.table.states().collect();
@@ -708,6 +708,33 @@ fn each_producer_is_described() {
             open_from,
         };
     let expected =
-        [state(7, 2, 2, 0, -1, Some(Offset(0))), state(8, 0, 5, 0, -1, None), state(9, 1, -1, -1, 4, None)];
+        [state(7, 2, 2, 30, -1, Some(Offset(0))), state(8, 0, 5, 30, -1, None), state(9, 1, -1, 40, 4, None)];
     assert_eq!(told, expected);
+}
+
+/// Kafka's `LastTimestamp`: of batches with and without sequence numbers, of markers, and of what a cut leaves.
+#[test]
+fn the_time_of_the_last_batch_or_marker_is_told() {
+    let check = |script: &str, expected: i64| {
+        let mut partition = Partition::default();
+        for line in script.lines().map(str::trim) {
+            partition.run(line);
+        }
+        let times = |table: &ProducerTable| {
+            table.states().map(|state| state.last_timestamp.get()).collect::<Vec<_>>()
+        };
+        assert_eq!(times(&partition.table), [expected], "{script}");
+        assert_eq!(times(&partition.replayed()), [expected], "replayed: {script}");
+        partition.reload();
+        assert_eq!(times(&partition.table), [expected], "reloaded: {script}");
+    };
+    let written = "at 10\nask 7 0 0\nwrite 7 0 0 1";
+    check(written, 10);
+    check(&format!("{written}\nat 20\ncommit 7 0 1"), 20);
+    check(&format!("{written}\nat 20\ncommit 7 1 1 2"), 20);
+    check(&format!("{written}\nat 20\nabort 7 0 1\nat 25\nplain 7 0 1 1"), 25);
+    check("at 10\nask 7 0 -1\nwrite 7 0 -1 1", 10);
+    check(&format!("{written}\nat 20\nbare 7 0 1 1\ncut 1"), 10);
+    check(&format!("{written}\nat 20\ncommit 7 0 1\nat 30\nplain 7 0 1 1\ncut 2"), 20);
+    check(&format!("{written}\nat 20\ncommit 7 0 1\ncut 1"), 10);
 }

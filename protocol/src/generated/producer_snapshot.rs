@@ -565,6 +565,137 @@ pub mod iolite {
             }
         }
 
+        // struct Timed, aligned to 8
+        #[repr(transparent)]
+        #[derive(Clone, Copy, PartialEq)]
+        pub struct Timed(pub [u8; 16]);
+        impl Default for Timed {
+            fn default() -> Self {
+                Self([0; 16])
+            }
+        }
+        impl ::core::fmt::Debug for Timed {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                f.debug_struct("Timed")
+                    .field("producer", &self.producer())
+                    .field("last_timestamp", &self.last_timestamp())
+                    .finish()
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for Timed {}
+        impl<'a> ::flatbuffers::Follow<'a> for Timed {
+            type Inner = &'a Timed;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { <&'a Timed>::follow(buf, loc) }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for &'a Timed {
+            type Inner = &'a Timed;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { ::flatbuffers::follow_cast_ref::<Timed>(buf, loc) }
+            }
+        }
+        impl<'b> ::flatbuffers::Push for Timed {
+            type Output = Timed;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                let src = unsafe {
+                    ::core::slice::from_raw_parts(
+                        self as *const Timed as *const u8,
+                        <Self as ::flatbuffers::Push>::size(),
+                    )
+                };
+                dst.copy_from_slice(src);
+            }
+            #[inline]
+            fn alignment() -> ::flatbuffers::PushAlignment {
+                ::flatbuffers::PushAlignment::new(8)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for Timed {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.in_buffer::<Self>(pos)
+            }
+        }
+
+        impl<'a> Timed {
+            #[allow(clippy::too_many_arguments)]
+            pub fn new(producer: i64, last_timestamp: i64) -> Self {
+                let mut s = Self([0; 16]);
+                s.set_producer(producer);
+                s.set_last_timestamp(last_timestamp);
+                s
+            }
+
+            pub fn producer(&self) -> i64 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[0..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_producer(&mut self, x: i64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[0..].as_mut_ptr(),
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn last_timestamp(&self) -> i64 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[8..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_last_timestamp(&mut self, x: i64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[8..].as_mut_ptr(),
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+        }
+
         // struct OpenTransaction, aligned to 8
         #[repr(transparent)]
         #[derive(Clone, Copy, PartialEq)]
@@ -914,6 +1045,7 @@ pub mod iolite {
             pub const VT_OPEN: ::flatbuffers::VOffsetT = 12;
             pub const VT_ABORTED: ::flatbuffers::VOffsetT = 14;
             pub const VT_LAST_UNKEPT: ::flatbuffers::VOffsetT = 16;
+            pub const VT_TIMED: ::flatbuffers::VOffsetT = 18;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -927,6 +1059,9 @@ pub mod iolite {
                 let mut builder = ProducerSnapshotBuilder::new(_fbb);
                 builder.add_last_unkept(args.last_unkept);
                 builder.add_at(args.at);
+                if let Some(x) = args.timed {
+                    builder.add_timed(x);
+                }
                 if let Some(x) = args.aborted {
                     builder.add_aborted(x);
                 }
@@ -1025,6 +1160,18 @@ pub mod iolite {
                 // which contains a valid value in this slot
                 unsafe { self._tab.get::<i64>(ProducerSnapshot::VT_LAST_UNKEPT, Some(-1)).unwrap() }
             }
+            #[inline]
+            pub fn timed(&self) -> Option<::flatbuffers::Vector<'a, Timed>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, Timed>>>(
+                        ProducerSnapshot::VT_TIMED,
+                        None,
+                    )
+                }
+            }
         }
 
         impl ::flatbuffers::Verifiable for ProducerSnapshot<'_> {
@@ -1041,6 +1188,7 @@ pub mod iolite {
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, OpenTransaction>>>("open", Self::VT_OPEN, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, AbortedTransaction>>>("aborted", Self::VT_ABORTED, false)?
      .visit_field::<i64>("last_unkept", Self::VT_LAST_UNKEPT, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Timed>>>("timed", Self::VT_TIMED, false)?
      .finish();
                 Ok(())
             }
@@ -1053,6 +1201,7 @@ pub mod iolite {
             pub open: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, OpenTransaction>>>,
             pub aborted: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, AbortedTransaction>>>,
             pub last_unkept: i64,
+            pub timed: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Timed>>>,
         }
         impl<'a> Default for ProducerSnapshotArgs<'a> {
             #[inline]
@@ -1065,6 +1214,7 @@ pub mod iolite {
                     open: None,
                     aborted: None,
                     last_unkept: -1,
+                    timed: None,
                 }
             }
         }
@@ -1124,6 +1274,10 @@ pub mod iolite {
                 self.fbb_.push_slot::<i64>(ProducerSnapshot::VT_LAST_UNKEPT, last_unkept, -1);
             }
             #[inline]
+            pub fn add_timed(&mut self, timed: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, Timed>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ProducerSnapshot::VT_TIMED, timed);
+            }
+            #[inline]
             pub fn new(
                 _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
             ) -> ProducerSnapshotBuilder<'a, 'b, A> {
@@ -1149,6 +1303,7 @@ pub mod iolite {
                 ds.field("open", &self.open());
                 ds.field("aborted", &self.aborted());
                 ds.field("last_unkept", &self.last_unkept());
+                ds.field("timed", &self.timed());
                 ds.finish()
             }
         }

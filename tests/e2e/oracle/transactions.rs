@@ -5,6 +5,7 @@ use e2e::batch::Batch;
 use e2e::unique;
 use e2e::wire::{init_transactions, text, topic_name};
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
+use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
@@ -172,6 +173,14 @@ pub fn mark(side: &mut Side, topic: &str, partition: i32, producer: (i64, i16)) 
     answer.markers[0].topics[0].partitions[0].error_code
 }
 
+/// When the one producer of partition 0 last wrote, or a transaction of it ended.
+fn last_time(side: &mut Side) -> i64 {
+    let topic = TopicRequest::default().with_name(topic_name(&side.topic)).with_partition_indexes(vec![0]);
+    let answer = side.connection.call(0, &DescribeProducersRequest::default().with_topics(vec![topic]));
+    let [producer] = &answer.topics[0].partitions[0].active_producers[..] else { panic!("one: {answer:?}") };
+    producer.last_timestamp
+}
+
 pub fn described(side: &mut Side, name: &str) -> String {
     let request =
         DescribeTransactionsRequest::default().with_transactional_ids(vec![TransactionalId(text(name))]);
@@ -329,6 +338,15 @@ const TRANSACTIONS: &[Case] = &[
         let topic = side.topic.clone();
         format!("{}", mark(side, &topic, 0, (1_000_000_000, 0)))
     }),
+    ("the time of a producer's last batch, and of the marker after it", |side| {
+        let mut producer = producer(side);
+        add(side, 3, &producer, &[0]);
+        let written = write(side, 9, &mut producer);
+        let of_batch = last_time(side) - NOW;
+        let topic = side.topic.clone();
+        let marked = mark(side, &topic, 0, (producer.id, producer.epoch));
+        format!("{written}: {of_batch} ms, {marked}: later: {}", last_time(side) > NOW)
+    }),
     ("a marker for what there is not", |side| {
         let topic = side.topic.clone();
         format!("{} and {}", mark(side, &topic, 9, (7, 0)), mark(side, "nobody-made-this", 0, (7, 0)))
@@ -365,7 +383,6 @@ const TRANSACTIONS: &[Case] = &[
         )
     }),
     ("producers of what there is not", |side| {
-        use kafka_protocol::messages::describe_producers_request::TopicRequest;
         let topic =
             TopicRequest::default().with_name(topic_name(&side.topic)).with_partition_indexes(vec![0, 9]);
         let answer = side.connection.call(0, &DescribeProducersRequest::default().with_topics(vec![topic]));

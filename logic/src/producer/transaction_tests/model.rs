@@ -97,6 +97,11 @@ impl Partition {
         let open = found.iter().filter(|one| one.end.is_none());
         let stable = open.map(|one| one.first).min().unwrap_or(self.end);
         assert_eq!(self.table.last_stable_offset(Offset(self.end)), Offset(stable));
+        for state in self.table.states() {
+            let headers = self.log.iter().map(|bytes| BatchHeader::from_prefix(bytes).expect("a header"));
+            let last = headers.rev().find(|header| header.producer_id() == state.producer_id);
+            assert_eq!(Some(state.last_timestamp), last.map(BatchHeader::max_timestamp));
+        }
         for from in 0..=self.end {
             for limit in from..=self.end {
                 let mut expected: Vec<(i64, i64)> = found
@@ -121,7 +126,8 @@ proptest! {
     #[test]
     fn the_table_knows_what_a_walk_through_the_log_finds(steps in prop::collection::vec(step(), 1..60)) {
         let mut partition = Partition::default();
-        for step in &steps {
+        for (number, step) in (1..).zip(&steps) {
+            partition.now = number;
             partition.step(step);
             partition.table.entries.assert_invariants();
             partition.compare();
