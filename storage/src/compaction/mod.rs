@@ -42,7 +42,7 @@ mod tests;
 mod transactions;
 
 pub use plan::{CompactionConfig, CompactionPlan};
-pub(crate) use plan::{CompactionInput, first_dirty, plan_compaction};
+pub(crate) use plan::{CompactionInput, dirty_bases, plan_compaction};
 pub(crate) use round::Round;
 
 /// Who knows what compaction must not: asked while a round runs.

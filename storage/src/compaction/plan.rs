@@ -38,8 +38,9 @@ pub(crate) struct CompactionInput {
     pub cleaned: Offset,
     /// Nothing at or past this offset may be touched: it is not committed, not decided, or not vouched for.
     pub end_max: Offset,
-    /// The timestamp of the first batch of the first dirty segment; none where it has none, or nobody needs to know.
-    pub first_dirty_timestamp: Option<Timestamp>,
+    /// The earliest of the timestamps that the first batches of dirty segments have; none where none has one, or nobody needs
+    /// to know.
+    pub earliest_dirty_timestamp: Option<Timestamp>,
     /// The topic's limits.
     pub config: CompactionConfig,
 }
@@ -68,11 +69,10 @@ impl CompactionPlan {
     }
 }
 
-/// The first dirty segment that may be compacted, if there is one: a plan may want to know its first timestamp.
-#[must_use]
-pub(crate) fn first_dirty(segments: &[SegmentSummary], cleaned: Offset) -> Option<Offset> {
-    let (_, closed) = segments.split_last()?;
-    closed.iter().find(|segment| segment.end > cleaned).map(|segment| segment.base)
+/// The dirty segments that may be compacted, by their first offsets: a plan may want to know their first timestamps.
+pub(crate) fn dirty_bases(segments: &[SegmentSummary], cleaned: Offset) -> impl Iterator<Item = Offset> {
+    let closed = segments.split_last().map_or(&[][..], |(_, closed)| closed);
+    closed.iter().filter(move |segment| segment.end > cleaned).map(|segment| segment.base)
 }
 
 /// Whether a round is worth it, and over what. The last segment is written to and never part of it.
@@ -104,7 +104,7 @@ pub(crate) fn plan_compaction(
     if end == from {
         return None;
     }
-    let age_ms = input.first_dirty_timestamp.map_or(0, |time| now.get().saturating_sub(time.get()));
+    let age_ms = input.earliest_dirty_timestamp.map_or(0, |time| now.get().saturating_sub(time.get()));
     let plan = CompactionPlan { from, end, clean_bytes, dirty_bytes, is_overdue: age_ms > config.lag_ms_max };
     let is_worth_it = plan.dirty_millionths() > u64::from(config.dirty_millionths_min);
     (is_worth_it || plan.is_overdue).then_some(plan)
@@ -177,7 +177,7 @@ mod tests {
             now: Timestamp(NOW),
             cleaned: Offset(cleaned),
             end_max: Offset(i64::MAX),
-            first_dirty_timestamp: None,
+            earliest_dirty_timestamp: None,
             config: CompactionConfig::default(),
         }
     }
@@ -240,11 +240,14 @@ mod tests {
     fn what_has_waited_too_long_is_compacted_however_little_it_is() {
         let config = CompactionConfig { lag_ms_max: 50, ..CompactionConfig::default() };
         for (age_ms, expected) in [(50, None), (51, Some((20, 30, 200, 100)))] {
-            let first_dirty_timestamp = Some(Timestamp(NOW - age_ms));
-            check(&FOUR, &CompactionInput { config, first_dirty_timestamp, ..input(20) }, expected);
+            let earliest_dirty_timestamp = Some(Timestamp(NOW - age_ms));
+            check(&FOUR, &CompactionInput { config, earliest_dirty_timestamp, ..input(20) }, expected);
         }
-        assert_eq!(first_dirty(&segments(&FOUR), Offset(20)), Some(Offset(20)));
-        assert_eq!(first_dirty(&segments(&FOUR), Offset(30)), None);
+        let dirty = |cleaned| dirty_bases(&segments(&FOUR), Offset(cleaned)).collect::<Vec<_>>();
+        assert_eq!(dirty(5), [Offset(0), Offset(10), Offset(20)]);
+        assert_eq!(dirty(20), [Offset(20)]);
+        assert_eq!(dirty(30), []);
+        assert_eq!(dirty_bases(&[], Offset(0)).next(), None);
     }
 
     #[test]

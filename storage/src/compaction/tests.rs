@@ -354,7 +354,7 @@ async fn compact_within(
         now: Timestamp(model.now),
         cleaned: log.cleaned().await.map_err(CompactionError::Read)?,
         end_max: Offset(model.stable_end()),
-        first_dirty_timestamp: None,
+        earliest_dirty_timestamp: None,
         config,
     };
     let Some(plan) = plan_compaction(&summaries, &input) else { return Ok(None) };
@@ -682,7 +682,7 @@ fn a_round_that_is_ended_early_changes_nothing_or_whole_groups() {
             now: Timestamp(model.now),
             cleaned: Offset(0),
             end_max: Offset(model.end),
-            first_dirty_timestamp: None,
+            earliest_dirty_timestamp: None,
             config: CompactionConfig::default(),
         };
         let plan = plan_compaction(&summaries, &input).expect("it is dirty");

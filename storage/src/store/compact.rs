@@ -16,7 +16,7 @@ use super::types::PartitionSlot;
 use super::{ShardStore, Shared};
 use crate::compaction::{
     CompactionConfig, CompactionError, CompactionHost, CompactionInput, CompactionOutcome, CompactionPlan,
-    Round, first_dirty, plan_compaction,
+    Round, dirty_bases, plan_compaction,
 };
 use crate::disk::Disk;
 use crate::limits::SEGMENT_BYTES_MAX;
@@ -106,14 +106,20 @@ impl<D: Disk> ShardStore<D> {
         let log = &segments.log;
         let cleaned = log.cleaned().await.map_err(segment_error)?;
         let summaries = log.summaries().await.map_err(segment_error)?;
-        let Some(first) = first_dirty(&summaries, cleaned) else { return Ok(None) };
-        let first_dirty_timestamp = if config.lag_ms_max < i64::MAX {
-            log.first_timestamp_of(first).await.map_err(segment_error)?
-        } else {
-            None
-        };
+        let mut earliest_dirty_timestamp: Option<Timestamp> = None;
+        // One that has waited too long decides.
+        let overdue_below = now.get().saturating_sub(config.lag_ms_max);
+        for base in dirty_bases(&summaries, cleaned).take_while(|_| config.lag_ms_max < i64::MAX) {
+            if let Some(time) = log.first_timestamp_of(base).await.map_err(segment_error)? {
+                let earlier = earliest_dirty_timestamp.map_or(time, |earliest| earliest.min(time));
+                earliest_dirty_timestamp = Some(earlier);
+                if time.get() < overdue_below {
+                    break;
+                }
+            }
+        }
         let end_max = stable_end.min(vouched);
-        let input = CompactionInput { now, cleaned, end_max, first_dirty_timestamp, config };
+        let input = CompactionInput { now, cleaned, end_max, earliest_dirty_timestamp, config };
         Ok(plan_compaction(&summaries, &input))
     }
 

@@ -64,11 +64,21 @@ async fn produce(
     slot: PartitionSlot,
     count: usize,
 ) -> Result<(), StoreError> {
+    produce_at(store, slot, count, Timestamp).await
+}
+
+/// The same, with timestamps by their offsets.
+async fn produce_at(
+    store: &ShardStore<MemoryDisk>,
+    slot: PartitionSlot,
+    count: usize,
+    timestamp_of: impl Fn(i64) -> Timestamp,
+) -> Result<(), StoreError> {
     for _ in 0..count {
         let offset = store.end_offset(slot).expect("a partition").get();
         let mut builder = BatchBuilder::new(BatchOptions::default());
         let (key, value) = ((offset % KEYS).to_string(), offset.to_string().into_bytes().repeat(40));
-        builder.append(Timestamp(offset), Some(key.as_bytes()), Some(&value), &[]);
+        builder.append(timestamp_of(offset), Some(key.as_bytes()), Some(&value), &[]);
         let (records, base_offset, leader_epoch) = (builder.build().into(), Offset(offset), LeaderEpoch(0));
         store.append(slot, BatchAppend { records, base_offset, leader_epoch, log_append_time: None })?;
     }
@@ -143,6 +153,38 @@ fn a_store_compacts_what_its_checkpoints_vouch_for() {
     assert!(promised.1 > 40, "rounds were worth it: to {}", promised.1);
     let left = check(&disk, promised, "at the end");
     assert!(left < 40, "{left} records are left of 70");
+}
+
+/// `max.compaction.lag.ms` counts from the earliest of all dirty segments' first timestamps, wherever that is.
+#[test]
+fn whatever_dirty_segment_has_waited_too_long_makes_a_round_due() {
+    const NOW: i64 = 1_000_000;
+    let due = |timestamp_of: fn(i64) -> Timestamp| {
+        let config = CompactionConfig {
+            dirty_millionths_min: 1_000_000,
+            lag_ms_max: 500_000,
+            ..CompactionConfig::default()
+        };
+        let spec = PartitionSpec {
+            config: LogConfig { compaction: Some(config), ..compacted_spec().config },
+            ..compacted_spec()
+        };
+        let (store, _, recovered) = open(&MemoryDisk::default(), small(), vec![spec]).expect("a fresh store");
+        let slot = recovered.partitions[0].slot;
+        run_with(&store, async {
+            for _ in 0..2 {
+                produce_at(&store, slot, 40, timestamp_of).await.expect("no faults");
+                store.destage_all().await.expect("no faults");
+            }
+        });
+        let stable = store.synced_end(slot).expect("a partition");
+        let plan = block_on(store.plan_compaction(slot, Timestamp(NOW), stable)).expect("no faults");
+        plan.map(|plan| (plan.from, plan.is_overdue))
+    };
+    assert_eq!(due(|_| Timestamp(NOW - 500_000)), None);
+    assert_eq!(due(|_| Timestamp(NOW - 500_001)), Some((Offset(0), true)));
+    let late = |offset| Timestamp(if (15..70).contains(&offset) { NOW - 900_000 } else { NOW - 1 });
+    assert_eq!(due(late), Some((Offset(0), true)), "the first segment's are young");
 }
 
 #[test]
