@@ -8,10 +8,12 @@ use std::process::Command;
 use e2e::broker::{Broker, Options, Target};
 use e2e::process::{Finished, run_with_input};
 use e2e::{DEADLINE, unique, wire};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{ARGUMENTS, DONE, NOT_FOUND, assert_refused, binary};
+use super::{ARGUMENTS, DONE, FAILED, NOT_FOUND, assert_refused, binary};
 
 const DAMAGED: i32 = 5;
 
@@ -221,5 +223,23 @@ fn what_is_not_there_is_told() {
     assert_refused(&finished, &["log"], NOT_FOUND, &["no data directory", "--data-dir"]);
     for words in [&["--partition", "orders"][..], &["--verify", "--records"]] {
         assert_eq!(dump(&data, words).status.code(), Some(ARGUMENTS), "{words:?}");
+    }
+}
+
+/// A named pipe is opened by who waits for a writer: what is looked at is refused instead.
+#[test]
+fn a_pipe_of_a_files_name_is_refused_and_not_waited_for() {
+    let (broker, topic) = broker_with(&["one".to_owned()]);
+    let (_, directory) = broker.stop();
+    let data = data(&directory);
+    let segment = data.join(format!("topics/{topic}-0/{:020}.log", 0));
+    for (path, said) in [(segment, ".log is no regular file"), (data.join("lock"), "lock is no regular file")]
+    {
+        fs::remove_file(&path).expect("a file");
+        mkfifo(&path, Mode::S_IRWXU).expect("writable");
+        let finished = dump(&data, &[]);
+        assert_eq!(finished.status.code(), Some(FAILED), "{finished}");
+        let [line] = &finished.stderr[..] else { panic!("one line is wanted: {finished}") };
+        assert!(line.contains(said), "{line}");
     }
 }

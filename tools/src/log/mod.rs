@@ -117,7 +117,7 @@ struct Dump<'a> {
 impl Dump<'_> {
     async fn all(&mut self) -> Result<(), Failure> {
         let path = self.arguments.directory.display().to_string();
-        let broker = running::broker_on(&self.arguments.directory);
+        let broker = running::broker_on(&self.arguments.directory).map_err(unreadable)?;
         self.show(Item::Directory { path, read_only: true, broker });
         let partitions = inspect::partitions(&self.disk).await.map_err(unreadable)?;
         for files in &partitions {

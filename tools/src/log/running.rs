@@ -1,17 +1,30 @@
 //! Whether a broker runs on a data directory, found out without touching its lock: the file says whose it was last, and the kernel
 //! lists who holds it.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use nix::libc;
+
 /// The process that holds the directory's lock, if one does.
-pub fn broker_on(directory: &Path) -> Option<u32> {
-    let path = directory.join("lock");
-    let process = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
-    let inode = fs::metadata(&path).ok()?.ino();
-    let locks = fs::read_to_string("/proc/locks").ok()?;
-    holds(&locks, process, inode).then_some(process)
+///
+/// # Errors
+/// What is called `lock` is no regular file.
+pub fn broker_on(directory: &Path) -> io::Result<Option<u32>> {
+    // A pipe of that name would have its opener wait for a writer.
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(directory.join("lock"));
+    let Ok(mut file) = opened else { return Ok(None) };
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "lock is no regular file"));
+    }
+    let mut owner = String::new();
+    let read = file.read_to_string(&mut owner).ok().and_then(|_| owner.trim().parse().ok());
+    let Some(process) = read else { return Ok(None) };
+    let Ok(locks) = fs::read_to_string("/proc/locks") else { return Ok(None) };
+    Ok(holds(&locks, process, metadata.ino()).then_some(process))
 }
 
 /// Whether a process holds a `flock` of a file, in the kernel's words: `1: FLOCK ADVISORY WRITE 1234 fe:00:5678 0 EOF`. Not every
