@@ -12,9 +12,9 @@ use super::header::BatchPlace;
 use super::index::{OffsetEntry, TimeEntry};
 use super::log::{Active, Latest, PartitionLog, Segment, State};
 use super::names::FileKind;
-use super::walk::{PADDING, SegmentView, Step, Walk, write_pieces};
+use super::walk::{PADDING, SegmentView, write_pieces};
 use crate::disk::{Disk, DiskFile};
-use crate::limits::{SEGMENT_ALLOCATE_BYTES_MAX, SEGMENT_ALLOCATE_BYTES_MIN, SEGMENT_READ_BYTES_MIN};
+use crate::limits::{SEGMENT_ALLOCATE_BYTES_MAX, SEGMENT_ALLOCATE_BYTES_MIN};
 
 /// One batch to append.
 struct Piece<'a> {
@@ -62,7 +62,7 @@ impl<D: Disk> PartitionLog<D> {
     fn group_length(&self, pieces: &[Piece<'_>]) -> usize {
         let state = self.state.borrow();
         let (config, last) = (self.config.get(), state.last());
-        let first_timestamp = state.active.first_timestamp.unwrap_or(pieces[0].place.max_timestamp);
+        let first_timestamp = last.first_timestamp.unwrap_or(pieces[0].place.max_timestamp);
         let entries_left = index_entries_max(&config).saturating_sub(last.offsets.count()).max(1);
         let mut size_bytes = last.size_bytes + pieces[0].place.size_bytes;
         let mut length = 1;
@@ -78,22 +78,8 @@ impl<D: Disk> PartitionLog<D> {
 
     /// The largest timestamp of the active segment's first batch: the span of time begins there.
     async fn first_timestamp(&self) -> Result<Timestamp, SegmentError> {
-        if let Some(known) = self.state.borrow().active.first_timestamp {
-            return Ok(known);
-        }
-        let view = self.last_view();
-        let base = view.base;
-        let file = self.file(base, FileKind::Log).await?;
-        let mut walk = Walk::new(&*file, 0, view, SEGMENT_READ_BYTES_MIN);
-        match walk.next().await.map_err(self.error(base, FileKind::Log))? {
-            Step::Batch { place, .. } => {
-                self.state.borrow_mut().active.first_timestamp = Some(place.max_timestamp);
-                Ok(place.max_timestamp)
-            }
-            Step::End | Step::Damage => {
-                Err(SegmentError::Corrupt { file: self.path(base, FileKind::Log), position: 0, offset: base })
-            }
-        }
+        let base = self.last_view().base;
+        Ok(self.load_first_timestamp(base).await?.expect("the segment has a batch"))
     }
 
     pub(super) fn last_view(&self) -> SegmentView {
@@ -255,7 +241,7 @@ impl State {
         let last = segments.back_mut().expect("there is always a last segment");
         let relative = last.relative(place.last).expect("the segment was rolled before");
         if last.size_bytes == 0 {
-            active.first_timestamp = Some(place.max_timestamp);
+            last.first_timestamp = Some(place.max_timestamp);
         }
         if place.max_timestamp > last.latest.map_or(Timestamp(-1), |latest| latest.timestamp) {
             last.latest = Some(Latest { timestamp: place.max_timestamp, offset: place.last });

@@ -69,6 +69,8 @@ pub(super) struct Segment {
     pub(super) times: Index<TimeEntry>,
     /// None as long as nobody has looked, and in an empty segment.
     pub(super) latest: Option<Latest>,
+    /// The largest timestamp of the first batch; none as long as nobody has looked, and in an empty segment.
+    pub(super) first_timestamp: Option<Timestamp>,
     /// The index has been seen to be wrong.
     pub(super) index_suspect: bool,
 }
@@ -89,8 +91,6 @@ pub(super) struct Active {
     pub(super) unindexed_bytes: u64,
     /// The timestamp of the time index's last entry.
     pub(super) indexed_timestamp: Option<Timestamp>,
-    /// The largest timestamp of the first batch; none as long as nobody has looked.
-    pub(super) first_timestamp: Option<Timestamp>,
     pub(super) allocated_bytes: u64,
     /// The time index's file is known to be there.
     pub(super) has_time_index: bool,
@@ -105,6 +105,7 @@ impl Segment {
             offsets: Index::new(),
             times: Index::new(),
             latest: None,
+            first_timestamp: None,
             index_suspect: false,
         }
     }

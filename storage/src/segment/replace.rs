@@ -23,16 +23,16 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use protocol::types::{Offset, Timestamp};
+use protocol::types::Offset;
 
 use super::SegmentError;
 use super::header::{BatchPlace, HEADER_BYTES};
 use super::index::Index;
 use super::log::{PartitionLog, Segment, State};
 use super::names::{CLEANED_FILE, FileKind, cleaned_name, swap_name};
-use super::walk::{PADDING, Step, Target, Walk, write_pieces};
+use super::walk::{PADDING, Target, write_pieces};
 use crate::disk::{Disk, DiskFile, OpenMode};
-use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_READ_BYTES_MIN, SEGMENT_WRITE_BYTES};
+use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_WRITE_BYTES};
 
 /// The open files of a segment whose names are changing.
 pub(super) struct ReplacedFiles<F> {
@@ -187,20 +187,6 @@ impl<D: Disk> PartitionLog<D> {
             }
         }
         Ok(())
-    }
-
-    /// The largest timestamp of a segment's first batch; none where it has none.
-    ///
-    /// # Errors
-    /// `Corrupt` where no batch is there; what the disk says.
-    pub async fn first_timestamp_of(&self, base: Offset) -> Result<Option<Timestamp>, SegmentError> {
-        let Some(view) = self.view_of(base).filter(|view| view.size_bytes > 0) else { return Ok(None) };
-        let file = self.file(base, FileKind::Log).await?;
-        let mut walk = Walk::new(&*file, 0, view, SEGMENT_READ_BYTES_MIN);
-        match walk.next().await.map_err(self.error(base, FileKind::Log))? {
-            Step::Batch { place, .. } => Ok(Some(place.max_timestamp).filter(|time| time.get() >= 0)),
-            Step::End | Step::Damage => Err(self.corrupt(base, 0, base)),
-        }
     }
 
     /// Up to where the log was compacted before: what [`PartitionLog::set_cleaned`] said last, or less.

@@ -145,6 +145,37 @@ impl<D: Disk> PartitionLog<D> {
         Ok(latest)
     }
 
+    /// When a segment's first batch was written, by its largest timestamp; none where it has none, or one that Kafka, too,
+    /// takes for none. A device is asked once.
+    ///
+    /// # Errors
+    /// `Corrupt` where no batch is there; what the disk says.
+    pub async fn first_timestamp_of(&self, base: Offset) -> Result<Option<Timestamp>, SegmentError> {
+        Ok(self.load_first_timestamp(base).await?.filter(|time| time.get() > 0))
+    }
+
+    /// The largest timestamp of a segment's first batch; none where there is no batch.
+    pub(super) async fn load_first_timestamp(&self, base: Offset) -> Result<Option<Timestamp>, SegmentError> {
+        let known = self.state.borrow_mut().segment_mut(base).and_then(|segment| segment.first_timestamp);
+        if known.is_some() {
+            return Ok(known);
+        }
+        let Some(view) = self.view_of(base).filter(|view| view.size_bytes > 0) else { return Ok(None) };
+        let cuts = self.cuts.get();
+        let file = self.file(base, FileKind::Log).await?;
+        let mut walk = Walk::new(&*file, 0, view, SEGMENT_READ_BYTES_MIN);
+        let Step::Batch { place, .. } = walk.next().await.map_err(self.error(base, FileKind::Log))? else {
+            return Err(self.corrupt(base, 0, base));
+        };
+        // Another segment may have taken its place meanwhile.
+        if self.cuts.get() == cuts
+            && let Some(segment) = self.state.borrow_mut().segment_mut(base)
+        {
+            segment.first_timestamp = Some(place.max_timestamp);
+        }
+        Ok(Some(place.max_timestamp))
+    }
+
     /// Whether a segment has a batch that ends with an offset and has a timestamp, as an index says.
     async fn has_latest(&self, view: SegmentView, latest: Latest) -> Result<bool, SegmentError> {
         let file = self.file(view.base, FileKind::Log).await?;

@@ -110,12 +110,12 @@ impl<D: Disk> ShardStore<D> {
         // One that has waited too long decides.
         let overdue_below = now.get().saturating_sub(config.lag_ms_max);
         for base in dirty_bases(&summaries, cleaned).take_while(|_| config.lag_ms_max < i64::MAX) {
-            if let Some(time) = log.first_timestamp_of(base).await.map_err(segment_error)? {
-                let earlier = earliest_dirty_timestamp.map_or(time, |earliest| earliest.min(time));
-                earliest_dirty_timestamp = Some(earlier);
-                if time.get() < overdue_below {
-                    break;
-                }
+            // One that can't be read waits for the round that meets it, and the others don't.
+            let Ok(Some(time)) = log.first_timestamp_of(base).await else { continue };
+            let earlier = earliest_dirty_timestamp.map_or(time, |earliest| earliest.min(time));
+            earliest_dirty_timestamp = Some(earlier);
+            if time.get() < overdue_below {
+                break;
             }
         }
         let end_max = stable_end.min(vouched);

@@ -155,36 +155,86 @@ fn a_store_compacts_what_its_checkpoints_vouch_for() {
     assert!(left < 40, "{left} records are left of 70");
 }
 
-/// `max.compaction.lag.ms` counts from the earliest of all dirty segments' first timestamps, wherever that is.
+const NOW: i64 = 1_000_000;
+
+/// What makes a round due is its age alone.
+fn overdue_spec() -> PartitionSpec {
+    let config = CompactionConfig {
+        dirty_millionths_min: 1_000_000,
+        lag_ms_max: 500_000,
+        ..CompactionConfig::default()
+    };
+    let config = LogConfig { compaction: Some(config), ..compacted_spec().config };
+    PartitionSpec { config, ..compacted_spec() }
+}
+
+/// A store that was opened again after eighty records, in closed segments but for the last.
+fn opened_again(disk: &MemoryDisk, timestamp_of: fn(i64) -> Timestamp) -> ShardStore<MemoryDisk> {
+    let (store, _, recovered) = open(disk, small(), vec![overdue_spec()]).expect("a fresh store");
+    let slot = recovered.partitions[0].slot;
+    run_with(&store, async {
+        for _ in 0..2 {
+            produce_at(&store, slot, 40, timestamp_of).await.expect("no faults");
+            store.destage_all().await.expect("no faults");
+        }
+        store.close().await.expect("no faults");
+    });
+    open(disk, small(), vec![overdue_spec()]).expect("a whole store").0
+}
+
+fn due_at(store: &ShardStore<MemoryDisk>, now: i64) -> Option<Offset> {
+    let slot = store.slot(overdue_spec().key).expect("it is live");
+    let stable = store.synced_end(slot).expect("a partition");
+    let plan = block_on(store.plan_compaction(slot, Timestamp(now), stable)).expect("it can be told");
+    plan.map(|plan| {
+        assert!(plan.is_overdue);
+        plan.from
+    })
+}
+
+/// The first batches of the closed segments of these numbers are no batches any more.
+fn rot(disk: &MemoryDisk, store: &ShardStore<MemoryDisk>, numbers: std::ops::RangeFrom<usize>) {
+    const MAGIC_AT: u64 = 16;
+    let slot = store.slot(overdue_spec().key).expect("it is live");
+    let segments = store.shared.segments(slot).expect("it is live");
+    let summaries = block_on(segments.log.summaries()).expect("no faults");
+    let (_, closed) = summaries.split_last().expect("never empty");
+    assert!(closed.len() > 3, "{summaries:?}");
+    for segment in &closed[numbers] {
+        let path = format!("topics/topic-1-0/{:020}.log", segment.base.get());
+        disk.rot(path.as_ref(), MAGIC_AT, 0xff).expect("it is there");
+    }
+}
+
+/// `max.compaction.lag.ms` counts from the earliest of all dirty segments' first timestamps, wherever that is; as with Kafka,
+/// one that is not positive is none.
 #[test]
 fn whatever_dirty_segment_has_waited_too_long_makes_a_round_due() {
-    const NOW: i64 = 1_000_000;
-    let due = |timestamp_of: fn(i64) -> Timestamp| {
-        let config = CompactionConfig {
-            dirty_millionths_min: 1_000_000,
-            lag_ms_max: 500_000,
-            ..CompactionConfig::default()
-        };
-        let spec = PartitionSpec {
-            config: LogConfig { compaction: Some(config), ..compacted_spec().config },
-            ..compacted_spec()
-        };
-        let (store, _, recovered) = open(&MemoryDisk::default(), small(), vec![spec]).expect("a fresh store");
-        let slot = recovered.partitions[0].slot;
-        run_with(&store, async {
-            for _ in 0..2 {
-                produce_at(&store, slot, 40, timestamp_of).await.expect("no faults");
-                store.destage_all().await.expect("no faults");
-            }
-        });
-        let stable = store.synced_end(slot).expect("a partition");
-        let plan = block_on(store.plan_compaction(slot, Timestamp(NOW), stable)).expect("no faults");
-        plan.map(|plan| (plan.from, plan.is_overdue))
-    };
+    let due = |timestamp_of| due_at(&opened_again(&MemoryDisk::default(), timestamp_of), NOW);
     assert_eq!(due(|_| Timestamp(NOW - 500_000)), None);
-    assert_eq!(due(|_| Timestamp(NOW - 500_001)), Some((Offset(0), true)));
+    assert_eq!(due(|_| Timestamp(NOW - 500_001)), Some(Offset(0)));
     let late = |offset| Timestamp(if (15..70).contains(&offset) { NOW - 900_000 } else { NOW - 1 });
-    assert_eq!(due(late), Some((Offset(0), true)), "the first segment's are young");
+    assert_eq!(due(late), Some(Offset(0)), "the first segment's are young");
+    assert_eq!(due(|offset| Timestamp(if offset < 70 { 0 } else { NOW - 1 })), None);
+}
+
+#[test]
+fn a_dirty_segment_that_cant_be_read_keeps_no_other_from_being_compacted() {
+    let disk = MemoryDisk::default();
+    let store = opened_again(&disk, |_| Timestamp(NOW - 500_000));
+    rot(&disk, &store, 1..);
+    assert_eq!(due_at(&store, NOW), None);
+    assert_eq!(due_at(&store, NOW + 1), Some(Offset(0)));
+}
+
+/// Rounds are planned for all partitions again and again.
+#[test]
+fn when_a_segment_begins_is_read_once() {
+    let disk = MemoryDisk::default();
+    let store = opened_again(&disk, |_| Timestamp(NOW - 500_000));
+    assert_eq!(due_at(&store, NOW), None);
+    rot(&disk, &store, 0..);
+    assert_eq!(due_at(&store, NOW + 1), Some(Offset(0)));
 }
 
 #[test]
