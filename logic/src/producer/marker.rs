@@ -148,8 +148,8 @@ impl ProducerTable {
         Ok(())
     }
 
-    /// Notes a marker that was checked and has been appended at `offset`, with `now` as its time; the transaction that it ended, if one had records
-    /// here.
+    /// Notes a marker that was checked and has been appended at `offset`, with `now` as its time; the transaction that it
+    /// ended, if one had records here.
     pub fn record_marker(
         &mut self,
         now: Timestamp,
