@@ -380,6 +380,7 @@ impl ProducerTable {
             entry.add(batch.epoch, KeptBatch::new(batch, &at));
         } else {
             entry.note_epoch(batch.epoch);
+            entry.forgot = true;
             entry.last_timestamp = at.timestamp;
             self.transactions.last_unkept = Some(at.base_offset);
         }

@@ -737,4 +737,5 @@ fn the_time_of_the_last_batch_or_marker_is_told() {
     check(&format!("{written}\nat 20\nbare 7 0 1 1\ncut 1"), 10);
     check(&format!("{written}\nat 20\ncommit 7 0 1\nat 30\nplain 7 0 1 1\ncut 2"), 20);
     check(&format!("{written}\nat 20\ncommit 7 0 1\ncut 1"), 10);
+    check(&format!("{written}\nat 20\nwrite 7 0 -1 1\nat 30\nwrite 7 0 1 1\ncut 2"), 20);
 }

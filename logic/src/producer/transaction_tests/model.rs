@@ -33,10 +33,25 @@ fn transactions_of(log: &[Vec<u8>]) -> Vec<Found> {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Write { id: i64, count: i32 },
-    Plain { id: i64 },
-    End { id: i64, abort: bool, bump: bool },
-    Cut { back: i64 },
+    Write {
+        id: i64,
+        count: i32,
+    },
+    Plain {
+        id: i64,
+    },
+    /// Without sequence numbers: what a coordinator writes for a transaction.
+    Unsequenced {
+        id: i64,
+    },
+    End {
+        id: i64,
+        abort: bool,
+        bump: bool,
+    },
+    Cut {
+        back: i64,
+    },
     Reload,
     Rebuild,
 }
@@ -46,6 +61,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (id.clone(), 1..3_i32).prop_map(|(id, count)| Step::Write { id, count }),
         1 => id.clone().prop_map(|id| Step::Plain { id }),
+        2 => id.clone().prop_map(|id| Step::Unsequenced { id }),
         4 => (id, any::<bool>(), any::<bool>()).prop_map(|(id, abort, bump)| Step::End { id, abort, bump }),
         1 => (0..6_i64).prop_map(|back| Step::Cut { back }),
         1 => Just(Step::Reload),
@@ -73,6 +89,11 @@ impl Partition {
                 let is_open = self.table.transactions.is_open(ProducerId(id));
                 let outcome = self.write(&batch(id, epoch, base, 1, false), None);
                 assert_eq!(outcome.is_err(), is_open);
+            }
+            Step::Unsequenced { id } => {
+                let next = batch(id, self.next_of(id).0, -1, 1, true);
+                let guard = self.table.verification(Timestamp(0), &next, false).expect("room");
+                assert_eq!(self.write(&next, guard), Ok(Verdict::New));
             }
             Step::End { id, abort, bump } => {
                 let (epoch, _) = self.next_of(id);
