@@ -200,6 +200,8 @@ fn each_start_is_told_as_soon_as_nobody_can_read_before_it() {
             for slot in &slots {
                 let told = started.get(slot).copied().unwrap_or(Offset(0));
                 assert_eq!(Some(told), store.log_start(*slot), "{slot:?}");
+                let there = store.shared.segments(*slot).expect("a partition").log.start();
+                assert!(there <= told, "{slot:?}: segments before {there} went, and {told} is told");
             }
             counts.push(started.len());
             polled
