@@ -179,6 +179,11 @@ impl<F: DiskFile> Ring<F> {
         (used, total.max(used))
     }
 
+    /// Whether there is no second file: one that is full is never free again without.
+    pub(crate) fn is_single(&self) -> bool {
+        self.files.len() < 2
+    }
+
     /// The number of a file that the ring should get, ahead of need: one is always free, within the limit.
     pub(crate) fn wanted_file(&self) -> Option<u32> {
         let enough = self.free.len() > self.used.len() / 2 && !self.free.is_empty();

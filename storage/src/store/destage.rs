@@ -196,7 +196,10 @@ impl<D: Disk> Shared<D> {
             let state = self.state.borrow();
             let Some(number) = state.ring.wanted_file() else { return Ok(0) };
             let options = &state.options;
-            if state.room_bytes < i64::try_from(options.journal_file_bytes).unwrap_or(i64::MAX) {
+            // A journal that can't go on could not delete anything either: that is what the reserve is for.
+            let reserve_bytes = if state.ring.is_single() { options.reserve_bytes } else { 0 };
+            let room_bytes = state.room_bytes.saturating_add_unsigned(reserve_bytes);
+            if room_bytes < i64::try_from(options.journal_file_bytes).unwrap_or(i64::MAX) {
                 return Ok(0);
             }
             (number, options.journal_file_bytes, options.shard, options.shard_count, options.sync_method)

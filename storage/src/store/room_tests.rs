@@ -211,6 +211,26 @@ fn each_start_is_told_as_soon_as_nobody_can_read_before_it() {
     assert!(counts.contains(&1), "one log had moved while the other had not: {counts:?}");
 }
 
+/// A new journal has one file, which is never free again while there is no other.
+#[test]
+fn a_new_journal_on_a_disk_that_is_nearly_full_goes_on() {
+    let reserving = StoreOptions { reserve_bytes: 512 << 10, ..options() };
+    let (file_bytes, reserve_bytes) = (reserving.journal_file_bytes, reserving.reserve_bytes);
+    let world = World::open(&MemoryDisk::default(), reserving).expect("a fresh disk");
+    world.disk.set_capacity_bytes(world.used_bytes() + reserve_bytes + file_bytes / 2);
+    let first = run_with(&world.store, world.store.destage_round()).expect("there is the reserve");
+    assert_eq!((first.added_files, first.has_more), (1, false), "a second one, and no third");
+    let frames = 2 * i64::try_from(file_bytes / 4096).expect("small");
+    let count = i32::try_from(frames).expect("small");
+    world.store.append(world.slots[0], append(0, count, b"records")).expect("there is room");
+    for start in 1..=frames {
+        run_with(&world.store, world.store.set_log_start(world.slots[0], Offset(start))).expect("it goes on");
+        world.destage().expect("there is nothing to write but checkpoints");
+    }
+    assert!(world.store.stats().frame_bytes > 2 * file_bytes - 4096, "both files went round");
+    assert!(matches!(world.produce(0), Err(StoreError::DiskFull)));
+}
+
 /// What was promised when the power went.
 #[derive(Default)]
 struct Promised {
