@@ -138,6 +138,11 @@ fn part(text: &str) -> anyhow::Result<Part> {
         None => (rest, Flush::Default),
     };
     let kind = broker_named(broker)?;
+    if kind == Kind::Tansu && flush != Flush::Default {
+        bail!(
+            "--target {text}: tansu has its records in its memory, where they are neither synced nor relaxed"
+        );
+    }
     Ok(Part { name: name.unwrap_or(rest).to_owned(), kind, flush })
 }
 
@@ -177,5 +182,8 @@ mod tests {
         assert_eq!(part("iolite,synced").expect("it is one").name, "iolite,synced");
         assert!(part("iolite,sometimes").is_err());
         assert!(part("redpanda").is_err());
+        assert_eq!(part("tansu,default").expect("it is one").flush, Flush::Default);
+        assert!(part("tansu,synced").is_err(), "it would be called so, and is not");
+        assert!(part("memory=tansu,relaxed").is_err());
     }
 }
