@@ -82,6 +82,9 @@ fn confluents_transactions_copy_each_record_once_and_fence() {
     assert_eq!(count(&broker, "read_committed"), once_each(0..400));
     let all: usize = count(&broker, "read_uncommitted").values().sum();
     assert!(all > 400, "{all} records with those of {aborted}");
+    // Where transactions overlap, kafkajs goes wrong: it takes the list of those that were aborted for one in the order of their
+    // beginnings, and has each of its records begin one at most.
+    assert_eq!(read_in_group(&broker, Client::KafkaJs, 400), once_each(0..400));
 }
 
 fn copier(broker: &Broker, max_messages: i32) -> Command {
@@ -164,9 +167,7 @@ fn franz_gos_sessions_copy_each_record_once_through_kill_9() {
     assert_eq!(count(&broker, "read_committed"), once_each(0..COUNT));
     let all: usize = count(&broker, "read_uncommitted").values().sum();
     assert!(all > COUNT as usize, "{all} records with those that were aborted");
-    for reader in [Client::KafkaJs, Client::KafkaPython] {
-        assert_eq!(read_in_group(&broker, reader, COUNT), once_each(0..COUNT), "{reader:?}");
-    }
+    assert_eq!(read_in_group(&broker, Client::KafkaPython, COUNT), once_each(0..COUNT));
 }
 
 /// How often each value is in what a member of a group is handed of the output, until it has so many; it reads what is committed.

@@ -129,6 +129,12 @@ fn parse_field(field: &syn::Field) -> Result<FieldSpec> {
             Ok(())
         })?;
     }
+    if spec.marked && (spec.tag.is_none() || spec.nullable != Some(Versions::ALL)) {
+        return Err(Error::new(
+            field.span(),
+            "only a tagged `Option` that may be null in all versions is marked",
+        ));
+    }
     Ok(spec)
 }
 

@@ -19,7 +19,7 @@ func copyForever(bootstrap, group, id, input, output string) error {
 		kgo.TransactionalID(id),
 		kgo.TransactionTimeout(8*time.Second),
 		kgo.DefaultProduceTopic(output),
-		// Every client reads this compression, kafkajs too.
+		// Every client of the tests reads this compression.
 		kgo.ProducerBatchCompression(kgo.GzipCompression()),
 		kgo.ConsumerGroup(group),
 		kgo.ConsumeTopics(input),
