@@ -19,8 +19,6 @@ func copyForever(bootstrap, group, id, input, output string) error {
 		kgo.TransactionalID(id),
 		kgo.TransactionTimeout(8*time.Second),
 		kgo.DefaultProduceTopic(output),
-		// Every client of the tests reads this compression.
-		kgo.ProducerBatchCompression(kgo.GzipCompression()),
 		kgo.ConsumerGroup(group),
 		kgo.ConsumeTopics(input),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
