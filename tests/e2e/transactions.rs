@@ -415,6 +415,17 @@ fn begin(connection: &mut Connection, id: &TransactionalId, producer: (i64, i16)
     }
 }
 
+/// The end of a producer's transaction in partition 0 of the output.
+fn marker(producer: (i64, i16), is_commit: bool) -> WritableTxnMarker {
+    let topic =
+        WritableTxnMarkerTopic::default().with_name(wire::topic_name(OUTPUT)).with_partition_indexes(vec![0]);
+    WritableTxnMarker::default()
+        .with_producer_id(producer.0.into())
+        .with_producer_epoch(producer.1)
+        .with_transaction_result(is_commit)
+        .with_topics(vec![topic])
+}
+
 /// Markers from elsewhere are taken as Kafka takes them; what they say of coordinators keeps the real one from nothing.
 #[test]
 fn an_invented_coordinators_epoch_does_not_hold_a_producer_up() {
@@ -425,14 +436,7 @@ fn an_invented_coordinators_epoch_does_not_hold_a_producer_up() {
     let mut connection = Connection::open(broker.kafka());
     let id = TransactionalId(wire::text("haunted"));
     let producer = wire::init_transactions(&mut connection, &id, 60_000);
-    let topic =
-        WritableTxnMarkerTopic::default().with_name(wire::topic_name(OUTPUT)).with_partition_indexes(vec![0]);
-    let marker = WritableTxnMarker::default()
-        .with_producer_id(producer.0.into())
-        .with_producer_epoch(producer.1)
-        .with_transaction_result(false)
-        .with_topics(vec![topic])
-        .with_coordinator_epoch(i32::MAX);
+    let marker = marker(producer, false).with_coordinator_epoch(i32::MAX);
     for (sequence, value) in [(0, "aborted from elsewhere"), (1, "committed")] {
         begin(&mut connection, &id, producer);
         let batch = Batch::of_values(1_700_000_000_000, &[value])
@@ -450,18 +454,11 @@ fn an_invented_coordinators_epoch_does_not_hold_a_producer_up() {
     assert_eq!(read.stdout, ["committed"]);
 }
 
-/// One marker for partition 0 of the output by version 2 of the request, which says by which protocol its transaction went.
+/// One such marker by version 2 of the request, which says by which protocol its transaction went.
 fn mark(connection: &mut Connection, producer: (i64, i16), level: i8) -> i16 {
     const CORRELATION: i32 = 1_000;
     const TAGGED_FIELDS: [u8; 2] = [0, 0];
-    let topic =
-        WritableTxnMarkerTopic::default().with_name(wire::topic_name(OUTPUT)).with_partition_indexes(vec![0]);
-    let marker = WritableTxnMarker::default()
-        .with_producer_id(producer.0.into())
-        .with_producer_epoch(producer.1)
-        .with_transaction_result(true)
-        .with_topics(vec![topic]);
-    let request = WriteTxnMarkersRequest::default().with_markers(vec![marker]);
+    let request = WriteTxnMarkersRequest::default().with_markers(vec![marker(producer, true)]);
     // The crate knows version 1. Version 2 has one more byte at the end of a marker, before its tagged fields and the request's.
     let mut body = wire::encode_request(CORRELATION, 1, &request).to_vec();
     body[2..4].copy_from_slice(&2_i16.to_be_bytes());
