@@ -6,6 +6,9 @@
 //! its frames are below what a restart would need, and never while someone reads it. Nothing is allocated and no
 //! metadata changes on the way of an ack: a file joins the ring whole (written under another name, then renamed).
 //!
+//! Files may be shorter than those that are made now: the first one of a new journal is, since a start waits for it, and all are
+//! when the option was raised. They hold what fits, don't count as files of the ring, and leave it in their turn.
+//!
 //! The ring does not know what is in a frame.
 
 use std::cell::Cell;
@@ -65,6 +68,8 @@ pub(crate) struct Ring<F> {
     /// Bytes of the files of `used` before the last one.
     full_bytes: u64,
     free: VecDeque<u32>,
+    /// Short files that have left the ring, still to be removed.
+    retired: VecDeque<u32>,
     file_bytes: u64,
     files_max: usize,
 }
@@ -80,7 +85,8 @@ impl<F: DiskFile> Ring<F> {
                 (number, RingFile { file, size_bytes, last: None, readers: Rc::default() })
             })
             .collect();
-        Self { files, used: VecDeque::new(), position: 0, full_bytes: 0, free, file_bytes, files_max }
+        let (used, retired) = (VecDeque::new(), VecDeque::new());
+        Self { files, used, position: 0, full_bytes: 0, free, retired, file_bytes, files_max }
     }
 
     /// Takes a file as the next one to be written, at its beginning. Used at a restart, which finds the order.
@@ -149,7 +155,7 @@ impl<F: DiskFile> Ring<F> {
 
     /// Frees the files all of whose frames are below `below`. Returns how many.
     ///
-    /// The file being written stays; it is the last.
+    /// The file being written stays; it is the last. Short ones leave the ring, as soon as it can go on without them.
     pub(crate) fn recycle(&mut self, below: FrameSequence) -> usize {
         let mut count = 0;
         while self.used.len() > 1 {
@@ -161,15 +167,29 @@ impl<F: DiskFile> Ring<F> {
             file.last = None;
             self.full_bytes -= file.size_bytes;
             self.used.pop_front();
-            self.free.push_back(number);
+            if self.is_short(number) && !self.is_single() {
+                self.files.remove(&number);
+                self.retired.push_back(number);
+            } else {
+                self.free.push_back(number);
+            }
             count += 1;
         }
         count
     }
 
+    fn is_short(&self, number: u32) -> bool {
+        self.files[&number].size_bytes < self.file_bytes
+    }
+
+    /// How many files have at least the length that is made now.
+    fn whole_count(&self) -> usize {
+        self.files.keys().filter(|number| !self.is_short(**number)).count()
+    }
+
     /// Whether no file is free, and none can be added.
     pub(crate) fn is_tight(&self) -> bool {
-        self.free.is_empty() && self.files.len() >= self.files_max
+        self.free.is_empty() && self.whole_count() >= self.files_max
     }
 
     /// Bytes in use, and how many there could be.
@@ -179,18 +199,24 @@ impl<F: DiskFile> Ring<F> {
         (used, total.max(used))
     }
 
-    /// Whether there is no second file: one that is full is never free again without.
+    /// Whether there is no second file that takes the longest frame: one that is full is never free again without.
     pub(crate) fn is_single(&self) -> bool {
-        self.files.len() < 2
+        self.whole_count() < 2
     }
 
     /// The number of a file that the ring should get, ahead of need: one is always free, within the limit.
     pub(crate) fn wanted_file(&self) -> Option<u32> {
-        let enough = self.free.len() > self.used.len() / 2 && !self.free.is_empty();
-        if enough || self.files.len() >= self.files_max {
+        let free = self.free.iter().filter(|number| !self.is_short(**number)).count();
+        let enough = free > self.used.len() / 2 && free > 0;
+        if enough || self.whole_count() >= self.files_max {
             return None;
         }
-        (0..).find(|number| !self.files.contains_key(number))
+        (0..).find(|number| !self.files.contains_key(number) && !self.retired.contains(number))
+    }
+
+    /// A file that has left the ring and is to be removed by [`remove_file`].
+    pub(crate) fn retired(&mut self) -> Option<u32> {
+        self.retired.pop_front()
     }
 
     /// Adds a file made by [`create_file`].
@@ -263,6 +289,11 @@ pub(crate) async fn create_file<D: Disk>(
     disk.rename(&unfinished, &path).await?;
     disk.sync_directory(directory).await?;
     disk.open(&path, mode(method)).await
+}
+
+/// Removes a file that has left the ring. Should it come back after a crash, it is free and leaves once more.
+pub(crate) async fn remove_file<D: Disk>(disk: &D, directory: &Path, number: u32) -> io::Result<()> {
+    disk.remove_file(&directory.join(file_name(number))).await
 }
 
 fn file_name(number: u32) -> String {

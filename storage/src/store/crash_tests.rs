@@ -11,6 +11,7 @@ use protocol::types::{LeaderEpoch, Offset, PartitionKey, Timestamp};
 use super::testing::{Heard, append, block_on, open, options, read_all, run_with, spec};
 use super::*;
 use crate::disk::memory::{MemoryDisk, MemoryOptions};
+use crate::journal::ring;
 
 /// One step of a life. Partitions go by number.
 #[derive(Clone, Copy, Debug)]
@@ -359,6 +360,27 @@ fn a_power_cut_at_every_operation_keeps_what_was_promised() {
         disk.crash_at(cut);
         let mut world = World::new(small());
         world.live(&disk, SCRIPT);
+        world.check(&disk.crash_image(cut), &format!("cut at {cut} of {operations}"));
+    }
+}
+
+/// The journal's first file is short, and leaves once there are two others.
+#[test]
+fn a_power_cut_while_the_short_file_leaves_keeps_what_was_promised() {
+    let options = StoreOptions { journal_first_file_bytes: 32 << 10, ..small() };
+    let (close, script) = SCRIPT.split_last().expect("it has steps");
+    let lap = &[Step::Produce(0, 5), Step::Produce(1, 5), Step::Produce(2, 5), Step::DestageAll];
+    let laps = [&[Step::DestageAll], script, lap, lap, &[*close]].concat();
+    let whole = disk(0);
+    assert!(!World::new(options.clone()).live(&whole, &laps));
+    let left = block_on(whole.list_sized(&ring::directory(0, 1))).expect("no faults");
+    assert!(left.iter().all(|file| file.size_bytes == options.journal_file_bytes), "it has left: {left:?}");
+    let operations = whole.operation_count();
+    for cut in 1..=operations {
+        let disk = disk(cut);
+        disk.crash_at(cut);
+        let mut world = World::new(options.clone());
+        world.live(&disk, &laps);
         world.check(&disk.crash_image(cut), &format!("cut at {cut} of {operations}"));
     }
 }

@@ -132,6 +132,7 @@ impl<D: Disk> Shared<D> {
     pub(super) async fn round(&self, reach: Reach) -> Result<DestageOutcome, StoreError> {
         let _turn = self.destaging.enter().await;
         self.check_failure()?;
+        self.shrink_journal().await?;
         self.measure_room().await?;
         let mut outcome =
             DestageOutcome { added_files: self.grow_journal().await?, ..DestageOutcome::default() };
@@ -188,6 +189,22 @@ impl<D: Disk> Shared<D> {
             self.room_wanted.notify();
         }
         Ok(())
+    }
+
+    /// Removes the files that have left the journal.
+    async fn shrink_journal(&self) -> Result<(), StoreError> {
+        let directory = {
+            let options = &self.state.borrow().options;
+            ring::directory(options.shard, options.shard_count)
+        };
+        loop {
+            let Some(number) = self.state.borrow_mut().ring.retired() else { return Ok(()) };
+            if let Err(error) = ring::remove_file(&self.disk, &directory, number).await {
+                let failure = StoreFailure::new("removing a journal file", &error);
+                self.fail(failure.clone());
+                return Err(StoreError::Failed(failure));
+            }
+        }
     }
 
     /// Adds a file to the journal, if it should have more and the disk has room for it.

@@ -51,7 +51,7 @@ impl<D: Disk> ShardStore<D> {
             ring::open_files(&disk, &directory, options.sync_method).await.opening("opening the journal")?;
         let is_new = files.is_empty();
         if is_new {
-            let size = options.journal_file_bytes;
+            let size = options.journal_first_file_bytes.min(options.journal_file_bytes);
             let file = ring::create_file(&disk, &directory, 0, size, options.sync_method)
                 .await
                 .opening("making the journal's first file")?;

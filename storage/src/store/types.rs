@@ -47,6 +47,8 @@ pub struct StoreOptions {
     pub shard_count: u16,
     /// The length of each file of the journal's ring.
     pub journal_file_bytes: u64,
+    /// The length of a new journal's first file, which a start waits for; no more than that of the others.
+    pub journal_first_file_bytes: u64,
     /// How many files the ring may grow to.
     pub journal_files_max: usize,
     /// From this length on a frame gets no further appends.
@@ -86,6 +88,7 @@ impl StoreOptions {
             shard,
             shard_count,
             journal_file_bytes: 32 << 20,
+            journal_first_file_bytes: 8 << 20,
             journal_files_max: 32,
             frame_bytes_max: 1 << 20,
             frames_in_flight_max: 2,
@@ -131,6 +134,7 @@ impl StoreOptions {
         assert!(self.shard < self.shard_count);
         assert!(self.journal_files_max >= 2, "one file is written while another is destaged");
         assert!(self.journal_file_bytes.is_multiple_of(4096));
+        assert!(self.journal_first_file_bytes.is_multiple_of(4096) && self.journal_first_file_bytes > 0);
         assert!((1..=FRAMES_IN_FLIGHT_MAX).contains(&self.frames_in_flight_max));
         assert!(self.frame_bytes_max <= self.append_bytes_max());
         assert!(self.destage_round_bytes > 0);

@@ -75,3 +75,41 @@ fn a_file_that_was_not_finished_is_not_of_the_ring() {
     assert_eq!(files.iter().map(|(number, ..)| *number).collect::<Vec<_>>(), [0]);
     assert!(!block_on(disk.exists(&unfinished)).expect("no faults"));
 }
+
+#[test]
+fn a_short_file_holds_what_fits_and_leaves_when_two_others_are_there() {
+    let disk = MemoryDisk::default();
+    let path = directory(0, 1);
+    let mut ring = ring(&disk, 2, 3);
+    let made = |number, bytes| {
+        block_on(create_file(&disk, &path, number, bytes, SyncMethod::Dsync)).expect("no faults")
+    };
+    // As after the option was raised: both are short now.
+    ring.file_bytes = 2 * FILE;
+    assert_eq!(place(&mut ring, 0, FILE), Some((0, 0)));
+    assert_eq!(place(&mut ring, 1, 2 * FILE), None, "it would not fit");
+    assert!(ring.is_single() && !ring.is_tight());
+    assert_eq!(ring.wanted_file(), Some(2));
+    ring.add(2, made(2, 2 * FILE));
+    assert_eq!(place(&mut ring, 1, 2 * FILE), Some((2, 0)));
+    assert_eq!(ring.recycle(FrameSequence(1)), 1);
+    assert_eq!(ring.retired(), None, "there is no second one for the longest frame");
+    assert_eq!(ring.wanted_file(), Some(3));
+    ring.add(3, made(3, 2 * FILE));
+    for (sequence, file) in [(2, 1), (3, 0), (4, 3)] {
+        assert_eq!(place(&mut ring, sequence, FILE), Some((file, 0)));
+    }
+    assert_eq!(ring.recycle(FrameSequence(4)), 3, "a whole one and both short ones");
+    assert_eq!(ring.occupancy().0, FILE);
+    assert_eq!(ring.wanted_file(), None, "the whole one is free");
+    place(&mut ring, 5, 2 * FILE);
+    assert_eq!(ring.wanted_file(), Some(4), "what is still to be removed is no free number");
+    for number in [1, 0] {
+        assert_eq!(ring.retired(), Some(number));
+        block_on(remove_file(&disk, &path, number)).expect("no faults");
+    }
+    assert_eq!(ring.retired(), None);
+    assert_eq!(ring.wanted_file(), Some(0));
+    let left = block_on(open_files(&disk, &path, SyncMethod::Dsync)).expect("no faults");
+    assert_eq!(left.into_iter().map(|(number, ..)| number).collect::<Vec<_>>(), [2, 3]);
+}
