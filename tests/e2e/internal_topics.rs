@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -25,6 +25,7 @@ use kafka_protocol::messages::{
 use serde_json::{Deserializer, Value, json};
 
 use crate::consumer_groups::{Member, Owned, partitions_of};
+use crate::group_records::decoded;
 use crate::static_members::history;
 use crate::transactions;
 
@@ -242,30 +243,18 @@ fn kafkas_formatters_print_transactions_and_the_offsets_committed_in_them() {
 }
 
 /// A group's record: its type, and the member or the expression that it is about, if it is about one.
-type Subject = (i64, Option<String>);
+type Subject = (u16, Option<String>);
 
-/// The group's records in a segment as Kafka's dump tool decodes them, the last one of each subject.
-fn dumped(log: &Path, group: &str) -> BTreeMap<Subject, Value> {
-    let mut dump = java("kafka.tools.DumpLogSegments");
-    dump.args(["--offsets-decoder", "--files"]).arg(log);
-    let shown = run("DumpLogSegments", dump);
+/// The group's records in a segment, the last one of each subject, without what members have committed.
+fn dumped(log: PathBuf, group: &str) -> BTreeMap<Subject, Value> {
     let mut found = BTreeMap::new();
-    for line in shown.stdout.iter().filter(|line| line.starts_with("| offset: ")) {
-        let (_, record) = line.split_once(" key: ").unwrap_or_else(|| panic!("no key: {line}"));
-        let (key, value) = record.split_once(" payload: ").unwrap_or_else(|| panic!("no value: {line}"));
-        let [key, value] = [key, value].map(|text| {
-            serde_json::from_str::<Value>(text).unwrap_or_else(|error| panic!("{error}: {line}"))
-        });
-        let about = &key["data"];
-        // What members have committed meanwhile.
-        if key["type"] == "1" {
-            continue;
-        }
-        assert_eq!(about["groupId"], group, "{line}");
-        assert_eq!(value["version"], "0", "{line}");
-        let kind = key["type"].as_str().and_then(|kind| kind.parse().ok()).expect("a type");
+    for record in decoded(&[log]).into_iter().filter(|record| record.kind != 1) {
+        let about = &record.about;
+        assert_eq!(about["groupId"], group, "{about}");
+        let value = record.value.unwrap_or_else(|| panic!("nothing was taken away: {about}"));
+        assert_eq!(value["version"], "0", "{about}");
         let more = about["memberId"].as_str().or(about["regularExpression"].as_str());
-        found.insert((kind, more.map(str::to_owned)), value["data"].clone());
+        found.insert((record.kind, more.map(str::to_owned)), value["data"].clone());
     }
     found
 }
@@ -294,7 +283,7 @@ fn kafkas_dump_tool_decodes_what_a_consumer_group_is() {
 
     let metadata = fs::read_to_string(topics.join(format!("{TOPIC}-0/partition.metadata"))).expect("there");
     let topic_id = metadata.lines().find_map(|line| line.strip_prefix("topic_id: ")).expect("an id");
-    let found = dumped(&topics.join(format!("{GROUPS}-0/00000000000000000000.log")), "dumped");
+    let found = dumped(topics.join(format!("{GROUPS}-0/00000000000000000000.log")), "dumped");
     let of_client = |client: &str| {
         let mut members = found.iter().filter(|((kind, _), _)| *kind == 5);
         let is_of = |value: &Value| value["clientId"] == client;

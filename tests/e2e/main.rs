@@ -11,6 +11,7 @@ mod compaction;
 mod consumer_groups;
 mod cooperative;
 mod examples;
+mod group_records;
 mod groups;
 mod house;
 mod internal_topics;

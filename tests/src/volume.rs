@@ -7,8 +7,13 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use tempfile::TempDir;
+
+use crate::DEADLINE;
 
 /// `FIFREEZE` and `FITHAW`, which libc doesn't name.
 const FREEZE: libc::c_ulong = 0xc004_5877;
@@ -16,6 +21,8 @@ const THAW: libc::c_ulong = 0xc004_5878;
 /// `EXT4_IOC_SHUTDOWN`, and its way to go without writing anything more, as when the power fails.
 const SHUT_DOWN: libc::c_ulong = 0x8004_587d;
 const WITHOUT_A_WORD: u32 = 2;
+/// Between two attempts to unmount.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A mounted filesystem; gone when dropped.
 pub struct Volume {
@@ -84,8 +91,20 @@ impl Volume {
     }
 
     /// Mounts it again after it was shut down and everybody has left: the filesystem recovers by its own journal.
+    ///
+    /// # Panics
+    /// When somebody stays.
     pub fn recover(&self) {
-        run(Command::new("umount").arg(&self.mounted));
+        let end = Instant::now() + DEADLINE;
+        // The kernel closes the files of a process's io_uring only some time after the process is gone.
+        while let Err(why) = nix::mount::umount(&self.mounted) {
+            assert!(
+                why == Errno::EBUSY && Instant::now() < end,
+                "unmounting {}: {why}",
+                self.mounted.display()
+            );
+            thread::park_timeout(LOOK_PAUSE);
+        }
         self.mount();
     }
 }

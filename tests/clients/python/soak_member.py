@@ -2,8 +2,8 @@
 
 Usage: soak_member.py BOOTSTRAP CONFIG INPUT VALUES [OUTPUT TRANSACTIONAL_ID]
 
-Prints what it owns as it changes, each line with the machine's monotonic clock in nanoseconds: `at 1 assigned 0,3`, `at 2
-revoked 0`, `at 3 lost 3`, `at 4 ended`. Without an output it appends each value to the file VALUES before it commits it: at least once.
+Prints what it owns as it changes, each line with the machine's clock in nanoseconds, and by which id the group knows it: `at 1
+assigned 0,3 ID`, `at 2 revoked 0`, `at 3 lost 3`, `at 4 ended`. Without an output it appends each value to the file VALUES before it commits it: at least once.
 With one it copies the values there, in transactions that commit the offsets too: exactly once.
 
 Ends cleanly on SIGTERM; with status 3 where it was fenced or lost its place for good, as an application would that is then
@@ -45,13 +45,13 @@ class Owned:
         self.since = {}
         self.changes = 0
 
-    def tell(self, what, partitions):
+    def tell(self, what, partitions, more=""):
         numbers = ",".join(str(partition.partition) for partition in partitions)
-        print(f"at {time.monotonic_ns()} {what} {numbers}", flush=True)
+        print(f"at {time.time_ns()} {what} {numbers} {more}", flush=True)
         self.changes += 1
 
-    def assigned(self, _consumer, partitions):
-        self.tell("assigned", partitions)
+    def assigned(self, consumer, partitions):
+        self.tell("assigned", partitions, consumer.memberid())
         for partition in partitions:
             self.since[partition.partition] = self.changes
 
@@ -182,10 +182,10 @@ def main():
         else:
             copy(consumer, owned)
     except KafkaException as failure:
-        print(f"at {time.monotonic_ns()} ended {failure}", flush=True)
+        print(f"at {time.time_ns()} ended {failure}", flush=True)
         # As if killed: the group finds out by itself.
         os._exit(FENCED)
-    print(f"at {time.monotonic_ns()} ended", flush=True)
+    print(f"at {time.time_ns()} ended", flush=True)
     consumer.close()
 
 

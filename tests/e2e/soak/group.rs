@@ -6,18 +6,19 @@ use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use e2e::process::Process;
 use e2e::{DEADLINE, cache, project};
 use nix::sys::signal::Signal;
-use nix::time::{ClockId, clock_gettime};
 use rand::Rng;
 use rand::rngs::SmallRng;
 use serde_json::{Map, Value, json};
 
+use super::departures::{SESSION_MS, cut, departures};
 use super::judge::{Ownership, Span, shared};
 use super::{INPUT, PARTITIONS};
+use crate::group_records::GroupRecord;
 
 /// How many members there are at a time.
 const MEMBERS_MAX: usize = 3;
@@ -95,7 +96,7 @@ impl Group {
         }
         let strategy = if let Sharing::Eager = self.sharing { "range" } else { "cooperative-sticky" };
         set("partition.assignment.strategy", json!(strategy));
-        set("session.timeout.ms", json!(6_000));
+        set("session.timeout.ms", json!(SESSION_MS));
         set("heartbeat.interval.ms", json!(500));
         Value::Object(config)
     }
@@ -132,7 +133,7 @@ impl Group {
 
     fn kill(&mut self, slot: usize) {
         let Some(member) = self.slots[slot].take() else { return };
-        let killed_ns = monotonic_ns();
+        let killed_ns = now_ns();
         member.signal(Signal::SIGKILL);
         assert!(member.ends_within(DEADLINE), "nobody survives that");
         self.counts.killed += 1;
@@ -202,10 +203,19 @@ impl Group {
         values
     }
 
-    /// Lets all members leave, and checks that no partition ever had two owners.
+    /// Lets all members leave.
     pub fn end(&mut self) {
         self.bury();
         (0..MEMBERS_MAX).for_each(|slot| self.leave(slot));
+    }
+
+    /// Checks that no partition ever had two owners. `records` is what the group kept of itself, `started_ns` when brokers were
+    /// started.
+    pub fn check_owners(&mut self, records: &[GroupRecord], started_ns: &[u64]) {
+        let departures = departures(records, self.name);
+        assert!(departures.len() >= self.counts.left, "{}: each that left was a member", self.name);
+        let unknowing = cut(&mut self.past, &departures, started_ns);
+        println!("{:>20}: {unknowing} times put out unknowingly", self.name);
         let twice = shared(&self.past);
         assert!(twice.is_none(), "{}: two owners at a time: {twice:?}", self.name);
     }
@@ -216,9 +226,8 @@ impl Group {
     }
 }
 
-/// The clock that members stamp what they say with.
-fn monotonic_ns() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has it");
-    let nanoseconds = i128::from(now.tv_sec()) * 1_000_000_000 + i128::from(now.tv_nsec());
-    u64::try_from(nanoseconds).expect("since the machine started")
+/// The clock that members stamp what they say with, and brokers their records.
+pub fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+    u64::try_from(since.as_nanos()).expect("before 2554")
 }

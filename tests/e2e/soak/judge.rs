@@ -1,14 +1,17 @@
 //! Who owned which partition when, as members say it, and whether two ever owned one at a time.
 //!
-//! Members stamp what they say with the machine's monotonic clock: before they give a partition away, and after they got it.
-//! So two spans that overlap are two members that both believed to own a partition. A member that was out of the group for
-//! long before it knew says that it *lost* its partitions, or ends with an error: what it believed until then counts for nothing.
+//! Members stamp what they say with the machine's clock: before they give a partition away, and after they got it. So two spans
+//! that overlap are two members that both believed to own a partition. A member that was out of the group for long before it
+//! knew says that it *lost* its partitions, or ends with an error: what it believed until then counts for nothing. One that
+//! waits in a call, or dies in it, may never say so: `departures` knows until when it really was a member.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One member's ownership of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
+    /// By which id the group knew it.
+    pub member: String,
     pub partition: i32,
     pub from_ns: u64,
     pub until_ns: u64,
@@ -18,7 +21,8 @@ pub struct Span {
 /// What a member says of its partitions.
 #[derive(Debug, Default)]
 pub struct Ownership {
-    open: BTreeMap<i32, u64>,
+    /// With the member's id and since when.
+    open: BTreeMap<i32, (String, u64)>,
     spans: Vec<Span>,
 }
 
@@ -35,7 +39,10 @@ impl Ownership {
             let list = words.next().unwrap_or_default();
             let partitions = || list.split(',').filter_map(|number| number.parse().ok());
             match what {
-                "assigned" => partitions().for_each(|partition| ownership.begin(partition, at_ns)),
+                "assigned" => {
+                    let member = words.next().unwrap_or_default();
+                    partitions().for_each(|partition| ownership.begin(partition, member, at_ns));
+                }
                 "revoked" => partitions().for_each(|partition| ownership.end(partition, at_ns, false)),
                 "lost" => partitions().for_each(|partition| ownership.end(partition, at_ns, true)),
                 // With a reason where it could not go on.
@@ -46,15 +53,15 @@ impl Ownership {
         ownership
     }
 
-    fn begin(&mut self, partition: i32, at_ns: u64) {
-        let before = self.open.insert(partition, at_ns);
+    fn begin(&mut self, partition: i32, member: &str, at_ns: u64) {
+        let before = self.open.insert(partition, (member.to_owned(), at_ns));
         assert!(before.is_none(), "it is given partition {partition} twice");
     }
 
     fn end(&mut self, partition: i32, until_ns: u64, is_lost: bool) {
         // What it says while it leaves comes after its end.
-        if let Some(from_ns) = self.open.remove(&partition) {
-            self.spans.push(Span { partition, from_ns, until_ns, is_lost });
+        if let Some((member, from_ns)) = self.open.remove(&partition) {
+            self.spans.push(Span { member, partition, from_ns, until_ns, is_lost });
         }
     }
 

@@ -4,6 +4,7 @@
 //! `tests/soak MINUTES [--kill-broker]` runs it for long. By itself it runs for twenty seconds. `IOLITE_SOAK_SECONDS` sets how
 //! long, `IOLITE_SOAK_KILL=1` has the broker killed, `IOLITE_SOAK_SEED` repeats the choices of a run, though not its moments.
 
+mod departures;
 mod group;
 mod judge;
 
@@ -14,12 +15,15 @@ use std::time::{Duration, Instant};
 
 use e2e::broker::{Broker, Options, Target, free_port};
 use e2e::process::{self, Process};
+use e2e::segments::bases;
 use e2e::{DEADLINE, cache, project, wire};
 use nix::sys::signal::Signal;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use group::{Group, Sharing, Work};
+use crate::group_records::decoded;
+use departures::SESSION_MS;
+use group::{Group, Sharing, Work, now_ns};
 
 pub const INPUT: &str = "flow";
 pub const PARTITIONS: i32 = 6;
@@ -36,13 +40,14 @@ fn setting(name: &str, otherwise: u64) -> u64 {
 
 fn options() -> Options {
     let configs = [
-        ("group.initial.rebalance.delay.ms", "100"),
-        ("group.consumer.min.session.timeout.ms", "6000"),
-        ("group.consumer.session.timeout.ms", "6000"),
-        ("group.consumer.min.heartbeat.interval.ms", "500"),
-        ("group.consumer.heartbeat.interval.ms", "500"),
+        ("offsets.topic.num.partitions", 1),
+        ("group.initial.rebalance.delay.ms", 100),
+        ("group.consumer.min.session.timeout.ms", SESSION_MS),
+        ("group.consumer.session.timeout.ms", SESSION_MS),
+        ("group.consumer.min.heartbeat.interval.ms", 500),
+        ("group.consumer.heartbeat.interval.ms", 500),
     ];
-    let configs = configs.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+    let configs = configs.map(|(key, value)| (key.to_owned(), value.to_string())).to_vec();
     Options { port: free_port(), configs, ..Options::default() }
 }
 
@@ -52,7 +57,8 @@ struct Soak {
     groups: Vec<Group>,
     random: SmallRng,
     kills_broker: bool,
-    broker_kills: usize,
+    /// When each broker was started.
+    started_ns: Vec<u64>,
     settled: usize,
 }
 
@@ -68,8 +74,8 @@ impl Soak {
             self.groups[which].change(&mut self.random);
             if self.kills_broker && self.random.random_ratio(1, 8) {
                 let directory = self.broker.take().expect("it is put back").kill();
+                self.started_ns.push(now_ns());
                 self.broker = Some(Broker::start_on(directory, Target::Iolite, &self.options));
-                self.broker_kills += 1;
             }
             let pause = Duration::from_millis(self.random.random_range(20..1_200));
             let died = self.broker().process().ends_within(pause);
@@ -125,6 +131,18 @@ impl Soak {
             }
         }
     }
+
+    /// Stops the broker, and checks by what groups kept of themselves that no partition ever had two owners.
+    fn check_owners(&mut self) {
+        let broker = self.broker.take().expect("it is put back");
+        let topics = broker.topics_directory();
+        let (status, _directory) = broker.stop();
+        assert!(status.success() || Target::chosen() == Target::Kafka, "{status}");
+        let directory = topics.join("__consumer_offsets-0");
+        let segment = |base| directory.join(format!("{base:020}.log"));
+        let records = decoded(&bases(&directory).into_iter().map(segment).collect::<Vec<_>>());
+        self.groups.iter_mut().for_each(|group| group.check_owners(&records, &self.started_ns));
+    }
 }
 
 /// How often each value is in a topic, as a consumer of committed records sees it.
@@ -148,6 +166,7 @@ fn members_come_and_go_and_every_record_is_processed() {
     let seed = setting("IOLITE_SOAK_SEED", rand::random());
     println!("IOLITE_SOAK_SEED={seed} IOLITE_SOAK_SECONDS={seconds} broker is killed: {kills_broker}");
     let options = options();
+    let started_ns = vec![now_ns()];
     let broker = Broker::start(Target::chosen(), &options);
     let directory = tempfile::tempdir().expect("a directory");
     let kinds = [
@@ -170,7 +189,7 @@ fn members_come_and_go_and_every_record_is_processed() {
 
     let random = SmallRng::seed_from_u64(seed);
     let mut soak =
-        Soak { options, broker: Some(broker), groups, random, kills_broker, broker_kills: 0, settled: 0 };
+        Soak { options, broker: Some(broker), groups, random, kills_broker, started_ns, settled: 0 };
     let end = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < end {
         soak.churn();
@@ -183,8 +202,10 @@ fn members_come_and_go_and_every_record_is_processed() {
     let produced: u64 = producer.lines().iter().find_map(|line| count(line)).expect("it says how many");
     soak.finish(produced);
     soak.groups.iter_mut().for_each(Group::end);
+    soak.check_owners();
     println!(
         "{produced} records, none lost, none copied twice; {} times settled, the broker killed {} times",
-        soak.settled, soak.broker_kills
+        soak.settled,
+        soak.started_ns.len() - 1
     );
 }
