@@ -155,13 +155,16 @@ impl<F: DiskFile> Ring<F> {
 
     /// Frees the files all of whose frames are below `below`. Returns how many.
     ///
-    /// The file being written stays; it is the last. Short ones leave the ring, as soon as it can go on without them.
-    pub(crate) fn recycle(&mut self, below: FrameSequence) -> usize {
+    /// The file being written stays; it is the last. So do those that are `named`, where replays begin: possibly behind the
+    /// last frame of a file, and what a file that was written anew has at its head would not be looked for. Short ones leave
+    /// the ring, as soon as it can go on without them.
+    pub(crate) fn recycle(&mut self, below: FrameSequence, named: [u32; 2]) -> usize {
         let mut count = 0;
         while self.used.len() > 1 {
             let number = self.used[0];
             let file = self.files.get_mut(&number).expect("a file of the ring");
-            if file.last.is_some_and(|last| last >= below) || file.readers.get() > 0 {
+            let is_needed = file.last.is_some_and(|last| last >= below) || named.contains(&number);
+            if is_needed || file.readers.get() > 0 {
                 break;
             }
             file.last = None;
@@ -291,7 +294,7 @@ pub(crate) async fn create_file<D: Disk>(
     disk.open(&path, mode(method)).await
 }
 
-/// Removes a file that has left the ring. Should it come back after a crash, it is free and leaves once more.
+/// Removes a file that has left the ring. Should it come back after a crash, it is free, and leaves once it was used again.
 pub(crate) async fn remove_file<D: Disk>(disk: &D, directory: &Path, number: u32) -> io::Result<()> {
     disk.remove_file(&directory.join(file_name(number))).await
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use protocol::types::{LeaderEpoch, Offset, PartitionKey, Timestamp};
 
+use super::destage::Reach;
 use super::testing::{Heard, append, block_on, open, options, read_all, run_with, spec};
 use super::*;
 use crate::disk::memory::{MemoryDisk, MemoryOptions};
@@ -29,8 +30,12 @@ enum Step {
     Recreate(i32),
     StartEpoch(i32, i32),
     Close,
+    /// The writer does what it can.
+    Write,
     /// The step, while everything that is synced by then is destaged beside it.
     Beside(&'static Step),
+    /// The same with one round, of what is synced when it begins.
+    BesideRound(&'static Step),
 }
 
 /// What is known of a partition.
@@ -55,8 +60,8 @@ struct World {
     options: StoreOptions,
     counter: u64,
     config: LogConfig,
-    /// Whether to destage beside whatever is done.
-    destages_beside: bool,
+    /// Whether to destage beside whatever is done, and how much.
+    destages_beside: Option<Reach>,
 }
 
 struct Life {
@@ -69,7 +74,7 @@ impl World {
     fn new(options: StoreOptions) -> Self {
         let config = LogConfig { segment_bytes: 600, index_interval_bytes: 100, ..LogConfig::default() };
         let partitions = (0..3).map(|number| (number, Model::default())).collect();
-        Self { partitions, options, counter: 0, config, destages_beside: false }
+        Self { partitions, options, counter: 0, config, destages_beside: None }
     }
 
     fn spec(&self, number: i32) -> PartitionSpec {
@@ -149,25 +154,40 @@ impl World {
                 Ok(())
             }
             Step::Close => run_with(&store, store.close()),
-            Step::Beside(step) => {
-                self.destages_beside = true;
-                let result = self.act(life, *step);
-                self.destages_beside = false;
-                result
+            Step::Write => {
+                run_with(&store, async {
+                    for _ in 0..1_000 {
+                        crate::wait::yield_now().await;
+                    }
+                });
+                Ok(())
             }
+            Step::Beside(step) => self.act_beside(life, *step, Reach::All),
+            Step::BesideRound(step) => self.act_beside(life, *step, Reach::Ripe),
         }
     }
 
-    /// Runs what is asked of the store, with or without a round of destaging beside it.
+    fn act_beside(&mut self, life: &mut Life, step: Step, reach: Reach) -> Result<(), StoreError> {
+        self.destages_beside = Some(reach);
+        let result = self.act(life, step);
+        self.destages_beside = None;
+        result
+    }
+
+    /// Runs what is asked of the store, with or without destaging beside it.
     fn run<T>(
         &self,
         store: &ShardStore<MemoryDisk>,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        if !self.destages_beside {
-            return run_with(store, work);
-        }
-        let (destaged, result) = run_with(store, futures_lite::future::zip(store.destage_all(), work));
+        let Some(reach) = self.destages_beside else { return run_with(store, work) };
+        let destage = async {
+            match reach {
+                Reach::All => store.destage_all().await,
+                Reach::Ripe => store.destage_round().await.map(drop),
+            }
+        };
+        let (destaged, result) = run_with(store, futures_lite::future::zip(destage, work));
         destaged.and(result)
     }
 
@@ -382,6 +402,33 @@ fn a_power_cut_while_the_short_file_leaves_keeps_what_was_promised() {
         let mut world = World::new(options.clone());
         world.live(&disk, &laps);
         world.check(&disk.crash_image(cut), &format!("cut at {cut} of {operations}"));
+    }
+}
+
+/// Rounds of destaging end with the last frame of a file as well as within one, while the writer goes on in the next, and
+/// then in whatever is free.
+#[test]
+fn a_power_cut_after_a_round_that_ended_where_a_file_does_keeps_what_was_promised() {
+    let options = StoreOptions {
+        journal_file_bytes: 16 << 10,
+        journal_files_max: 4,
+        destage_round_bytes: 16 << 10,
+        ..small()
+    };
+    for before in 1..=4 {
+        let before = vec![Step::Produce(0, 1); before];
+        let after = [Step::Fire(0, 1), Step::Write].repeat(16);
+        let beside = [Step::BesideRound(&Step::LogStart(0, 1))];
+        let steps = [&[Step::DestageAll], &before[..], &beside, &after].concat();
+        let whole = disk(0);
+        assert!(!World::new(options.clone()).live(&whole, &steps));
+        for cut in 1..=whole.operation_count() + 1 {
+            let disk = disk(cut);
+            disk.crash_at(cut);
+            let mut world = World::new(options.clone());
+            world.live(&disk, &steps);
+            world.check(&disk.crash_image(cut), &format!("{} frames, cut at {cut}", before.len()));
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! A round: takes snapshots of the producers; appends to each partition's segments what the frames of the round hold
 //! of it; syncs all of them; writes a checkpoint; recycles files below where a replay from the *older* of the two
-//! checkpoints would begin. One round at a time. What it finds in the state may change while it waits, so each
+//! checkpoints would begin, and removes those that the journal is better off without. One round at a time. What it finds in the state may change while it waits, so each
 //! partition's part is planned when its turn has come: a truncation either came before it, or waits.
 //!
 //! A full disk ends a round without harm, and so does a process that can open no more files: what was appended stays, and
@@ -132,7 +132,7 @@ impl<D: Disk> Shared<D> {
     pub(super) async fn round(&self, reach: Reach) -> Result<DestageOutcome, StoreError> {
         let _turn = self.destaging.enter().await;
         self.check_failure()?;
-        self.shrink_journal().await?;
+        self.shrink_journal().await;
         self.measure_room().await?;
         let mut outcome =
             DestageOutcome { added_files: self.grow_journal().await?, ..DestageOutcome::default() };
@@ -146,7 +146,8 @@ impl<D: Disk> Shared<D> {
         // once.
         let is_late = {
             let state = self.state.borrow();
-            state.is_filling() && state.older_replay_from < state.replay_from.sequence
+            let is_pressed = state.is_filling() || state.is_stalled;
+            is_pressed && state.older_replay_from.sequence < state.replay_from.sequence
         };
         if is_late {
             let replay_from = self.state.borrow().replay_from;
@@ -191,18 +192,16 @@ impl<D: Disk> Shared<D> {
         Ok(())
     }
 
-    /// Removes the files that have left the journal.
-    async fn shrink_journal(&self) -> Result<(), StoreError> {
+    /// Removes the files that have left the journal. One that can't be removed only takes room until its number is used again.
+    async fn shrink_journal(&self) {
         let directory = {
             let options = &self.state.borrow().options;
             ring::directory(options.shard, options.shard_count)
         };
         loop {
-            let Some(number) = self.state.borrow_mut().ring.retired() else { return Ok(()) };
+            let Some(number) = self.state.borrow_mut().ring.retired() else { return };
             if let Err(error) = ring::remove_file(&self.disk, &directory, number).await {
-                let failure = StoreFailure::new("removing a journal file", &error);
-                self.fail(failure.clone());
-                return Err(StoreError::Failed(failure));
+                tracing::warn!(number, %error, "a journal file that is not needed any more can't be removed");
             }
         }
     }
@@ -433,11 +432,12 @@ impl<D: Disk> Shared<D> {
         assert_eq!(checkpoint.number, state.checkpoint_number + 1);
         state.checkpoint_number = checkpoint.number;
         state.lives = checkpoint.lives;
-        let older = std::mem::replace(&mut state.replay_from, replay_from).sequence;
+        let older = std::mem::replace(&mut state.replay_from, replay_from);
         state.older_replay_from = older;
         state.tail.set_destaged_below(replay_from.sequence);
         state.forget_frames();
-        let recycled = state.ring.recycle(older);
+        let named = [older.location.file, replay_from.location.file];
+        let recycled = state.ring.recycle(older.sequence, named);
         drop(state);
         if recycled > 0 {
             self.writer_wanted.notify();

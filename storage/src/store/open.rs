@@ -322,7 +322,7 @@ fn assemble<'a, D: Disk>(
         is_stalled: false,
         checkpoint_number: checkpoint.number,
         replay_from: checkpoint.replay_from,
-        older_replay_from: checkpoint.replay_from.sequence,
+        older_replay_from: checkpoint.replay_from,
         marks: Vec::new(),
         room_bytes: 0,
         is_making_room: options.deletes_when_full,

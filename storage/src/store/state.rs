@@ -159,8 +159,8 @@ pub(super) struct State<D: Disk> {
     /// The number of the last checkpoint, and where a replay from it begins.
     pub(super) checkpoint_number: u64,
     pub(super) replay_from: ReplayFrom,
-    /// The frame where a replay from the checkpoint before that one begins.
-    pub(super) older_replay_from: FrameSequence,
+    /// Where a replay from the checkpoint before that one begins.
+    pub(super) older_replay_from: ReplayFrom,
     /// Frames with an entry that has not taken effect yet. No checkpoint goes beyond: it would have to show the effect.
     pub(super) marks: Vec<FrameSequence>,
     /// Bytes that may still be taken in: the disk has room to destage them.

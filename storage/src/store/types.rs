@@ -45,7 +45,7 @@ pub struct StoreOptions {
     pub shard: u16,
     /// How many shards the data directory is for.
     pub shard_count: u16,
-    /// The length of each file of the journal's ring.
+    /// The length of the files of the journal's ring, but for short ones that it was begun with.
     pub journal_file_bytes: u64,
     /// The length of a new journal's first file, which a start waits for; no more than that of the others.
     pub journal_first_file_bytes: u64,

@@ -41,6 +41,8 @@ fn setting(name: &str, otherwise: u64) -> u64 {
 fn options() -> Options {
     let configs = [
         ("offsets.topic.num.partitions", 1),
+        // Nothing of the groups' history is compacted away.
+        ("offsets.topic.segment.bytes", 1 << 30),
         ("group.initial.rebalance.delay.ms", 100),
         ("group.consumer.min.session.timeout.ms", SESSION_MS),
         ("group.consumer.session.timeout.ms", SESSION_MS),

@@ -3,6 +3,8 @@ use crate::disk::memory::MemoryDisk;
 use crate::store::testing::block_on;
 
 const FILE: u64 = 16 << 10;
+/// No file of these rings.
+const NOWHERE: [u32; 2] = [100, 100];
 
 fn ring(disk: &MemoryDisk, count: u32, files_max: usize) -> Ring<<MemoryDisk as Disk>::File> {
     let directory = directory(0, 1);
@@ -38,13 +40,26 @@ fn a_file_is_recycled_when_nobody_needs_it() {
     let mut ring = ring(&disk, 2, 2);
     place(&mut ring, 0, FILE);
     place(&mut ring, 1, 4096);
-    assert_eq!(ring.recycle(FrameSequence(0)), 0, "a replay would need it");
+    assert_eq!(ring.recycle(FrameSequence(0), NOWHERE), 0, "a replay would need it");
     let reader = ring.pin(0);
-    assert_eq!(ring.recycle(FrameSequence(1)), 0, "somebody reads it");
+    assert_eq!(ring.recycle(FrameSequence(1), NOWHERE), 0, "somebody reads it");
     drop(reader);
-    assert_eq!(ring.recycle(FrameSequence(1)), 1);
-    assert_eq!(ring.recycle(FrameSequence(9)), 0, "the one that is written stays");
+    assert_eq!(ring.recycle(FrameSequence(1), NOWHERE), 1);
+    assert_eq!(ring.recycle(FrameSequence(9), NOWHERE), 0, "the one that is written stays");
     assert_eq!(place(&mut ring, 2, FILE), Some((0, 0)));
+}
+
+#[test]
+fn a_file_in_which_a_replay_begins_stays() {
+    let disk = MemoryDisk::default();
+    let mut ring = ring(&disk, 3, 3);
+    for sequence in 0..3 {
+        place(&mut ring, sequence, FILE);
+    }
+    assert_eq!(ring.recycle(FrameSequence(2), [0, 1]), 0, "by the older checkpoint");
+    assert_eq!(ring.recycle(FrameSequence(2), [1, 1]), 1);
+    assert_eq!(ring.recycle(FrameSequence(2), [2, 1]), 0, "by the last one");
+    assert_eq!(ring.recycle(FrameSequence(2), [2, 2]), 1);
 }
 
 #[test]
@@ -92,14 +107,14 @@ fn a_short_file_holds_what_fits_and_leaves_when_two_others_are_there() {
     assert_eq!(ring.wanted_file(), Some(2));
     ring.add(2, made(2, 2 * FILE));
     assert_eq!(place(&mut ring, 1, 2 * FILE), Some((2, 0)));
-    assert_eq!(ring.recycle(FrameSequence(1)), 1);
+    assert_eq!(ring.recycle(FrameSequence(1), NOWHERE), 1);
     assert_eq!(ring.retired(), None, "there is no second one for the longest frame");
     assert_eq!(ring.wanted_file(), Some(3));
     ring.add(3, made(3, 2 * FILE));
     for (sequence, file) in [(2, 1), (3, 0), (4, 3)] {
         assert_eq!(place(&mut ring, sequence, FILE), Some((file, 0)));
     }
-    assert_eq!(ring.recycle(FrameSequence(4)), 3, "a whole one and both short ones");
+    assert_eq!(ring.recycle(FrameSequence(4), NOWHERE), 3, "a whole one and both short ones");
     assert_eq!(ring.occupancy().0, FILE);
     assert_eq!(ring.wanted_file(), None, "the whole one is free");
     place(&mut ring, 5, 2 * FILE);
