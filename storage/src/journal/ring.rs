@@ -262,7 +262,8 @@ pub(crate) async fn open_files<D: Disk>(
     Ok(files)
 }
 
-/// Makes a file of the ring: space allocated, zeros written, all of it durable.
+/// Makes a file of the ring: space allocated, zeros written, all of it durable. One that could not be finished leaves nothing
+/// behind that would take room.
 pub(crate) async fn create_file<D: Disk>(
     disk: &D,
     directory: &Path,
@@ -272,7 +273,18 @@ pub(crate) async fn create_file<D: Disk>(
 ) -> io::Result<D::File> {
     let path = directory.join(file_name(number));
     let unfinished = directory.join(format!("{}.new", file_name(number)));
-    let file = disk.open(&unfinished, OpenMode::Create).await?;
+    if let Err(error) = write_zeros(disk, &unfinished, file_bytes).await {
+        // What can't be removed now is removed by the next start.
+        let _ = disk.remove_file(&unfinished).await;
+        return Err(error);
+    }
+    disk.rename(&unfinished, &path).await?;
+    disk.sync_directory(directory).await?;
+    disk.open(&path, mode(method)).await
+}
+
+async fn write_zeros<D: Disk>(disk: &D, path: &Path, file_bytes: u64) -> io::Result<()> {
+    let file = disk.open(path, OpenMode::Create).await?;
     file.allocate(file_bytes, true).await?;
     let zeros = IoBuffer::allocate(ZERO_WRITE_BYTES).freeze(0);
     let mut position = 0;
@@ -288,10 +300,7 @@ pub(crate) async fn create_file<D: Disk>(
         }
     }
     file.sync().await?;
-    file.close().await?;
-    disk.rename(&unfinished, &path).await?;
-    disk.sync_directory(directory).await?;
-    disk.open(&path, mode(method)).await
+    file.close().await
 }
 
 /// Removes a file that has left the ring. Should it come back after a crash, it is free, and leaves once it was used again.

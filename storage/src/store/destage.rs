@@ -136,22 +136,14 @@ impl<D: Disk> Shared<D> {
         self.measure_room().await?;
         let mut outcome =
             DestageOutcome { added_files: self.grow_journal().await?, ..DestageOutcome::default() };
+        // Needs no room, and may be all that can be done on a full disk.
+        outcome.recycled_files = self.free_files().await?;
         if let Some(round) = self.plan_round(reach) {
             outcome.destaged_bytes = round.bytes;
             outcome.partitions = round.slots.len();
             self.destage(&round).await?;
-            outcome.recycled_files = self.checkpoint(round.replay_from).await?;
-        }
-        // Both checkpoints must have gone by before a file is free: where room is wanted soon, the second follows at
-        // once.
-        let is_late = {
-            let state = self.state.borrow();
-            let is_pressed = state.is_filling() || state.is_stalled;
-            is_pressed && state.older_replay_from.sequence < state.replay_from.sequence
-        };
-        if is_late {
-            let replay_from = self.state.borrow().replay_from;
-            outcome.recycled_files += self.checkpoint(replay_from).await?;
+            outcome.recycled_files += self.checkpoint(round.replay_from).await?;
+            outcome.recycled_files += self.free_files().await?;
         }
         self.measure_room().await?;
         let grows_on = outcome.added_files > 0 && self.state.borrow().ring.wanted_file().is_some();
@@ -416,6 +408,23 @@ impl<D: Disk> Shared<D> {
         }
     }
 
+    /// Frees what was kept from being free when the last checkpoint was written. Returns how many files that are.
+    ///
+    /// Both checkpoints must have gone by before a file is free: where room is wanted soon, the second follows at once. A file
+    /// that was being read is free once it is not.
+    async fn free_files(&self) -> Result<usize, StoreError> {
+        let is_late = {
+            let state = self.state.borrow();
+            let is_pressed = state.is_filling() || state.is_stalled;
+            is_pressed && state.older_replay_from.sequence < state.replay_from.sequence
+        };
+        if is_late {
+            let replay_from = self.state.borrow().replay_from;
+            return self.checkpoint(replay_from).await;
+        }
+        Ok(self.recycle())
+    }
+
     /// Writes a checkpoint, and frees what no checkpoint needs any more. Returns how many files that are.
     pub(super) async fn checkpoint(&self, replay_from: ReplayFrom) -> Result<usize, StoreError> {
         let partitions = self.checkpoint_partitions().await;
@@ -436,13 +445,20 @@ impl<D: Disk> Shared<D> {
         state.older_replay_from = older;
         state.tail.set_destaged_below(replay_from.sequence);
         state.forget_frames();
-        let named = [older.location.file, replay_from.location.file];
-        let recycled = state.ring.recycle(older.sequence, named);
+        drop(state);
+        Ok(self.recycle())
+    }
+
+    /// Frees the journal's files that neither checkpoint needs, and tells the writer. Returns how many.
+    fn recycle(&self) -> usize {
+        let mut state = self.state.borrow_mut();
+        let (older, last) = (state.older_replay_from, state.replay_from);
+        let recycled = state.ring.recycle(older.sequence, [older.location.file, last.location.file]);
         drop(state);
         if recycled > 0 {
             self.writer_wanted.notify();
         }
-        Ok(recycled)
+        recycled
     }
 }
 

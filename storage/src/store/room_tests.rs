@@ -231,17 +231,70 @@ fn check_nearly_full(journal_files_max: usize) {
     world.store.append(world.slots[0], append(0, count, b"records")).expect("there is room");
     for start in 1..=frames {
         let started = world.store.set_log_start(world.slots[0], Offset(start));
-        // Rounds go on meanwhile, as they do where the journal is stalled.
-        let destaged = async {
-            loop {
-                world.store.destage_all().await.expect("there is nothing to write but checkpoints");
-                crate::wait::yield_now().await;
-            }
-        };
-        run_with(&world.store, futures_lite::future::or(started, destaged)).expect("it goes on");
+        beside_rounds(&world, started).expect("it goes on");
     }
     assert!(world.store.stats().frame_bytes > 2 * file_bytes - 4096, "both files went round");
     assert!(matches!(world.produce(0), Err(StoreError::DiskFull)));
+}
+
+/// How many batches, each in a frame of its own, are in a journal's file.
+const BATCHES_IN_FILE: usize = 10;
+
+/// Two files that are soon full.
+fn two_files() -> StoreOptions {
+    StoreOptions { journal_file_bytes: 128 << 10, journal_files_max: 2, ..options() }
+}
+
+/// Rounds of destaging go on beside what waits, as they do where the journal is stalled, whether they can do something or not.
+fn beside_rounds<T>(world: &World, waits: impl Future<Output = T>) -> T {
+    let rounds = async {
+        loop {
+            let _full = world.store.destage_all().await;
+            crate::wait::yield_now().await;
+        }
+    };
+    run_with(&world.store, futures_lite::future::or(waits, rounds))
+}
+
+#[test]
+fn a_file_that_was_read_when_it_might_have_been_freed_is_freed_later() {
+    let world = World::open(&MemoryDisk::default(), two_files()).expect("a fresh disk");
+    world.destage().expect("a second file");
+    let reader = world.store.shared.state.borrow().ring.pin(0);
+    for _ in 0..2 * BATCHES_IN_FILE {
+        world.produce(0).expect("there is room");
+    }
+    let start_at = |start| world.store.set_log_start(world.slots[0], Offset(start));
+    // What is left behind the last batch.
+    for start in 1..=2 {
+        run_with(&world.store, start_at(start)).expect("there is room");
+    }
+    run_with(&world.store, world.store.destage_all()).expect("no faults");
+    assert!(world.store.shared.state.borrow().ring.is_tight(), "all is destaged, and nothing is free");
+    drop(reader);
+    beside_rounds(&world, start_at(3)).expect("it goes on");
+}
+
+/// The second checkpoint is all that a file still waits for, and that needs no room.
+#[test]
+fn on_a_disk_without_any_room_a_file_is_freed_by_a_checkpoint() {
+    let many = StoreOptions { journal_files_max: 32, ..two_files() };
+    let world = World::open(&MemoryDisk::default(), many).expect("a fresh disk");
+    run_with(&world.store, world.store.destage_round()).expect("a second file");
+    world.store.append(world.slots[1], append(0, 40, b"records")).expect("there is room");
+    for _ in 0..=BATCHES_IN_FILE {
+        world.produce(0).expect("there is room");
+    }
+    world.disk.set_capacity_bytes(world.used_bytes() + (200 << 10));
+    run_with(&world.store, world.store.destage_all()).expect("there is room for that");
+    assert_eq!(world.store.shared.state.borrow().older_replay_from.sequence, FrameSequence(0));
+    world.produce(0).expect("there is room for it, and none to destage it");
+    world.disk.set_capacity_bytes(world.used_bytes());
+    // Each in a frame of its own: more than the second file has room for.
+    for start in 1..=40 {
+        let started = world.store.set_log_start(world.slots[1], Offset(start));
+        beside_rounds(&world, started).expect("it goes on");
+    }
 }
 
 /// What was promised when the power went.
