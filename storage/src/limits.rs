@@ -33,6 +33,9 @@ pub const OPEN_FRAMES_SPARE_MAX: usize = 8;
 /// The longest batch or group of batches that one append takes.
 pub const APPEND_BYTES_MAX: usize = 192 * 1024 * 1024;
 
+/// Room in the journal for what a start writes: a few dozen bytes for each partition that is led.
+pub const START_ROOM_BYTES: u64 = 4 << 20;
+
 /// How much a new journal file is zeroed by one write.
 pub const ZERO_WRITE_BYTES: usize = 1024 * 1024;
 

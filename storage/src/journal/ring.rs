@@ -19,7 +19,7 @@ use std::rc::Rc;
 
 use super::FrameSequence;
 use crate::disk::{Disk, DiskFile, IoBuffer, OpenMode};
-use crate::limits::ZERO_WRITE_BYTES;
+use crate::limits::{START_ROOM_BYTES, ZERO_WRITE_BYTES};
 use crate::store::SyncMethod;
 
 /// Where a frame lies.
@@ -157,7 +157,7 @@ impl<F: DiskFile> Ring<F> {
     ///
     /// The file being written stays; it is the last. So do those that are `named`, where replays begin: possibly behind the
     /// last frame of a file, and what a file that was written anew has at its head would not be looked for. Short ones leave
-    /// the ring, as soon as it can go on without them.
+    /// the ring as soon as it can go on without them, and whole ones where there are more than there should be.
     pub(crate) fn recycle(&mut self, below: FrameSequence, named: [u32; 2]) -> usize {
         let mut count = 0;
         while self.used.len() > 1 {
@@ -170,7 +170,8 @@ impl<F: DiskFile> Ring<F> {
             file.last = None;
             self.full_bytes -= file.size_bytes;
             self.used.pop_front();
-            if self.is_short(number) && !self.is_single() {
+            let is_spare = self.whole_count() > self.files_max;
+            if is_spare || self.is_short(number) && !self.is_single() {
                 self.files.remove(&number);
                 self.retired.push_back(number);
             } else {
@@ -215,6 +216,14 @@ impl<F: DiskFile> Ring<F> {
             return None;
         }
         (0..).find(|number| !self.files.contains_key(number) && !self.retired.contains(number))
+    }
+
+    /// The number of a file without which a start might wait for ever: its first frames are written before anything is
+    /// destaged. Beyond the limit where it must be; such a file leaves the ring again.
+    pub(crate) fn missing_file(&self) -> Option<u32> {
+        let left = self.used.back().map_or(0, |last| self.files[last].size_bytes - self.position);
+        let is_roomy = !self.free.is_empty() || left >= START_ROOM_BYTES.min(self.file_bytes / 16);
+        (!is_roomy).then(|| (0..).find(|number| !self.files.contains_key(number))).flatten()
     }
 
     /// A file that has left the ring and is to be removed by [`remove_file`].

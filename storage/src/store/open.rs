@@ -73,7 +73,14 @@ impl<D: Disk> ShardStore<D> {
             return Err(OpenError::Damaged(Box::new(replay.damage)));
         }
         let checkpoint = begin_life(&disk, &before, replay.end.next.sequence).await?;
-        let (state, recovered) = assemble(options, files, checkpoint, replay, live.iter().zip(logs));
+        let (mut state, recovered) = assemble(options, files, checkpoint, replay, live.iter().zip(logs));
+        if let Some(number) = state.ring.missing_file() {
+            let (size, method) = (state.options.journal_file_bytes, state.options.sync_method);
+            let file = ring::create_file(&disk, &directory, number, size, method)
+                .await
+                .opening("making room in a full journal")?;
+            state.ring.add(number, file);
+        }
         let shared = Shared {
             disk,
             state: RefCell::new(state),
