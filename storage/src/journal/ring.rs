@@ -157,7 +157,7 @@ impl<F: DiskFile> Ring<F> {
     ///
     /// The file being written stays; it is the last. So do those that are `named`, where replays begin: possibly behind the
     /// last frame of a file, and what a file that was written anew has at its head would not be looked for. Short ones leave
-    /// the ring as soon as it can go on without them, and whole ones where there are more than there should be.
+    /// the ring as soon as it can go on without them.
     pub(crate) fn recycle(&mut self, below: FrameSequence, named: [u32; 2]) -> usize {
         let mut count = 0;
         while self.used.len() > 1 {
@@ -170,8 +170,7 @@ impl<F: DiskFile> Ring<F> {
             file.last = None;
             self.full_bytes -= file.size_bytes;
             self.used.pop_front();
-            let is_spare = self.whole_count() > self.files_max;
-            if is_spare || self.is_short(number) && !self.is_single() {
+            if self.is_short(number) && !self.is_single() {
                 self.files.remove(&number);
                 self.retired.push_back(number);
             } else {
@@ -218,8 +217,8 @@ impl<F: DiskFile> Ring<F> {
         (0..).find(|number| !self.files.contains_key(number) && !self.retired.contains(number))
     }
 
-    /// The number of a file without which a start might wait for ever: its first frames are written before anything is
-    /// destaged. Beyond the limit where it must be; such a file leaves the ring again.
+    /// The number of a file, a short one will do, without which a start might wait for ever: its first frames are written before
+    /// anything is destaged.
     pub(crate) fn missing_file(&self) -> Option<u32> {
         let left = self.used.back().map_or(0, |last| self.files[last].size_bytes - self.position);
         let is_roomy = !self.free.is_empty() || left >= START_ROOM_BYTES.min(self.file_bytes / 16);
@@ -232,9 +231,8 @@ impl<F: DiskFile> Ring<F> {
     }
 
     /// Adds a file made by [`create_file`].
-    pub(crate) fn add(&mut self, number: u32, file: F) {
-        let file =
-            RingFile { file: Rc::new(file), size_bytes: self.file_bytes, last: None, readers: Rc::default() };
+    pub(crate) fn add(&mut self, number: u32, file: F, size_bytes: u64) {
+        let file = RingFile { file: Rc::new(file), size_bytes, last: None, readers: Rc::default() };
         let before = self.files.insert(number, file);
         assert!(before.is_none(), "a number is used once");
         self.free.push_back(number);

@@ -215,7 +215,7 @@ impl<D: Disk> Shared<D> {
         let directory = ring::directory(shard, shard_count);
         match ring::create_file(&self.disk, &directory, number, file_bytes, method).await {
             Ok(file) => {
-                self.state.borrow_mut().ring.add(number, file);
+                self.state.borrow_mut().ring.add(number, file, file_bytes);
                 self.writer_wanted.notify();
                 Ok(1)
             }

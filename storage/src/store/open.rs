@@ -74,13 +74,7 @@ impl<D: Disk> ShardStore<D> {
         }
         let checkpoint = begin_life(&disk, &before, replay.end.next.sequence).await?;
         let (mut state, recovered) = assemble(options, files, checkpoint, replay, live.iter().zip(logs));
-        if let Some(number) = state.ring.missing_file() {
-            let (size, method) = (state.options.journal_file_bytes, state.options.sync_method);
-            let file = ring::create_file(&disk, &directory, number, size, method)
-                .await
-                .opening("making room in a full journal")?;
-            state.ring.add(number, file);
-        }
+        make_start_room(&disk, &directory, &mut state).await?;
         let shared = Shared {
             disk,
             state: RefCell::new(state),
@@ -108,6 +102,21 @@ impl<D: Disk> ShardStore<D> {
         }
         Ok((store, recovered))
     }
+}
+
+/// Makes a file where a crash left a journal that is full. It is short, so that the reserve has room for it; where there is
+/// none at all, what is left in the journal must do.
+async fn make_start_room<D: Disk>(disk: &D, directory: &Path, state: &mut State<D>) -> Result<(), OpenError> {
+    let Some(number) = state.ring.missing_file() else { return Ok(()) };
+    let size = state.options.journal_first_file_bytes.min(state.options.journal_file_bytes);
+    match ring::create_file(disk, directory, number, size, state.options.sync_method).await {
+        Ok(file) => state.ring.add(number, file, size),
+        Err(error) if StoreError::passing(&error).is_some() => {
+            tracing::warn!(%error, "no room for a new file of a journal that is nearly full");
+        }
+        Err(error) => return Err(error).opening("making room in a full journal"),
+    }
+    Ok(())
 }
 
 fn opening(what: &str, error: StoreError) -> OpenError {

@@ -72,7 +72,7 @@ fn the_ring_grows_ahead_of_need_and_not_beyond() {
         assert_eq!(number, expected);
         let path = directory(0, 1);
         let file = block_on(create_file(&disk, &path, number, FILE, SyncMethod::Dsync)).expect("no faults");
-        ring.add(number, file);
+        ring.add(number, file, FILE);
         assert_eq!(ring.wanted_file(), None, "one is free");
         place(&mut ring, u64::from(number), FILE);
     }
@@ -105,12 +105,12 @@ fn a_short_file_holds_what_fits_and_leaves_when_two_others_are_there() {
     assert_eq!(place(&mut ring, 1, 2 * FILE), None, "it would not fit");
     assert!(ring.is_single() && !ring.is_tight());
     assert_eq!(ring.wanted_file(), Some(2));
-    ring.add(2, made(2, 2 * FILE));
+    ring.add(2, made(2, 2 * FILE), 2 * FILE);
     assert_eq!(place(&mut ring, 1, 2 * FILE), Some((2, 0)));
     assert_eq!(ring.recycle(FrameSequence(1), NOWHERE), 1);
     assert_eq!(ring.retired(), None, "there is no second one for the longest frame");
     assert_eq!(ring.wanted_file(), Some(3));
-    ring.add(3, made(3, 2 * FILE));
+    ring.add(3, made(3, 2 * FILE), 2 * FILE);
     for (sequence, file) in [(2, 1), (3, 0), (4, 3)] {
         assert_eq!(place(&mut ring, sequence, FILE), Some((file, 0)));
     }
