@@ -398,7 +398,7 @@ configuration! {
         /// How large the journal of each shard may grow.
         /// More takes longer bursts without slowing producers, and longer to start after a crash.
         "journal.bytes" => journal_bytes: u64 = "536870912", in (8 << 20, 1 << 40);
-        /// The size of each file of the journal.
+        /// The size of each file of the journal; the first one of a new journal has 8 MiB at most.
         "journal.file.bytes" => journal_file_bytes: u64 = "67108864", in (1 << 20, 1 << 32);
         /// The most bytes written to the journal at one go; a batch of records must fit.
         "journal.frame.max.bytes" => journal_frame_max_bytes: usize = "2097152", in (64 << 10, 192 << 20);

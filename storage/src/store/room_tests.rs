@@ -214,13 +214,29 @@ fn each_start_is_told_as_soon_as_nobody_can_read_before_it() {
 /// A new journal has one file, which is never free again while there is no other.
 #[test]
 fn a_new_journal_on_a_disk_that_is_nearly_full_goes_on() {
-    check_nearly_full(4);
-    // Two full files are not much of what there could be, and nevertheless all that there is.
-    check_nearly_full(32);
+    let (world, frames) = nearly_full(options());
+    for start in 1..=frames {
+        run_with(&world.store, world.store.set_log_start(world.slots[0], Offset(start))).expect("it goes on");
+        world.destage().expect("there is nothing to write but checkpoints");
+    }
+    check_went_round(&world);
 }
 
-fn check_nearly_full(journal_files_max: usize) {
-    let reserving = StoreOptions { reserve_bytes: 512 << 10, journal_files_max, ..options() };
+/// Two full files are not much of what there could be, and nevertheless all that there is.
+#[test]
+fn two_files_of_many_go_on_where_the_disk_is_nearly_full() {
+    let (world, frames) = nearly_full(StoreOptions { journal_files_max: 32, ..options() });
+    for start in 1..=frames {
+        let started = world.store.set_log_start(world.slots[0], Offset(start));
+        let done = |round: Result<(), StoreError>| round.expect("there is nothing to write but checkpoints");
+        beside_rounds(&world, started, done).expect("it goes on");
+    }
+    check_went_round(&world);
+}
+
+/// A store with two files and no room for a third, and how many frames of a grain they hold; as many records are there.
+fn nearly_full(options: StoreOptions) -> (World, i64) {
+    let reserving = StoreOptions { reserve_bytes: 512 << 10, ..options };
     let (file_bytes, reserve_bytes) = (reserving.journal_file_bytes, reserving.reserve_bytes);
     let world = World::open(&MemoryDisk::default(), reserving).expect("a fresh disk");
     world.disk.set_capacity_bytes(world.used_bytes() + reserve_bytes + file_bytes / 2);
@@ -229,10 +245,11 @@ fn check_nearly_full(journal_files_max: usize) {
     let frames = 2 * i64::try_from(file_bytes / 4096).expect("small");
     let count = i32::try_from(frames).expect("small");
     world.store.append(world.slots[0], append(0, count, b"records")).expect("there is room");
-    for start in 1..=frames {
-        let started = world.store.set_log_start(world.slots[0], Offset(start));
-        beside_rounds(&world, started).expect("it goes on");
-    }
+    (world, frames)
+}
+
+fn check_went_round(world: &World) {
+    let file_bytes = options().journal_file_bytes;
     assert!(world.store.stats().frame_bytes > 2 * file_bytes - 4096, "both files went round");
     assert!(matches!(world.produce(0), Err(StoreError::DiskFull)));
 }
@@ -245,11 +262,15 @@ fn two_files() -> StoreOptions {
     StoreOptions { journal_file_bytes: 128 << 10, journal_files_max: 2, ..options() }
 }
 
-/// Rounds of destaging go on beside what waits, as they do where the journal is stalled, whether they can do something or not.
-fn beside_rounds<T>(world: &World, waits: impl Future<Output = T>) -> T {
+/// Rounds of destaging go on beside what waits, as they do where the journal is stalled; each one's end is looked at.
+fn beside_rounds<T>(
+    world: &World,
+    waits: impl Future<Output = T>,
+    look: impl Fn(Result<(), StoreError>),
+) -> T {
     let rounds = async {
         loop {
-            let _full = world.store.destage_all().await;
+            look(world.store.destage_all().await);
             crate::wait::yield_now().await;
         }
     };
@@ -272,7 +293,7 @@ fn a_file_that_was_read_when_it_might_have_been_freed_is_freed_later() {
     run_with(&world.store, world.store.destage_all()).expect("no faults");
     assert!(world.store.shared.state.borrow().ring.is_tight(), "all is destaged, and nothing is free");
     drop(reader);
-    beside_rounds(&world, start_at(3)).expect("it goes on");
+    beside_rounds(&world, start_at(3), |round| round.expect("no faults")).expect("it goes on");
 }
 
 /// The second checkpoint is all that a file still waits for, and that needs no room.
@@ -293,7 +314,8 @@ fn on_a_disk_without_any_room_a_file_is_freed_by_a_checkpoint() {
     // Each in a frame of its own: more than the second file has room for.
     for start in 1..=40 {
         let started = world.store.set_log_start(world.slots[1], Offset(start));
-        beside_rounds(&world, started).expect("it goes on");
+        let full = |round| assert!(matches!(round, Ok(()) | Err(StoreError::DiskFull)), "{round:?}");
+        beside_rounds(&world, started, full).expect("it goes on");
     }
 }
 
