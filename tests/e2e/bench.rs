@@ -19,7 +19,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use liar::{Liar, Lie};
+use liar::{CREATE_TOPICS, DELETE_TOPICS, FETCH, Liar, Lie, PRODUCE};
 
 const DEADLINE: Duration = Duration::from_secs(120);
 /// Exit codes of the tool: complete, and a rate that this machine, under test, did not reach.
@@ -432,6 +432,23 @@ fn a_rate_is_no_maximum() {
     outcome.says("is a rate, and no maximum");
 }
 
+/// Who may not make control groups is told what it takes.
+#[test]
+fn all_the_memory_of_a_broker_can_be_limited() {
+    let outcome = bench("produce", &["--rounds", "1", "--limit-mib", "700", "--memory-mib", "256"]);
+    if outcome.code == Some(UNREACHABLE) {
+        outcome.says("--limit-mib needs a memory control group");
+        return;
+    }
+    outcome.assert_fine();
+    let report = outcome.report();
+    let given = &report["contenders"][0]["facts"]["disclosed"];
+    assert_eq!(given["memory limit, page cache included"], "700 MiB");
+    let most = given["most memory used, page cache included"].as_str().expect("words");
+    let most: u64 = most.strip_suffix(" MiB").and_then(|number| number.parse().ok()).expect("a number");
+    assert!((1..=700).contains(&most), "{most}");
+}
+
 #[test]
 fn turns_that_follow_at_once_are_told() {
     let words =
@@ -528,6 +545,47 @@ fn a_broker_that_does_not_say_where_it_put_records_ends_the_run() {
 #[test]
 fn the_same_broker_passes_where_it_does_not_lie() {
     bench_liar(Lie::None).assert_fine();
+}
+
+/// Two contenders that are the same broker, in two rounds.
+fn compare_liar(lie: Lie) -> (Outcome, Liar) {
+    let liar = Liar::start(lie);
+    let [one, other] = ["one", "other"].map(|name| format!("{name}={}", liar.address));
+    let alone = ["--producers", "1", "--partitions", "1", "--settle-max", "0s"];
+    let outcome = bench("compare", &[&["--target", &one, "--target", &other][..], &alone].concat());
+    (outcome, liar)
+}
+
+#[test]
+fn each_turn_is_read_back_and_its_topics_deleted_before_the_next() {
+    let (outcome, liar) = compare_liar(Lie::None);
+    outcome.assert_fine();
+    let turn = [PRODUCE, FETCH, DELETE_TOPICS];
+    let later = [&[CREATE_TOPICS][..], &turn].concat();
+    let expected = [&[CREATE_TOPICS][..], &turn, &turn, &later, &later].concat();
+    assert_eq!(liar.called(&[PRODUCE, FETCH, CREATE_TOPICS, DELETE_TOPICS]), expected);
+    let report = outcome.report();
+    for contender in report["contenders"].as_array().expect("a list") {
+        let acked = |round: &Value| round["streams"][0]["acked_per_second"].as_f64().expect("a rate");
+        let rounds = contender["rounds"].as_array().expect("a list");
+        assert_eq!(rounds.len(), 2);
+        assert!(rounds.iter().map(acked).all(|rate| rate > 0.0), "{rounds:?}");
+        let checked = contender["checked"].as_str().expect("words");
+        assert!(checked.contains("read back and checked"), "{checked}");
+    }
+}
+
+#[test]
+fn a_record_lost_in_one_turn_ends_the_comparison_before_the_next() {
+    let (outcome, liar) = compare_liar(Lie::Loses);
+    assert!(liar.has_lied(), "there was an occasion");
+    assert_eq!(outcome.code, Some(VOID), "{}", outcome.lines.join("\n"));
+    outcome.says("one: LOST: ");
+    let report = outcome.report();
+    let rounds =
+        |contender: usize| report["contenders"][contender]["rounds"].as_array().expect("a list").len();
+    assert_eq!([rounds(0), rounds(1)], [1, 0]);
+    assert_eq!(report["contenders"][0]["checked"], "FAILED");
 }
 
 #[test]

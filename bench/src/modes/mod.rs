@@ -10,6 +10,7 @@ mod settle;
 mod sweep;
 mod tradeoff;
 mod turns;
+mod written;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use crate::cli::{LoadArgs, TargetArgs};
+use crate::cli::{Flush, LoadArgs, TargetArgs};
 use crate::machine::Disk;
 use crate::pace::Pace;
 use crate::target::{Kind, LocalOptions};
@@ -52,6 +52,24 @@ pub fn workload(arguments: &LoadArgs) -> anyhow::Result<Workload> {
         bail!("--duration 0: nothing would be measured");
     }
     Ok(workload)
+}
+
+/// Whether these brokers can be asked for what the command line says of all.
+pub fn check(arguments: &LoadArgs, kinds: &[Kind]) -> anyhow::Result<()> {
+    if arguments.flush != Flush::Default && kinds.contains(&Kind::Tansu) {
+        bail!("--flush: tansu has its records in its memory, where they are neither synced nor relaxed");
+    }
+    let TargetArgs { memory_mib, limit_mib, .. } = arguments.target;
+    let is_running = |kind: &Kind| matches!(kind, Kind::Running(_));
+    match limit_mib {
+        Some(_) if kinds.iter().all(is_running) => {
+            bail!("--limit-mib: it is for brokers that are started here, and none is")
+        }
+        Some(limit) if limit <= memory_mib => {
+            bail!("--limit-mib {limit}: a broker needs more than its --memory-mib, which is {memory_mib}")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The broker on the first half of the cores, the load on the last quarter: at least one core each, never the same.
@@ -119,6 +137,7 @@ pub fn local(
         shards,
         settings: settings.to_vec(),
         memory_bytes: arguments.memory_mib << 20,
+        limit_bytes: arguments.limit_mib.map(|mib| mib << 20),
         iolite_binary: arguments.iolite_binary.clone(),
         kafka_jars: arguments.kafka_jars.clone(),
         tansu_binary: arguments.tansu_binary.clone(),
@@ -223,6 +242,21 @@ mod tests {
         assert_eq!(check(&[], &both), Ok(vec![None, None]));
         assert!(check(&["--admin", "x:9"], &both).is_err_and(|why| why.contains("--admin one:1=HOST:PORT")));
         assert!(check(&["--admin", "x:9"], &[Kind::Iolite]).is_err_and(|why| why.contains("none is named")));
+    }
+
+    #[test]
+    fn what_brokers_can_not_be_asked_for_is_refused() {
+        let refused = |words: &[&str], kind: Kind, part: &str| {
+            let error = check(&arguments(words), &[kind]).expect_err("it must be refused").to_string();
+            assert!(error.contains(part), "{error}");
+        };
+        let taken = |words: &[&str], kind: Kind| check(&arguments(words), &[kind]).expect("it fits");
+        refused(&["--flush", "synced"], Kind::Tansu, "neither synced nor relaxed");
+        taken(&["--flush", "synced"], Kind::Kafka);
+        taken(&[], Kind::Tansu);
+        refused(&["--limit-mib", "2048"], Kind::Running("host:1".into()), "started here");
+        refused(&["--limit-mib", "1024"], Kind::Iolite, "more than its --memory-mib, which is 1024");
+        taken(&["--limit-mib", "512", "--memory-mib", "256"], Kind::Iolite);
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Contenders in turn: each that is started here is a process of its own, each round begins with another, and each turn waits
-//! for the disk to have written what the turns before it left behind.
+//! Contenders in turn: each that is started here is a process of its own, each round begins with another, and each turn has topics
+//! of its own, waits for the disk to have written what the turns before it left behind, and ends when its records are checked
+//! and deleted.
 
 use std::time::Duration;
 
@@ -34,8 +35,10 @@ pub fn run(
     for round in 1..=rounds {
         for place in order(round, entries.len()) {
             let (entry, name) = &entries[place];
+            session.begin_turn(*entry)?;
             session.settle_before(*entry, settle_max)?;
-            if !session.round(*entry, &format!("{name} {round}/{rounds}"))? {
+            let is_whole = session.round(*entry, &format!("{name} {round}/{rounds}"))?;
+            if !is_whole || !session.end_turn(*entry) {
                 return Ok(false);
             }
         }

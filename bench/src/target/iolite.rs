@@ -35,7 +35,7 @@ pub fn start(options: &LocalOptions) -> Result<Target, TargetError> {
         command.args(["--set", setting]);
     }
     let began = Instant::now();
-    let mut process = Process::start(command, options.cores.as_deref(), directory)?;
+    let mut process = Process::start(command, options, directory)?;
     let kafka = process.wait_for(NAME, |line| line.trim().strip_prefix("kafka ")?.trim().parse().ok())?;
     let admin = process.wait_for(NAME, |line| {
         let told = line.trim().strip_prefix("admin ")?.trim();
@@ -119,6 +119,7 @@ mod tests {
             shards,
             settings: settings.iter().map(ToString::to_string).collect(),
             memory_bytes: 1 << 30,
+            limit_bytes: None,
             iolite_binary: None,
             kafka_jars: None,
             tansu_binary: None,

@@ -4,6 +4,7 @@
 //! when the target is dropped.
 
 mod disclosed;
+mod group;
 mod iolite;
 mod kafka;
 mod metrics;
@@ -18,6 +19,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use disclosed::Disclosed;
+use group::MemoryGroup;
 pub use kafka::jars as kafka_jars;
 use metrics::Metrics;
 pub use process::Process;
@@ -48,6 +50,8 @@ pub struct LocalOptions {
     pub settings: Vec<String>,
     /// Memory that each may use, where it has a setting for that: Iolite's `memory.bytes`, Kafka's heap.
     pub memory_bytes: u64,
+    /// All the memory of each, page cache included, by a control group.
+    pub limit_bytes: Option<u64>,
     pub iolite_binary: Option<PathBuf>,
     pub kafka_jars: Option<PathBuf>,
     pub tansu_binary: Option<PathBuf>,
@@ -150,6 +154,7 @@ impl Target {
     pub fn disclose(&mut self) {
         if let Some(process) = &self.process {
             self.facts.disclosed.extend(disclosed::of_process(process.id()));
+            self.facts.disclosed.extend(process.group().map(MemoryGroup::disclosed).unwrap_or_default());
         }
         if let Some(Ok(page)) = self.metrics.as_ref().map(Metrics::read) {
             self.facts.disclosed.extend(disclosed::of_metrics(&page));
@@ -184,8 +189,9 @@ impl Target {
     pub fn ended(&mut self) -> Option<String> {
         let process = self.process.as_mut()?;
         let status = process.ended()?;
+        let limited = process.group().map(|group| format!("; {group}")).unwrap_or_default();
         Some(format!(
-            "the broker ended in the middle of the run ({status}); its last lines:\n{}",
+            "the broker ended in the middle of the run ({status}{limited}); its last lines:\n{}",
             process.tail()
         ))
     }

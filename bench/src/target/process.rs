@@ -14,7 +14,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::TargetError;
+use super::group::{self, MemoryGroup};
+use super::{LocalOptions, TargetError};
 use crate::limits::{START_TIME_MAX, STOP_TIME_MAX};
 
 /// Lines of a log that are shown when its process has ended.
@@ -28,17 +29,20 @@ pub struct Process {
     child: Child,
     command: String,
     log: PathBuf,
+    group: Option<MemoryGroup>,
     /// Removed when this is dropped, after the process has ended.
     _directory: TempDir,
 }
 
 impl Process {
-    /// Starts `command` on `cores`; its output goes to a file in `directory`, which lives as long as the process.
+    /// Starts `command` on its cores and within its memory; its output goes to a file in `directory`, which lives as long as the
+    /// process.
     pub fn start(
         mut command: Command,
-        cores: Option<&[usize]>,
+        options: &LocalOptions,
         directory: TempDir,
     ) -> Result<Self, TargetError> {
+        let group = options.limit_bytes.map(MemoryGroup::make).transpose()?;
         let shown = shown(&command);
         let log = directory.path().join("log");
         let failed = || format!("{shown} can't be started");
@@ -47,10 +51,21 @@ impl Process {
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
         // Ctrl-C is for the tool, which then ends the run and its brokers in order.
         command.process_group(0);
-        // SAFETY: between fork and exec only prctl is called, which allocates nothing and takes no lock.
-        unsafe { command.pre_exec(end_with_parent) };
-        let child = on_cores(cores, || command.spawn()).map_err(TargetError::io(failed()))?;
-        Ok(Self { child, command: shown, log, _directory: directory })
+        let members = group.as_ref().map(MemoryGroup::members);
+        let begin = move || {
+            end_with_parent()?;
+            members.map_or(Ok(()), group::join)
+        };
+        // SAFETY: between fork and exec only prctl and write are called, which allocate nothing and take no lock.
+        unsafe { command.pre_exec(begin) };
+        let child =
+            on_cores(options.cores.as_deref(), || command.spawn()).map_err(TargetError::io(failed()))?;
+        Ok(Self { child, command: shown, log, group, _directory: directory })
+    }
+
+    /// The control group that was made for it, if there is one.
+    pub fn group(&self) -> Option<&MemoryGroup> {
+        self.group.as_ref()
     }
 
     /// Waits until a line of its output says what `find` looks for.

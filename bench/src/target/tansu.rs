@@ -22,14 +22,13 @@ pub fn start(options: &LocalOptions) -> Result<Target, TargetError> {
     command.args(["broker", "--storage-engine", "memory://tansu/"]);
     command.args(["--listener-url", &url, "--advertised-listener-url", &url]);
     let began = Instant::now();
-    let mut process = Process::start(command, options.cores.as_deref(), directory)?;
+    let mut process = Process::start(command, options, directory)?;
     process.wait_for_listener(NAME, address)?;
     let mut target = Target::started(version, address, None, process, began);
-    let notes = [
-        "its records are in its memory, and an ack says that they are there",
-        "nothing limits its memory: it has no setting for that",
-    ];
-    target.facts.notes.extend(notes.map(str::to_owned));
+    target.facts.notes.push("its records are in its memory, and an ack says that they are there".into());
+    if options.limit_bytes.is_none() {
+        target.facts.notes.push("nothing limits its memory: it has no setting for that".into());
+    }
     Ok(target)
 }
 

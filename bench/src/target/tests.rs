@@ -4,6 +4,7 @@ use super::*;
 
 fn options() -> LocalOptions {
     LocalOptions {
+        limit_bytes: None,
         directory: std::env::temp_dir(),
         cores: None,
         shards: None,

@@ -15,8 +15,10 @@ use e2e::broker::{Broker, Options, Target};
 use kafka_protocol::messages::{FetchResponse, ProduceResponse, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
 
-const PRODUCE: i16 = 0;
-const FETCH: i16 = 1;
+pub const PRODUCE: i16 = 0;
+pub const FETCH: i16 = 1;
+pub const CREATE_TOPICS: i16 = 19;
+pub const DELETE_TOPICS: i16 = 20;
 /// Of a batch: its length behind offset and length, and the difference between its first and its last offset.
 const LENGTH_AT: usize = 8;
 const LENGTH_END: usize = 12;
@@ -44,7 +46,11 @@ pub struct Liar {
     pub broker: Broker,
     pub address: SocketAddr,
     has_lied: Arc<AtomicBool>,
+    history: History,
 }
+
+/// The APIs that were called, in order, those of all connections together; one that was called many times in a row stands there once.
+type History = Arc<Mutex<Vec<i16>>>;
 
 impl Liar {
     /// Starts both.
@@ -56,15 +62,25 @@ impl Liar {
         let broker = Broker::start(Target::Iolite, &options);
         let (behind, has_lied) = (broker.kafka(), Arc::new(AtomicBool::new(lie == Lie::None)));
         let teller = Teller { lie, has_lied: Arc::clone(&has_lied) };
+        let history = History::default();
+        let noted = Arc::clone(&history);
         thread::spawn(move || {
             for client in listener.incoming() {
                 let (client, teller) = (client.expect("a client"), teller.clone());
                 // A broker that is gone already is told by the closed connection.
                 let Ok(broker) = TcpStream::connect(behind) else { continue };
-                go_between(client, broker, teller);
+                go_between(client, broker, teller, Arc::clone(&noted));
             }
         });
-        Self { broker, address, has_lied }
+        Self { broker, address, has_lied, history }
+    }
+
+    /// Which of these APIs were called so far, in order, each once where it was called many times in a row.
+    pub fn called(&self, apis: &[i16]) -> Vec<i16> {
+        let mut called = self.history.lock().expect("nobody panics").clone();
+        called.retain(|api| apis.contains(api));
+        called.dedup();
+        called
     }
 
     /// Whether there was an occasion.
@@ -76,7 +92,7 @@ impl Liar {
 /// What was asked, by correlation id: API and version.
 type Asked = Arc<Mutex<HashMap<i32, (i16, i16)>>>;
 
-fn go_between(client: TcpStream, broker: TcpStream, teller: Teller) {
+fn go_between(client: TcpStream, broker: TcpStream, teller: Teller, history: History) {
     let asked = Asked::default();
     let (mut from_client, mut to_broker) = (share(&client), share(&broker));
     let noted = Arc::clone(&asked);
@@ -85,6 +101,11 @@ fn go_between(client: TcpStream, broker: TcpStream, teller: Teller) {
             let number = |at: usize| i16::from_be_bytes([frame[at], frame[at + 1]]);
             let correlation = i32::from_be_bytes(frame[4..8].try_into().expect("four bytes"));
             noted.lock().expect("nobody panics").insert(correlation, (number(0), number(2)));
+            let mut history = history.lock().expect("nobody panics");
+            if history.last() != Some(&number(0)) {
+                history.push(number(0));
+            }
+            drop(history);
             if write_frame(&mut to_broker, &frame).is_err() {
                 break;
             }
