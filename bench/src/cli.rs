@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::limits::{ROUNDS_MAX, SWEEP_STEPS_MAX};
+use crate::modes::Scenario;
 
 /// Load, latency and reports against any broker that speaks Kafka's protocol.
 ///
@@ -162,7 +163,7 @@ pub struct TargetArgs {
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..=1 << 20))]
     pub memory_mib: u64,
     /// MiB of all memory of each started broker, what the kernel's page cache holds for it included: a control group, which takes root.
-    /// More than --memory-mib, of which no more is said to the broker.
+    /// More than --memory-mib, which is what the broker is told.
     #[arg(long, value_parser = clap::value_parser!(u64).range(64..=1 << 20))]
     pub limit_mib: Option<u64>,
     /// Where the directories of started brokers are made; the system's for temporary files unless that is memory.
@@ -230,9 +231,9 @@ pub struct CompareArgs {
     /// One that takes part, as [NAME=]BROKER[,synced|relaxed|default]; BROKER is iolite, kafka, tansu or HOST:PORT. Repeat it.
     #[arg(long)]
     pub target: Vec<String>,
-    /// Read along as well, as `end-to-end` does.
-    #[arg(long)]
-    pub end_to_end: bool,
+    /// What is done in each turn: as the mode of that name.
+    #[arg(long, value_enum, default_value_t)]
+    pub scenario: Scenario,
     /// After the rounds as fast as it goes, each once more at these percentages of what was the most for itself (10,50,95).
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100))]
     pub own_maximum: Vec<u32>,

@@ -379,6 +379,24 @@ fn a_comparison_takes_turns_and_tells_ratios_and_saved_runs_compare() {
 }
 
 #[test]
+fn readers_take_part_in_a_comparison() {
+    let words =
+        ["--target", "iolite", "--target", "calm=iolite,relaxed", "--settle-max", "0s", "--rounds", "1"];
+    let load = ["--scenario", "mixed", "--workload", "catch-up-under-load", "--backlog-bytes", "4000000"];
+    let outcome = bench("compare", &[&words[..], &load].concat());
+    outcome.assert_fine();
+    outcome.assert_drained();
+    let report = outcome.report();
+    assert_eq!(report["mode"], "compare-mixed");
+    for contender in [0, 1] {
+        let read = streams(&report, contender)[0]["read_per_second"]["mean"].as_f64();
+        assert!(read.is_some_and(|rate| rate > 0.0), "{read:?}");
+        let checked = report["contenders"][contender]["checked"].as_str().expect("words");
+        assert!(checked.contains("as they were read along"), "{checked}");
+    }
+}
+
+#[test]
 fn reports_of_different_versions_are_shown_and_not_passed() {
     let outcome = bench("produce", &["--rounds", "1"]);
     outcome.assert_fine();
@@ -436,7 +454,10 @@ fn a_rate_is_no_maximum() {
 #[test]
 fn all_the_memory_of_a_broker_can_be_limited() {
     let outcome = bench("produce", &["--rounds", "1", "--limit-mib", "700", "--memory-mib", "256"]);
-    if outcome.code == Some(UNREACHABLE) {
+    // Where they have a hierarchy of their own and may be made by hand, the tool must be able to as well.
+    let by_hand = Path::new("/sys/fs/cgroup/memory").join(e2e::unique("by-hand"));
+    let may = fs::create_dir(&by_hand).and_then(|()| fs::remove_dir(&by_hand)).is_ok();
+    if !may && outcome.code == Some(UNREACHABLE) {
         outcome.says("--limit-mib needs a memory control group");
         return;
     }
@@ -444,9 +465,7 @@ fn all_the_memory_of_a_broker_can_be_limited() {
     let report = outcome.report();
     let given = &report["contenders"][0]["facts"]["disclosed"];
     assert_eq!(given["memory limit, page cache included"], "700 MiB");
-    let most = given["most memory used, page cache included"].as_str().expect("words");
-    let most: u64 = most.strip_suffix(" MiB").and_then(|number| number.parse().ok()).expect("a number");
-    assert!((1..=700).contains(&most), "{most}");
+    assert!(given["times that limit was reached"].is_string(), "{given}");
 }
 
 #[test]
@@ -557,12 +576,13 @@ fn compare_liar(lie: Lie) -> (Outcome, Liar) {
 }
 
 #[test]
-fn each_turn_is_read_back_and_its_topics_deleted_before_the_next() {
+fn the_topics_of_a_turn_are_read_back_and_deleted_after_the_next() {
     let (outcome, liar) = compare_liar(Lie::None);
     outcome.assert_fine();
-    let turn = [PRODUCE, FETCH, DELETE_TOPICS];
-    let later = [&[CREATE_TOPICS][..], &turn].concat();
-    let expected = [&[CREATE_TOPICS][..], &turn, &turn, &later, &later].concat();
+    let first = [CREATE_TOPICS, PRODUCE];
+    let second = [CREATE_TOPICS, PRODUCE, FETCH, DELETE_TOPICS];
+    let end = [FETCH, DELETE_TOPICS];
+    let expected = [&first[..], &second, &second, &end].concat();
     assert_eq!(liar.called(&[PRODUCE, FETCH, CREATE_TOPICS, DELETE_TOPICS]), expected);
     let report = outcome.report();
     for contender in report["contenders"].as_array().expect("a list") {
@@ -576,16 +596,19 @@ fn each_turn_is_read_back_and_its_topics_deleted_before_the_next() {
 }
 
 #[test]
-fn a_record_lost_in_one_turn_ends_the_comparison_before_the_next() {
+fn a_record_lost_in_one_turn_ends_the_comparison_after_the_next() {
     let (outcome, liar) = compare_liar(Lie::Loses);
     assert!(liar.has_lied(), "there was an occasion");
     assert_eq!(outcome.code, Some(VOID), "{}", outcome.lines.join("\n"));
-    outcome.says("one: LOST: ");
+    // Who came last in the first round begins the second.
+    outcome.says("other: LOST: ");
     let report = outcome.report();
     let rounds =
         |contender: usize| report["contenders"][contender]["rounds"].as_array().expect("a list").len();
-    assert_eq!([rounds(0), rounds(1)], [1, 0]);
-    assert_eq!(report["contenders"][0]["checked"], "FAILED");
+    assert_eq!([rounds(0), rounds(1)], [1, 2]);
+    assert_eq!(report["contenders"][1]["checked"], "FAILED");
+    let one = report["contenders"][0]["checked"].as_str().expect("words");
+    assert!(one.contains("read back and checked"), "what it wrote is all right, and was looked at: {one}");
 }
 
 #[test]

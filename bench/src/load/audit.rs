@@ -14,8 +14,8 @@ use crate::verify::{Faults, Lane, Reading};
 const IDLE_TIME_MAX: Duration = Duration::from_secs(20);
 /// Between two looks at where partitions end that are still to grow.
 const END_LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// How often they are looked at without having grown before that is all there is.
-const END_LOOKS_IN_VAIN_MAX: u32 = 30;
+/// How often they are looked at without having grown before that is all there is: as long as for a record that does not come.
+const END_LOOKS_IN_VAIN_MAX: u32 = 200;
 
 /// What reading back a whole stream has shown.
 #[derive(Debug, Default)]

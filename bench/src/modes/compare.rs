@@ -3,6 +3,7 @@
 
 use anyhow::bail;
 
+use super::scenario::Scenario;
 use super::session::{Roles, Session};
 use super::{options, turns};
 use crate::cli::{CompareArgs, Flush};
@@ -31,22 +32,26 @@ pub fn run(arguments: &CompareArgs) -> anyhow::Result<Report> {
         );
     }
     let (kinds, targets) = turns::targets(parts.iter().map(|part| &part.kind));
-    if arguments.end_to_end {
-        workload.streams.iter_mut().for_each(|stream| stream.groups = stream.groups.max(1));
+    let roles = arguments.scenario.prepare(&mut workload)?;
+    if !roles.produce && !arguments.own_maximum.is_empty() {
+        bail!("--own-maximum: nothing is produced at any rate in scenario {}", arguments.scenario.mode());
     }
-    let mut session = Session::open("compare", load, &kinds)?;
-    let outcome = rounds(&mut session, arguments, &workload, &parts, &targets);
+    let mode = match arguments.scenario {
+        Scenario::Produce => "compare".to_owned(),
+        other => format!("compare-{}", other.mode()),
+    };
+    let mut session = Session::open(&mode, load, &kinds)?;
+    let outcome = rounds(&mut session, arguments, (&workload, roles), &parts, &targets);
     session.end(outcome)
 }
 
 fn rounds(
     session: &mut Session,
     arguments: &CompareArgs,
-    workload: &Workload,
+    (workload, roles): (&Workload, Roles),
     parts: &[Part],
     targets: &[usize],
 ) -> anyhow::Result<()> {
-    let roles = Roles { produce: true, tail: arguments.end_to_end, drain: false };
     let mut contenders = Vec::new();
     for (part, target) in parts.iter().zip(targets) {
         let own = turns::flushed(workload, part.flush);

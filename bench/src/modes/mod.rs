@@ -5,6 +5,7 @@ mod compare;
 mod judge;
 mod options;
 mod plain;
+mod scenario;
 mod session;
 mod settle;
 mod sweep;
@@ -15,6 +16,7 @@ mod written;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+pub use scenario::Scenario;
 
 use crate::cli::{Cli, Mode, OutputArgs, ReportArgs};
 use crate::report::{self, Report};
@@ -23,10 +25,10 @@ use crate::{exit, target, workload};
 /// Does what the command line says.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.mode {
-        Mode::Produce(arguments) => finish(plain::produce(&arguments)?, &arguments.output),
+        Mode::Produce(arguments) => finish(plain::run(Scenario::Produce, &arguments)?, &arguments.output),
         Mode::Consume(arguments) => finish(plain::consume(&arguments)?, &arguments.load.output),
-        Mode::EndToEnd(arguments) => finish(plain::end_to_end(&arguments)?, &arguments.output),
-        Mode::Mixed(arguments) => finish(plain::mixed(&arguments)?, &arguments.output),
+        Mode::EndToEnd(arguments) => finish(plain::run(Scenario::EndToEnd, &arguments)?, &arguments.output),
+        Mode::Mixed(arguments) => finish(plain::run(Scenario::Mixed, &arguments)?, &arguments.output),
         Mode::Sweep(arguments) => finish(sweep::run(&arguments)?, &arguments.load.output),
         Mode::Tradeoff(arguments) => finish(tradeoff::run(&arguments)?, &arguments.load.output),
         Mode::Cleanup(arguments) => finish(cleanup::run(&arguments)?, &arguments.output),

@@ -13,10 +13,9 @@ use super::options::{self, Placement};
 use super::written::{Checked, Written};
 use super::{judge, settle};
 use crate::cli::LoadArgs;
-use crate::limits::ROUNDS_MAX;
 use crate::load::{self, Edge, RoundOutcome, RoundPlan, StreamPlan, StreamRecord};
 use crate::machine;
-use crate::measure::{Spread, grouped};
+use crate::measure::Spread;
 use crate::pace::Pace;
 use crate::report::{
     self, Busy, CleanedUp, Contender, OwnMaximum, Report, Round, Settings, Settled, Status, Summary,
@@ -24,19 +23,10 @@ use crate::report::{
 use crate::target::{self, BrokerSide, Kind, Target};
 use crate::workload::{Acks, Stream, Workload};
 
-/// Of records that were not checked, or not all of them.
-const ENDED_EARLY: &str = "the run ended before its time";
+mod topics;
+
 /// How long each half of the baseline takes.
 const BASELINE_TIME: Duration = Duration::from_millis(700);
-/// Journal volumes that are passed before a steady state is measured.
-const STEADY_VOLUMES: u64 = 10;
-/// Taken for the size of all journals where nobody tells it.
-const JOURNAL_BYTES_ASSUMED: u64 = 512 << 20;
-/// How a backlog is written: large batches, many in flight, in slices of this length.
-const FILL_SLICE: Duration = Duration::from_secs(2);
-const FILL_BATCH_BYTES: u32 = 256 << 10;
-const FILL_IN_FLIGHT: u32 = 4_000;
-const FILL_PRODUCERS: u32 = 4;
 /// A broker whose counts of background work stand still for so long is done with it.
 const SETTLED_TIME: Duration = Duration::from_secs(3);
 const SETTLE_LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -56,8 +46,10 @@ struct Entry {
     target: usize,
     workload: Workload,
     roles: Roles,
-    /// Of each stream; none while its topics are not there: before a turn, and after it.
+    /// Of each stream; none between turns.
     streams: Vec<Written>,
+    /// Those of the turn before, as long as their topics are there.
+    kept: Vec<Written>,
     /// How often topics were made for it.
     turn: u32,
     checked: Checked,
@@ -150,6 +142,7 @@ impl Session {
         roles: Roles,
     ) -> anyhow::Result<usize> {
         let index = self.entries.len();
+        let streams = self.make_topics((index, 1), name, target, &workload)?;
         if workload.streams.iter().any(|stream| stream.acks == Acks::None) {
             self.report.note(
                 "acks 0: nobody confirms a record; its latency ends when it is handed to the connection"
@@ -161,8 +154,9 @@ impl Session {
             target,
             workload,
             roles,
-            streams: Vec::new(),
-            turn: 0,
+            streams,
+            kept: Vec::new(),
+            turn: 1,
             checked: Checked::default(),
             rounds: Vec::new(),
             merged: Vec::new(),
@@ -173,58 +167,9 @@ impl Session {
             is_void: false,
         };
         self.entries.push(entry);
-        self.make_topics(index)?;
         self.fill_backlog(index)?;
         self.reach_steady_state(index)?;
         Ok(index)
-    }
-
-    /// Makes the topics of an entry, empty ones.
-    fn make_topics(&mut self, index: usize) -> anyhow::Result<()> {
-        let entry = &mut self.entries[index];
-        let address = self.targets[entry.target].1.address;
-        entry.turn += 1;
-        for stream in &entry.workload.streams {
-            let topic =
-                |number| format!("bench-{:08x}-{index}-{}-{}-{number}", self.run, entry.turn, stream.name);
-            let topics: Vec<String> = (0..stream.topics).map(topic).collect();
-            self.topics.push((entry.target, topics.clone()));
-            let (bootstrap, config) = (address.to_string(), &stream.topic_config);
-            let made = load::create_topics(bootstrap, topics, stream.partitions, config);
-            let layout =
-                load::block_on(made).with_context(|| format!("{}: topics for the run", entry.name))?;
-            entry.streams.push(Written::to(layout));
-        }
-        Ok(())
-    }
-
-    /// Before a turn of an entry: its topics are there, empty ones where the last turn's are gone.
-    pub fn begin_turn(&mut self, index: usize) -> anyhow::Result<()> {
-        if self.entries[index].streams.is_empty() { self.make_topics(index) } else { Ok(()) }
-    }
-
-    /// After a turn of an entry: its records are checked and its topics deleted, so that what all turns together write need not
-    /// fit on the disk. Topics that were filled before anything was measured stay, and are checked in the end. False when the
-    /// session is to end: something is wrong, and the report says what.
-    pub fn end_turn(&mut self, index: usize) -> bool {
-        let entry = &self.entries[index];
-        if entry.workload.steady_state || entry.roles.drain {
-            return true;
-        }
-        let target = entry.target;
-        let topics: Vec<Vec<String>> =
-            entry.streams.iter().map(|written| written.layout.topics.clone()).collect();
-        if !self.check(index) {
-            return false;
-        }
-        let address = self.targets[target].1.address.to_string();
-        for topics in topics {
-            match load::block_on(load::delete_topics(address.clone(), &topics)) {
-                Ok(()) => self.topics.retain(|(of, names)| *of != target || *names != topics),
-                Err(error) => self.report.note(format!("topics of a turn are left behind: {error}")),
-            }
-        }
-        true
     }
 
     /// Runs one round of an entry. False when the session is to end: something went wrong, and the report says what.
@@ -375,12 +320,11 @@ impl Session {
     /// Checks every record, stops the brokers, and hands out the report.
     fn finish(mut self) -> Report {
         self.targets.iter_mut().for_each(|(_, target)| target.disclose());
+        self.note_deaths();
         for index in 0..self.entries.len() {
-            self.check(index);
+            self.check_rest(index);
             let entry = &self.entries[index];
-            let was_read_along =
-                entry.roles.tail && entry.workload.streams.iter().any(|stream| stream.groups > 0);
-            let checked = if entry.is_void { "FAILED".into() } else { entry.checked.told(was_read_along) };
+            let checked = entry.told_of_checks();
             judge::generator(&mut self.report, &entry.name, &entry.rounds);
             judge::others(&mut self.report, &entry.name, &entry.rounds);
             judge_drains(&mut self.report, entry);
@@ -403,21 +347,6 @@ impl Session {
             self.report.note(told);
         }
         std::mem::take(&mut self.report)
-    }
-
-    /// Deletes the run's topics where the broker goes on without it; what is left behind, in words.
-    fn clear_away(&mut self) -> Vec<String> {
-        let mut left = Vec::new();
-        for (target, topics) in std::mem::take(&mut self.topics) {
-            let (kind, target) = &self.targets[target];
-            if !matches!(kind, Kind::Running(_)) {
-                continue;
-            }
-            if let Err(error) = load::block_on(load::delete_topics(target.address.to_string(), &topics)) {
-                left.push(format!("topics of the run are left behind: {error}"));
-            }
-        }
-        left
     }
 
     fn plan(&mut self, index: usize, warm_up: Duration, measured: Duration) -> RoundPlan {
@@ -489,15 +418,14 @@ impl Session {
         }
     }
 
-    /// Takes up what is to be checked at the end; false where the round failed.
+    /// Takes up what is to be checked later; false where the round failed.
     fn take_outcome(&mut self, index: usize, outcome: &RoundOutcome) -> bool {
         let entry = &mut self.entries[index];
         entry.is_cut |= outcome.failure.is_some();
         entry.is_void |= !outcome.faults.is_empty();
-        for ((number, written), stream) in entry.streams.iter_mut().enumerate().zip(&entry.workload.streams) {
-            if number < outcome.streams.len() {
-                written.take(stream, outcome, number);
-            }
+        let streams = entry.streams.iter_mut().zip(&entry.workload.streams).take(outcome.streams.len());
+        for (number, (written, stream)) in streams.enumerate() {
+            written.take(stream, outcome, number);
         }
         for line in outcome.faults.lines() {
             self.report.problem(Status::Void, format!("{}: {line}", entry.name));
@@ -506,108 +434,6 @@ impl Session {
             self.report.problem(Status::Partial, format!("{}: {failure}", entry.name));
         }
         outcome.failure.is_none() && outcome.faults.is_empty()
-    }
-
-    /// Writes `bytes` of each stream that wants some, as fast as it goes.
-    fn fill(&mut self, index: usize, wanted: &[u64], label: &str) -> anyhow::Result<()> {
-        let begin: Vec<u64> = self.entries[index].streams.iter().map(|stream| stream.bytes).collect();
-        for _ in 0..ROUNDS_MAX {
-            let written = |number: usize| self.entries[index].streams[number].bytes - begin[number];
-            let missing: Vec<bool> =
-                wanted.iter().enumerate().map(|(at, bytes)| written(at) < *bytes).collect();
-            if !missing.contains(&true) {
-                return Ok(());
-            }
-            let mut plan = self.plan(index, Duration::ZERO, FILL_SLICE);
-            for (stream, is_missing) in plan.streams.iter_mut().zip(&missing) {
-                (stream.tail_readers, stream.drain_readers) = (false, 0);
-                stream.producers = if *is_missing { FILL_PRODUCERS } else { 0 };
-                stream.first_worker = self.next_worker;
-                self.next_worker += stream.producers;
-                (stream.stream.rate, stream.stream.in_flight) = (None, Some(FILL_IN_FLIGHT));
-                stream.stream.batch_bytes = FILL_BATCH_BYTES;
-                stream.stream.linger_ms = 1.0;
-                // What is written here is awaited, whatever the workload's own records are.
-                stream.stream.acks = Acks::All;
-            }
-            let (_, _, _, outcome) = self.run(index, plan, label)?;
-            if !self.take_outcome(index, &outcome) {
-                let reason = outcome.failure.unwrap_or_else(|| outcome.faults.lines().join("; "));
-                return Err(anyhow!("{label}: {reason}"));
-            }
-        }
-        Err(anyhow!("{label}: not done after {ROUNDS_MAX} slices"))
-    }
-
-    fn fill_backlog(&mut self, index: usize) -> anyhow::Result<()> {
-        let entry = &self.entries[index];
-        if !entry.roles.drain {
-            return Ok(());
-        }
-        let wanted: Vec<u64> = entry.workload.streams.iter().map(|stream| stream.backlog_bytes).collect();
-        self.fill(index, &wanted, "writing the backlog")?;
-        for written in &mut self.entries[index].streams {
-            written.backlog_ends = load::ends(&written.layout)?;
-        }
-        Ok(())
-    }
-
-    fn reach_steady_state(&mut self, index: usize) -> anyhow::Result<()> {
-        let entry = &self.entries[index];
-        if !entry.workload.steady_state {
-            return Ok(());
-        }
-        let journal = self.targets[entry.target].1.journal_bytes.unwrap_or(JOURNAL_BYTES_ASSUMED);
-        let wanted = steady_bytes(&entry.workload, journal);
-        let told = format!("passing {STEADY_VOLUMES} journal volumes");
-        self.fill(index, &wanted, &told)?;
-        let name = &self.entries[index].name;
-        let bytes = wanted.iter().copied().fold(0, u64::saturating_add);
-        self.report
-            .note(format!("{name}: {} bytes were written before anything was measured", grouped(bytes)));
-        Ok(())
-    }
-
-    /// Holds what was acknowledged since the last time against what can be read. False where that is not all right.
-    fn check(&mut self, index: usize) -> bool {
-        let entry = &mut self.entries[index];
-        let streams = std::mem::take(&mut entry.streams);
-        if entry.is_cut {
-            entry.checked.cut(ENDED_EARLY);
-            return false;
-        }
-        let died = self.targets[entry.target].1.ended();
-        if let Some(why) = died.or_else(|| interrupt::was_asked().then(|| "interrupted".into())) {
-            let told = if streams.is_empty() { why } else { format!("its records were not checked: {why}") };
-            self.report.problem(Status::Partial, format!("{}: {told}", entry.name));
-            entry.checked.cut(ENDED_EARLY);
-            return false;
-        }
-        for (stream, written) in entry.workload.streams.iter().zip(&streams) {
-            let faults = match entry.checked.check(self.run, stream, written) {
-                Ok(faults) => faults,
-                Err(error) => {
-                    let told = format!("{}: what was written can't be read back: {error}", entry.name);
-                    self.report.problem(Status::Partial, told);
-                    entry.checked.cut(error.to_string());
-                    return false;
-                }
-            };
-            entry.is_void |= !faults.is_empty();
-            for fault in &faults {
-                self.report.problem(Status::Void, format!("{}: {fault}", entry.name));
-            }
-        }
-        !entry.is_void
-    }
-}
-
-/// A session that ends before its time leaves no topics behind either.
-impl Drop for Session {
-    fn drop(&mut self) {
-        for told in self.clear_away() {
-            eprintln!("{told}");
-        }
     }
 }
 
@@ -618,20 +444,6 @@ fn drain_readers(stream: &Stream, roles: Roles) -> u32 {
         _ if roles.produce => stream.catch_up_readers,
         _ => stream.catch_up_readers.max(1),
     }
-}
-
-/// Of each stream, what is written before a steady state is measured: more than its topics keep, and by the first as much as
-/// passes the journals so and so often.
-fn steady_bytes(workload: &Workload, journal_bytes: u64) -> Vec<u64> {
-    let kept = |stream: &Stream| {
-        let of_partition =
-            stream.topic_config.get("retention.bytes").and_then(|bytes| bytes.parse::<u64>().ok());
-        of_partition.unwrap_or(0).saturating_mul(stream.partitions_all().into())
-    };
-    let passing = |kept: u64| kept.saturating_add(kept / 4);
-    let mut wanted: Vec<u64> = workload.streams.iter().map(|stream| passing(kept(stream))).collect();
-    wanted[0] = wanted[0].max(STEADY_VOLUMES.saturating_mul(journal_bytes));
-    wanted
 }
 
 /// Says where readers of a backlog were too slow to have a figure.
@@ -673,5 +485,6 @@ fn settings(arguments: &LoadArgs, placement: &Placement) -> Settings {
         load_cores: placement.load_cores.iter().copied().collect(),
         load_threads: placement.load_cores.len(),
         memory_bytes: arguments.target.memory_mib << 20,
+        limit_bytes: arguments.target.limit_mib.map(|mib| mib << 20),
     }
 }

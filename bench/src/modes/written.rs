@@ -28,6 +28,11 @@ impl Written {
         Self { layout, ..Self::default() }
     }
 
+    /// Whether nothing was acknowledged.
+    pub fn is_empty(&self) -> bool {
+        self.sent.is_empty() && self.offsets.is_empty()
+    }
+
     /// Takes down what a round has written to `stream`, which is its `number`-th.
     pub fn take(&mut self, stream: &Stream, outcome: &RoundOutcome, number: usize) {
         let acknowledged = outcome.acknowledged(number);
@@ -49,13 +54,13 @@ pub struct Checked {
     deleted: u64,
     has_offsets: bool,
     /// Why it was not to the end.
-    is_cut_since: Option<String>,
+    cut_reason: Option<String>,
 }
 
 impl Checked {
     /// From now on nothing is checked any more.
     pub fn cut(&mut self, why: impl Into<String>) {
-        self.is_cut_since.get_or_insert_with(|| why.into());
+        self.cut_reason.get_or_insert_with(|| why.into());
     }
 
     /// Reads a stream of a run back, where no group did, and holds it against what was acknowledged; the faults, in words.
@@ -77,7 +82,7 @@ impl Checked {
 
     /// In words, where no fault was found. `was_read_along`: by groups, as far as there were any.
     pub fn told(&self, was_read_along: bool) -> String {
-        if let Some(why) = &self.is_cut_since {
+        if let Some(why) = &self.cut_reason {
             return format!("not checked to the end: {why}");
         }
         let mut told = Vec::new();
@@ -95,7 +100,7 @@ impl Checked {
         }
         if self.left_out > 0 {
             told.push(format!(
-                "{} older ones were left out (4 GiB of a stream are read back)",
+                "{} older ones were left out (of each stream and turn, 4 GiB are read back)",
                 grouped(self.left_out)
             ));
         }

@@ -184,6 +184,11 @@ pub fn doubts(reports: &[Report]) -> Vec<String> {
         differs("commit of the tool", first.commit.clone(), other.commit.clone());
         differs("broker", brokers(first), brokers(other));
         differs("mode", first.mode.clone(), other.mode.clone());
+        let memory = |report: &Report| match report.settings.limit_bytes {
+            Some(limit) => format!("{} MiB, {} MiB in all", report.settings.memory_bytes >> 20, limit >> 20),
+            None => format!("{} MiB", report.settings.memory_bytes >> 20),
+        };
+        differs("memory for brokers", memory(first), memory(other));
         let workload = |one, two| workload(one, two).unwrap_or_else(|| "none".to_owned());
         differs("workload", workload(first, other), workload(other, first));
         differs("kernel", first.machine.kernel.clone(), other.machine.kernel.clone());

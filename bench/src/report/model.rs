@@ -45,6 +45,9 @@ pub struct Settings {
     pub load_threads: usize,
     /// What each broker may use, where it has a setting for that.
     pub memory_bytes: u64,
+    /// All the memory of each broker, page cache included, where a control group limited it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_bytes: Option<u64>,
 }
 
 /// Everything of a run.

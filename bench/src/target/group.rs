@@ -11,7 +11,7 @@ use super::disclosed::{Disclosed, mebibytes};
 /// Where the kernel says which groups this process is in, and where groups are mounted.
 const OWN_GROUPS: &str = "/proc/self/cgroup";
 const MOUNTS: &str = "/proc/self/mountinfo";
-const HINT: &str = "--limit-mib needs a memory control group, which root may make; or start the tool in one: systemd-run --scope -p MemoryMax=2G";
+const NEEDED: &str = "--limit-mib needs a memory control group, which root may make";
 
 /// The files by which a version of control groups is told and asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,26 +34,30 @@ struct Place {
 pub struct MemoryGroup {
     version: Version,
     directory: PathBuf,
-    limit_bytes: u64,
     members: File,
 }
 
 impl MemoryGroup {
-    /// Makes one with so much memory.
+    /// Makes one with so much memory, and no swap beyond it.
     pub fn make(limit_bytes: u64) -> Result<Self, TargetError> {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-        let place = place(&read(OWN_GROUPS), &read(MOUNTS));
-        let Place { version, parent } = place.ok_or_else(|| TargetError::Missing(HINT.into()))?;
+        let Some(Place { version, parent }) = place(&read(OWN_GROUPS), &read(MOUNTS)) else {
+            return Err(TargetError::Missing(format!("{NEEDED}: no such hierarchy is mounted")));
+        };
         let directory = parent.join(format!("iolite-bench-{:016x}", rand::random::<u64>()));
-        let failed = || format!("{}: no control group can be made there ({HINT})", parent.display());
-        fs::create_dir(&directory).map_err(TargetError::io(failed()))?;
-        let limited = fs::write(directory.join(version.limit()), limit_bytes.to_string());
+        let failed = |what: &str| format!("{NEEDED}: {what} {}", parent.display());
+        fs::create_dir(&directory).map_err(TargetError::io(failed("none can be made in")))?;
+        if version == Version::Two && !directory.join(version.limit()).exists() {
+            // What can't be enabled is told by what is missing then.
+            let _refused = fs::write(parent.join("cgroup.subtree_control"), "+memory");
+        }
+        let limited = limit(version, &directory, limit_bytes);
         let members = limited.and_then(|()| File::options().write(true).open(directory.join("cgroup.procs")));
         match members {
-            Ok(members) => Ok(Self { version, directory, limit_bytes, members }),
+            Ok(members) => Ok(Self { version, directory, members }),
             Err(error) => {
                 remove(&directory);
-                Err(TargetError::io(failed())(error))
+                Err(TargetError::io(failed("the controller is not at hand below"))(error))
             }
         }
     }
@@ -63,17 +67,33 @@ impl MemoryGroup {
         self.members.as_raw_fd()
     }
 
-    /// The limit, and how close its members came.
+    /// The limit as the kernel has it, and how close its members came.
     pub fn disclosed(&self) -> Disclosed {
-        let limit = ("memory limit, page cache included", mebibytes(self.limit_bytes));
-        let read = |name: &str| fs::read_to_string(self.directory.join(name)).ok();
-        let most = || read(self.version.peak())?.trim().parse().ok().map(mebibytes);
-        let reached = || self.version.reached(&read(self.version.events())?);
-        let most = most().map(|most| ("most memory used, page cache included", most));
-        let reached = reached().map(|times| ("times that limit was reached", times.to_string()));
-        let told = [Some(limit), most, reached];
-        told.into_iter().flatten().map(|(name, words)| (name.to_owned(), words)).collect()
+        let read = |name: &str| fs::read_to_string(self.directory.join(name)).unwrap_or_default();
+        let bytes = |name: &str| read(name).trim().parse().ok().map(mebibytes);
+        let events = read(self.version.events());
+        let kills = self.version.kills(&read(self.version.kill_events())).filter(|kills| *kills > 0);
+        let told = [
+            ("memory limit, page cache included", bytes(self.version.limit())),
+            ("most memory used, page cache and reading back included", bytes(self.version.peak())),
+            ("times that limit was reached", self.version.reached(&events).map(|times| times.to_string())),
+            ("killed for want of memory, times", kills.map(|times| times.to_string())),
+            ("control groups, version", Some(self.version.number().to_owned())),
+        ];
+        told.into_iter().filter_map(|(name, words)| Some((name.to_owned(), words?))).collect()
     }
+}
+
+/// Sets the limit of a group, for memory and swap together.
+fn limit(version: Version, directory: &Path, limit_bytes: u64) -> io::Result<()> {
+    fs::write(directory.join(version.limit()), limit_bytes.to_string())?;
+    // Memory and swap together in the one version, swap alone in the other; neither where the kernel knows no swap.
+    let (name, bytes) = match version {
+        Version::One => ("memory.memsw.limit_in_bytes", limit_bytes),
+        Version::Two => ("memory.swap.max", 0),
+    };
+    let swap = directory.join(name);
+    if swap.exists() { fs::write(swap, bytes.to_string()) } else { Ok(()) }
 }
 
 impl fmt::Display for MemoryGroup {
@@ -125,17 +145,41 @@ impl Version {
         }
     }
 
+    fn kill_events(self) -> &'static str {
+        match self {
+            Self::One => "memory.oom_control",
+            Self::Two => "memory.events",
+        }
+    }
+
+    fn number(self) -> &'static str {
+        match self {
+            Self::One => "1",
+            Self::Two => "2",
+        }
+    }
+
     /// How often the limit was reached and something had to be given back, of the text of [`Self::events`].
     fn reached(self, text: &str) -> Option<u64> {
         match self {
             Self::One => text.trim().parse().ok(),
-            Self::Two => text.lines().find_map(|line| line.strip_prefix("max ")?.trim().parse().ok()),
+            Self::Two => event(text, "max"),
         }
+    }
+
+    /// How often the kernel killed a member, of the text of [`Self::kill_events`].
+    fn kills(self, text: &str) -> Option<u64> {
+        event(text, "oom_kill")
     }
 }
 
+/// A count by its name, a line each.
+fn event(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
 /// Below the own group of the memory controller's hierarchy; in the one for all controllers, where a group has either members or
-/// groups, beside it.
+/// groups, beside it; there is nothing beside the outermost group, and only the machine's own may have both.
 fn place(own_groups: &str, mounts: &str) -> Option<Place> {
     let own = |is_wanted: &dyn Fn(&str) -> bool| {
         own_groups.lines().find_map(|line| {
@@ -175,9 +219,7 @@ mod tests {
 
     fn check(own_groups: &str, mounts: &str, expected: Option<(Version, &str)>) {
         let expected = expected.map(|(version, parent)| Place { version, parent: parent.into() });
-        // Joining nothing leaves a slash that means nothing.
-        let found = place(own_groups, mounts);
-        assert_eq!(found, expected, "{own_groups} {mounts}");
+        assert_eq!(place(own_groups, mounts), expected, "{own_groups} {mounts}");
     }
 
     const MOUNT_ONE: &str = "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n";
@@ -211,5 +253,7 @@ mod tests {
         assert_eq!(Version::One.reached("17\n"), Some(17));
         assert_eq!(Version::Two.reached("low 1\nhigh 2\nmax 3\noom 4\n"), Some(3));
         assert_eq!(Version::Two.reached("low 1\n"), None);
+        assert_eq!(Version::Two.kills("oom 4\noom_kill 2\noom_group_kill 1\n"), Some(2));
+        assert_eq!(Version::One.kills("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"), Some(3));
     }
 }

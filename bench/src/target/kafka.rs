@@ -17,8 +17,8 @@ const LOGGING: &str = "status = error\nappender.out.type = Console\nappender.out
     appender.out.layout.type = PatternLayout\nappender.out.layout.pattern = %p %m (%c)%n\n\
     rootLogger.level = info\nrootLogger.appenderRef.out.ref = out\n";
 const NAME: &str = "Apache Kafka";
-/// Files of deleted topics go a second later, and not in the middle of another's turn a minute later, as they do by default.
-const DELETE_SOON: &str = "log.segment.delete.delay.ms=1000";
+/// Files of deleted topics go soon, and not in the middle of another's turn a minute later, as they do by default.
+const DELETE_SOON: &str = "log.segment.delete.delay.ms=250";
 
 /// Starts it on an empty directory and free ports.
 pub fn start(options: &LocalOptions) -> Result<Target, TargetError> {
@@ -54,9 +54,12 @@ pub fn start(options: &LocalOptions) -> Result<Target, TargetError> {
     let told = disclosed::of_jvm(&process.log());
     let mut target = Target::started(format!("{NAME} {VERSION}"), client, None, process, began);
     target.facts.disclosed = told;
-    target.facts.notes.push(format!(
-        "heap {heap}, G1, {DELETE_SOON}; the kernel's page cache is beyond that heap and on no process's bill"
-    ));
+    let beyond = if options.limit_bytes.is_some() { "" } else { " and on no process's bill" };
+    target.facts.notes.push(format!("heap {heap}, G1; the kernel's page cache is beyond that heap{beyond}"));
+    target
+        .facts
+        .disclosed
+        .insert("properties".into(), [&[DELETE_SOON.to_owned()][..], &options.settings].concat().join(" "));
     Ok(target)
 }
 

@@ -189,9 +189,9 @@ impl Target {
     pub fn ended(&mut self) -> Option<String> {
         let process = self.process.as_mut()?;
         let status = process.ended()?;
-        let limited = process.group().map(|group| format!("; {group}")).unwrap_or_default();
         Some(format!(
-            "the broker ended in the middle of the run ({status}{limited}); its last lines:\n{}",
+            "the broker ended in the middle of the run ({}); its last lines:\n{}",
+            process.told_of_end(status),
             process.tail()
         ))
     }

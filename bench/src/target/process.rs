@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use client::executor::interrupt;
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -52,14 +52,17 @@ impl Process {
         // Ctrl-C is for the tool, which then ends the run and its brokers in order.
         command.process_group(0);
         let members = group.as_ref().map(MemoryGroup::members);
+        let cores = options.cores.as_deref().map(set_of).transpose().map_err(TargetError::io(failed()))?;
         let begin = move || {
             end_with_parent()?;
-            members.map_or(Ok(()), group::join)
+            members.map_or(Ok(()), group::join)?;
+            // Last: a group may have cores of its own.
+            Ok(cores.map_or(Ok(()), |cores| sched_setaffinity(Pid::from_raw(0), &cores))?)
         };
-        // SAFETY: between fork and exec only prctl and write are called, which allocate nothing and take no lock.
+        // SAFETY: between fork and exec only prctl, write and sched_setaffinity are called, which allocate nothing and take no
+        // lock.
         unsafe { command.pre_exec(begin) };
-        let child =
-            on_cores(options.cores.as_deref(), || command.spawn()).map_err(TargetError::io(failed()))?;
+        let child = command.spawn().map_err(TargetError::io(failed()))?;
         Ok(Self { child, command: shown, log, group, _directory: directory })
     }
 
@@ -95,7 +98,7 @@ impl Process {
                 return Ok(found);
             }
             let reason = match ended {
-                Some(status) => status.to_string(),
+                Some(status) => self.told_of_end(status),
                 None if interrupt::was_asked() => "interrupted".to_owned(),
                 None if Instant::now() > deadline => format!("not ready after {START_TIME_MAX:?}"),
                 None => {
@@ -120,6 +123,14 @@ impl Process {
     /// How it has ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
+    }
+
+    /// An end in words, with its memory where that was limited: who needs more is killed by the kernel.
+    pub fn told_of_end(&self, status: ExitStatus) -> String {
+        match &self.group {
+            Some(group) => format!("{status}; {group}"),
+            None => status.to_string(),
+        }
     }
 
     /// All of its output so far.
@@ -166,23 +177,12 @@ fn shown(command: &Command) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Runs `action` on a thread bound to `cores`, so that what it starts is bound to them too.
-fn on_cores<T>(cores: Option<&[usize]>, action: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    let Some(cores) = cores else { return action() };
-    let before = sched_getaffinity(Pid::from_raw(0))?;
-    bind(cores)?;
-    let outcome = action();
-    sched_setaffinity(Pid::from_raw(0), &before)?;
-    outcome
-}
-
-/// Binds the calling thread to `cores`.
-fn bind(cores: &[usize]) -> io::Result<()> {
+fn set_of(cores: &[usize]) -> io::Result<CpuSet> {
     let mut set = CpuSet::new();
     for core in cores {
         set.set(*core)?;
     }
-    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+    Ok(set)
 }
 
 /// A new directory for a broker below `parent`.
