@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use protocol::types::Offset;
-use storage::store::{Admission, PartitionSlot};
+use storage::store::PartitionSlot;
 
 use super::messages::{Isolation, ProduceOutcome};
 use super::produce::ProduceRefusal;
@@ -110,7 +110,7 @@ impl Idle {
         let batch_bytes = shard.store.stats().batch_bytes;
         let is_quiet = !self.has_more
             && batch_bytes == self.batch_bytes
-            && shard.store.admit(0) == Admission::Admit
+            && shard.store.has_time()
             && !(shard.deleted.get() && shard.config.index == 0);
         self.batch_bytes = batch_bytes;
         self.pauses = if is_quiet { self.pauses + 1 } else { 0 };
