@@ -170,9 +170,23 @@ impl Producer {
                 break;
             }
             if begun_at.elapsed() > DRAIN_TIME_MAX {
-                let open = self.account.open.get();
-                self.shared.fail(format!("{open} records were not answered within {DRAIN_TIME_MAX:?}"));
+                self.shared.fail(self.told_of_silence());
             }
+        }
+    }
+
+    /// What a broker has not answered in time, in words.
+    fn told_of_silence(&self) -> String {
+        let (open, held) = (self.account.open.get(), self.producer.held_bytes());
+        let worker = self.making.borrow().worker;
+        match (open, self.plan().stream.acks) {
+            // They count as answered when the connection has taken them.
+            (0, Acks::None) => format!(
+                "producer {worker}: the broker did not tell within {DRAIN_TIME_MAX:?} that it has read what was sent"
+            ),
+            _ => format!(
+                "{open} records of producer {worker}, which holds {held} bytes, were not answered within {DRAIN_TIME_MAX:?}"
+            ),
         }
     }
 

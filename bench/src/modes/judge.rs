@@ -28,9 +28,23 @@ pub fn rates(report: &mut Report, name: &str, round: &Round) {
             unsent => format!("; {} that were due never left, and have no latency", grouped(unsent)),
         };
         let told = format!("{told}{unsent}");
-        // A sweep looks for the rate that is missed.
-        if report.mode == "sweep" { report.note(told) } else { report.problem(Status::RateMissed, told) }
+        miss(report, told);
     }
+    for (stream, asked) in round.overrun() {
+        let told = format!(
+            "{name}: {} asked for {} records/s, {} were acknowledged: what was due in the warm-up came in while it was measured, so \
+             that the rate was not carried before, and its costs a record are of more records",
+            stream.name,
+            rounded(asked),
+            rounded(stream.acked_per_second)
+        );
+        miss(report, told);
+    }
+}
+
+/// A sweep looks for the rate that is missed.
+fn miss(report: &mut Report, told: String) {
+    if report.mode == "sweep" { report.note(told) } else { report.problem(Status::RateMissed, told) }
 }
 
 /// Says whose readers at the end of a log fell behind what came in: their latency grows as long as the round does.

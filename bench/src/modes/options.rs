@@ -24,7 +24,8 @@ pub fn workload(arguments: &LoadArgs) -> anyhow::Result<Workload> {
     for stream in &mut workload.streams {
         stream.producers = arguments.producers.unwrap_or(stream.producers);
         stream.partitions = arguments.partitions.unwrap_or(stream.partitions);
-        let memory_bytes = arguments.target.memory_mib << 20;
+        // With a limit for all of it, the page cache is a part of what a broker was given.
+        let memory_bytes = arguments.target.limit_mib.unwrap_or(arguments.target.memory_mib) << 20;
         let beyond_memory = u64::from(stream.backlog_memories).saturating_mul(memory_bytes);
         stream.backlog_bytes = arguments.backlog_bytes.unwrap_or(stream.backlog_bytes.max(beyond_memory));
         if let Some(bytes) = arguments.value_bytes {
@@ -212,6 +213,7 @@ mod tests {
             workload(&arguments(&all)).expect("it fits").streams[0].backlog_bytes
         };
         assert_eq!(backlog(&["--memory-mib", "4096"]), 8 << 30);
+        assert_eq!(backlog(&["--limit-mib", "3072"]), 6 << 30);
         assert_eq!(backlog(&["--memory-mib", "64"]), 2 << 30, "its own size at least");
         assert_eq!(backlog(&["--memory-mib", "4096", "--backlog-bytes", "5"]), 5, "unless told otherwise");
     }

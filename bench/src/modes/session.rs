@@ -2,7 +2,7 @@
 //!
 //! Whatever goes wrong on the way ends up in the report: what was measured before is kept and marked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,8 @@ use crate::workload::{Acks, Stream, Workload};
 
 mod topics;
 
+use topics::Kept;
+
 /// How long each half of the baseline takes.
 const BASELINE_TIME: Duration = Duration::from_millis(700);
 /// A broker whose counts of background work stand still for so long is done with it.
@@ -43,13 +45,12 @@ pub struct Roles {
 /// One target under one workload, with all that it did so far.
 struct Entry {
     name: String,
-    target: usize,
+    /// The broker that it has to do with.
+    server: usize,
     workload: Workload,
     roles: Roles,
     /// Of each stream; none between turns.
     streams: Vec<Written>,
-    /// Those of the turn before, as long as their topics are there.
-    kept: Vec<Written>,
     /// How often topics were made for it.
     turn: u32,
     checked: Checked,
@@ -64,11 +65,21 @@ struct Entry {
     is_void: bool,
 }
 
+/// A broker, and what turns have left there.
+struct Server {
+    kind: Kind,
+    target: Target,
+    /// The earliest first.
+    kept: VecDeque<Kept>,
+    /// That it has ended was told, with a round that met it.
+    is_end_told: bool,
+}
+
 /// Brokers, topics and the report.
 pub struct Session {
     pub report: Report,
     arguments: LoadArgs,
-    targets: Vec<(Kind, Target)>,
+    servers: Vec<Server>,
     entries: Vec<Entry>,
     /// What was asked to be made, by target: to be deleted again, however the session ends.
     topics: Vec<(usize, Vec<String>)>,
@@ -101,7 +112,7 @@ impl Session {
             report.baseline = Some(measured.context("the bare disk can't be measured")?);
         }
         report.disk = disk;
-        let mut targets = Vec::new();
+        let mut servers = Vec::new();
         let admins = options::admins(&arguments.target, kinds)?;
         for (kind, admin) in kinds.iter().zip(admins) {
             let given = match kind {
@@ -110,7 +121,8 @@ impl Session {
                 Kind::Tansu | Kind::Running(_) => &[],
             };
             let local = options::local(&arguments.target, &directory, &placement, given, admin);
-            targets.push((kind.clone(), Target::open(kind, &local)?));
+            let target = Target::open(kind, &local)?;
+            servers.push(Server { kind: kind.clone(), target, kept: VecDeque::new(), is_end_told: false });
         }
         if placement.broker_cores.is_none() && starts_any {
             report.note("broker and load were left to the kernel's scheduler".into());
@@ -122,7 +134,7 @@ impl Session {
         Ok(Self {
             report,
             arguments: arguments.clone(),
-            targets,
+            servers,
             entries: Vec::new(),
             topics: Vec::new(),
             load_cores: placement.load_cores,
@@ -137,12 +149,12 @@ impl Session {
     pub fn prepare(
         &mut self,
         name: &str,
-        target: usize,
+        server: usize,
         workload: Workload,
         roles: Roles,
     ) -> anyhow::Result<usize> {
         let index = self.entries.len();
-        let streams = self.make_topics((index, 1), name, target, &workload)?;
+        let streams = self.make_topics((index, 1), name, server, &workload)?;
         if workload.streams.iter().any(|stream| stream.acks == Acks::None) {
             self.report.note(
                 "acks 0: nobody confirms a record; its latency ends when it is handed to the connection"
@@ -151,11 +163,10 @@ impl Session {
         }
         let entry = Entry {
             name: name.to_owned(),
-            target,
+            server,
             workload,
             roles,
             streams,
-            kept: Vec::new(),
             turn: 1,
             checked: Checked::default(),
             rounds: Vec::new(),
@@ -224,7 +235,7 @@ impl Session {
             ));
             return Ok(());
         }
-        let targets: Vec<&Target> = self.targets.iter().map(|(_, target)| target).collect();
+        let targets: Vec<&Target> = self.servers.iter().map(|server| &server.target).collect();
         let settled = settle::settle(self.directory.as_deref(), &disk, &targets, time_max)?;
         self.entries[index].settled = Some(settled);
         Ok(())
@@ -232,7 +243,7 @@ impl Session {
 
     /// Waits until the broker of an entry, which must tell of it, has nothing left to do in the background.
     pub fn settle(&self, index: usize) -> anyhow::Result<()> {
-        let target = &self.targets[self.entries[index].target].1;
+        let target = &self.servers[self.entries[index].server].target;
         let (began, mut last) = (Instant::now(), target.counters());
         let mut still_since = Instant::now();
         while still_since.elapsed() < SETTLED_TIME {
@@ -261,7 +272,7 @@ impl Session {
         let began = Instant::now();
         loop {
             let entry = &mut self.entries[index];
-            let done = CleanedUp::of(&self.targets[entry.target].1.counters());
+            let done = CleanedUp::of(&self.servers[entry.server].target.counters());
             entry.cleaned_up = done.or(entry.cleaned_up);
             if done.as_ref().is_some_and(&is_enough) {
                 return Ok(());
@@ -319,17 +330,20 @@ impl Session {
 
     /// Checks every record, stops the brokers, and hands out the report.
     fn finish(mut self) -> Report {
-        self.targets.iter_mut().for_each(|(_, target)| target.disclose());
+        self.check_rest();
         self.note_deaths();
-        for index in 0..self.entries.len() {
-            self.check_rest(index);
-            let entry = &self.entries[index];
+        self.servers.iter_mut().for_each(|server| server.target.disclose());
+        for entry in &self.entries {
+            if entry.rounds.is_empty() {
+                self.report.note(format!("{}: it had no turn", entry.name));
+                continue;
+            }
             let checked = entry.told_of_checks();
             judge::generator(&mut self.report, &entry.name, &entry.rounds);
             judge::others(&mut self.report, &entry.name, &entry.rounds);
             judge_drains(&mut self.report, entry);
             let summary = Summary::of(&entry.rounds, &entry.merged);
-            let facts = self.targets[entry.target].1.facts.clone();
+            let facts = self.servers[entry.server].target.facts.clone();
             self.report.contenders.push(Contender {
                 name: entry.name.clone(),
                 facts,
@@ -341,7 +355,7 @@ impl Session {
                 own_maximum: entry.own_maximum,
             });
         }
-        let is_all_started = self.targets.iter().all(|(kind, _)| !matches!(kind, Kind::Running(_)));
+        let is_all_started = self.servers.iter().all(|server| !matches!(server.kind, Kind::Running(_)));
         judge::settling(&mut self.report, is_all_started);
         for told in self.clear_away() {
             self.report.note(told);
@@ -379,8 +393,8 @@ impl Session {
         plan: RoundPlan,
         label: &str,
     ) -> anyhow::Result<(target::Counters, target::Counters, Busy, RoundOutcome)> {
-        let target_index = self.entries[index].target;
-        let target = &self.targets[target_index].1;
+        let server = self.entries[index].server;
+        let target = &self.servers[server].target;
         let (mut before, mut after) = (target::Counters::default(), target::Counters::default());
         let (mut busy_before, mut busy) = (busy_now(), Busy::default());
         let on_edge = |edge| match edge {
@@ -406,15 +420,20 @@ impl Session {
         if !is_quiet {
             report::clear_progress();
         }
-        let died = self.targets[target_index].1.ended();
+        let server = &mut self.servers[server];
+        let died = server.target.ended();
         match outcome {
             Ok(mut outcome) => {
                 if let (Some(failure), Some(died)) = (&mut outcome.failure, died) {
                     *failure = format!("{died}\n(the load saw: {failure})");
+                    server.is_end_told = true;
                 }
                 Ok((before, after, busy, outcome))
             }
-            Err(error) => Err(anyhow!(died.unwrap_or_else(|| error.to_string()))),
+            Err(error) => {
+                server.is_end_told |= died.is_some();
+                Err(anyhow!(died.unwrap_or_else(|| error.to_string())))
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Contenders in turn: each that is started here is a process of its own, each round begins with another, and each turn has topics
-//! of its own, waits for the disk to have written what the turns before it left behind, and ends when its records are checked
-//! and deleted.
+//! of its own, and waits for the disk to have written what the turns before it left behind. What turns wrote is checked and deleted while
+//! the rounds go on.
 
 use std::time::Duration;
 

@@ -14,6 +14,8 @@ use crate::workload::Workload;
 pub const FORMAT: u32 = 1;
 /// Below this share of the asked rate, the rate was missed.
 const RATE_MET: f64 = 0.98;
+/// Above this share of the asked rate, a round has taken in what was due before it.
+const RATE_OVERRUN: f64 = 1.02;
 /// From here on the generator has no time left that could be the broker's.
 pub const GENERATOR_BUSY: f64 = 0.95;
 
@@ -359,6 +361,14 @@ impl Round {
         self.streams.iter().filter_map(|stream| {
             let asked = stream.asked_per_second?;
             (stream.acked_per_second < asked * RATE_MET).then_some((stream, asked))
+        })
+    }
+
+    /// The streams of which clearly more was acknowledged than was asked for meanwhile: what was due before came in late.
+    pub fn overrun(&self) -> impl Iterator<Item = (&StreamRound, f64)> {
+        self.streams.iter().filter_map(|stream| {
+            let asked = stream.asked_per_second?;
+            (stream.acked_per_second > asked * RATE_OVERRUN).then_some((stream, asked))
         })
     }
 }

@@ -172,6 +172,12 @@ fn rates_are_missed_below_98_in_100() {
 }
 
 #[test]
+fn rates_are_overrun_above_102_in_100() {
+    let overrun = |rate| contender("one", &[rate], 1).rounds[0].overrun().count();
+    assert_eq!((overrun(1_020), overrun(1_021)), (0, 1));
+}
+
+#[test]
 fn what_is_saved_is_read_back_and_a_page_lies_beside_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let saved = report(vec![contender("one", &[1_000], 500)]);

@@ -45,19 +45,22 @@ impl MemoryGroup {
             return Err(TargetError::Missing(format!("{NEEDED}: no such hierarchy is mounted")));
         };
         let directory = parent.join(format!("iolite-bench-{:016x}", rand::random::<u64>()));
-        let failed = |what: &str| format!("{NEEDED}: {what} {}", parent.display());
-        fs::create_dir(&directory).map_err(TargetError::io(failed("none can be made in")))?;
+        let failed = || format!("{NEEDED}: none can be made in {}", parent.display());
+        fs::create_dir(&directory).map_err(TargetError::io(failed()))?;
         if version == Version::Two && !directory.join(version.limit()).exists() {
             // What can't be enabled is told by what is missing then.
             let _refused = fs::write(parent.join("cgroup.subtree_control"), "+memory");
         }
-        let limited = limit(version, &directory, limit_bytes);
-        let members = limited.and_then(|()| File::options().write(true).open(directory.join("cgroup.procs")));
-        match members {
+        let members = directory.join("cgroup.procs");
+        let made = limit(version, &directory, limit_bytes).and_then(|()| {
+            let opened = File::options().write(true).open(&members);
+            opened.map_err(|error| (members, error))
+        });
+        match made {
             Ok(members) => Ok(Self { version, directory, members }),
-            Err(error) => {
+            Err((file, error)) => {
                 remove(&directory);
-                Err(TargetError::io(failed("the controller is not at hand below"))(error))
+                Err(TargetError::io(format!("{NEEDED}: {} can't be written", file.display()))(error))
             }
         }
     }
@@ -79,21 +82,31 @@ impl MemoryGroup {
             ("times that limit was reached", self.version.reached(&events).map(|times| times.to_string())),
             ("killed for want of memory, times", kills.map(|times| times.to_string())),
             ("control groups, version", Some(self.version.number().to_owned())),
+            (
+                "swap",
+                (!self.directory.join(self.version.swap_limit()).exists()).then(|| "not limited".to_owned()),
+            ),
         ];
         told.into_iter().filter_map(|(name, words)| Some((name.to_owned(), words?))).collect()
     }
 }
 
-/// Sets the limit of a group, for memory and swap together.
-fn limit(version: Version, directory: &Path, limit_bytes: u64) -> io::Result<()> {
-    fs::write(directory.join(version.limit()), limit_bytes.to_string())?;
-    // Memory and swap together in the one version, swap alone in the other; neither where the kernel knows no swap.
-    let (name, bytes) = match version {
-        Version::One => ("memory.memsw.limit_in_bytes", limit_bytes),
-        Version::Two => ("memory.swap.max", 0),
+/// Sets the limit of a group, for memory and swap together; otherwise, which file did not take it.
+fn limit(version: Version, directory: &Path, limit_bytes: u64) -> Result<(), (PathBuf, io::Error)> {
+    let write = |name: &str, bytes: u64| {
+        let file = directory.join(name);
+        fs::write(&file, bytes.to_string()).map_err(|error| (file, error))
     };
-    let swap = directory.join(name);
-    if swap.exists() { fs::write(swap, bytes.to_string()) } else { Ok(()) }
+    write(version.limit(), limit_bytes)?;
+    // A kernel that does not count swap has no such file.
+    let swap = version.swap_limit();
+    if !directory.join(swap).exists() {
+        return Ok(());
+    }
+    match version {
+        Version::One => write(swap, limit_bytes),
+        Version::Two => write(swap, 0),
+    }
 }
 
 impl fmt::Display for MemoryGroup {
@@ -128,6 +141,14 @@ impl Version {
         match self {
             Self::One => "memory.limit_in_bytes",
             Self::Two => "memory.max",
+        }
+    }
+
+    /// Of memory and swap together in the one version, of swap alone in the other.
+    fn swap_limit(self) -> &'static str {
+        match self {
+            Self::One => "memory.memsw.limit_in_bytes",
+            Self::Two => "memory.swap.max",
         }
     }
 

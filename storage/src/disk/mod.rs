@@ -69,11 +69,17 @@ pub trait Disk: Clone + 'static {
     /// Writes to a file that need not be open, and is created where it does not exist: for a little to each of many
     /// files, where what surrounds a write costs more than the write. The position and the buffer's length are multiples
     /// of the block, as in [`DiskFile::write_at`]. Durable as any other write: after the file's sync, or
-    /// [`Disk::sync_all`].
+    /// [`Disk::sync_all`]. What lies below `settled_below` was mostly synced by then, and is not worth memory: a hint.
     ///
     /// # Errors
     /// `StorageFull` without space; otherwise what the system says. After an error nothing is known about the range.
-    async fn write_small(&self, path: &Path, buffer: &SharedBuffer, position: u64) -> io::Result<()> {
+    async fn write_small(
+        &self,
+        path: &Path,
+        buffer: &SharedBuffer,
+        position: u64,
+        _settled_below: u64,
+    ) -> io::Result<()> {
         let file = self.open(path, OpenMode::Create).await?;
         file.write_at(buffer, position).await?;
         file.close().await

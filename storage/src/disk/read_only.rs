@@ -206,7 +206,7 @@ mod tests {
                 file.sync().await,
                 disk.open(&below.join("c"), OpenMode::Create).await.map(drop),
                 disk.open(&below.join("b"), OpenMode::WriteSynced).await.map(drop),
-                disk.write_small(&below.join("b"), &buffer, 0).await,
+                disk.write_small(&below.join("b"), &buffer, 0, 0).await,
                 disk.create_directory(Path::new("new")).await,
                 disk.remove_file(&below.join("b")).await,
                 disk.remove_directory(below).await,

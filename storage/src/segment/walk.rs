@@ -136,10 +136,11 @@ impl<F: DiskFile> Target<'_, F> {
         disk: &D,
         buffer: &SharedBuffer,
         position: u64,
+        begin: u64,
     ) -> io::Result<()> {
         match self {
             Self::Open(file) => file.write_at(buffer, position).await,
-            Self::Named(path) => disk.write_small(path, buffer, position).await,
+            Self::Named(path) => disk.write_small(path, buffer, position, begin).await,
         }
     }
 }
@@ -160,7 +161,7 @@ pub(super) async fn write_pieces<D: Disk>(
     let total: usize = pieces.iter().map(|piece| piece.len()).sum();
     let mut source = pieces.iter().copied();
     let mut piece: &[u8] = &[];
-    let (mut left, mut last) = (total, Vec::new());
+    let (begin, mut left, mut last) = (position, total, Vec::new());
     while left > 0 {
         let room = size_class_below(left.next_multiple_of(BUFFER_ALIGN_BYTES).min(SEGMENT_WRITE_BYTES));
         let mut buffer = IoBuffer::allocate(room);
@@ -177,7 +178,7 @@ pub(super) async fn write_pieces<D: Disk>(
         }
         left -= filled;
         last = buffer[filled - filled % block..filled].to_vec();
-        target.write(disk, &buffer.freeze_padded(filled, padding), position).await?;
+        target.write(disk, &buffer.freeze_padded(filled, padding), position, begin).await?;
         position += u64::try_from(filled).expect("usize has at most 64 bits");
     }
     Ok(last)

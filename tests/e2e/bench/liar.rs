@@ -55,10 +55,17 @@ type History = Arc<Mutex<Vec<i16>>>;
 impl Liar {
     /// Starts both.
     pub fn start(lie: Lie) -> Self {
+        Self::with(lie, &[])
+    }
+
+    /// Starts both, the broker with these configs.
+    pub fn with(lie: Lie, configs: &[(&str, &str)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("it has an address");
         let advertised = ("advertised.listeners".to_owned(), format!("PLAINTEXT://{address}"));
-        let options = Options { shards: 1, configs: vec![advertised], ..Options::default() };
+        let given = configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let configs = given.chain([advertised]).collect();
+        let options = Options { shards: 1, configs, ..Options::default() };
         let broker = Broker::start(Target::Iolite, &options);
         let (behind, has_lied) = (broker.kafka(), Arc::new(AtomicBool::new(lie == Lie::None)));
         let teller = Teller { lie, has_lied: Arc::clone(&has_lied) };

@@ -127,6 +127,36 @@ fn producer_performance_is_held_against_ours() {
     assert_eq!(status.code(), Some(i32::from(!agrees)), "{told}");
 }
 
+/// Two comparisons of the suite, each with a second of every contender: at saturation, and at half of what Kafka reached there.
+#[test]
+fn the_suite_compares_and_shows_all_on_one_page() {
+    let directory = new_directory();
+    let binaries = directory.path().join("binaries");
+    fs::create_dir(&binaries).expect("the directory is writable");
+    for (binary, name) in [(tool(), "iolite-bench"), (iolite_binary(), "iolite-broker")] {
+        symlink(binary, binaries.join(name)).expect("the directory is writable");
+    }
+    let out = directory.path().join("suite");
+    let mut suite = Command::new(e2e::project().join("bench/peers/suite"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("IOLITE_")) {
+        suite.env_remove(name);
+    }
+    suite.arg(&out).env("TMPDIR", directory.path()).env("BENCH", binaries.join("iolite-bench"));
+    suite.env("KAFKA_JARS", jars()).envs([("ROUNDS", "1"), ("SECONDS_EACH", "1"), ("WARM_UP", "1")]);
+    suite.envs([("SATURATED", "small-unbatched-saturated"), ("OWN_MAXIMUM", ""), ("SAME_RATES", "50")]);
+    for part in ["RATED", "MIXED", "DRAINED", "UNPINNED", "PERFORMANCE"] {
+        suite.env(part, "");
+    }
+    let (status, lines) = run("suite", suite, 2 * DEADLINE);
+    let told = lines.join("\n");
+    assert!(status.success(), "{told}");
+    for name in ["small-unbatched-saturated", "small-unbatched-saturated-50-percent"] {
+        assert!(out.join(name).with_extension("json").is_file(), "{name}: {told}");
+    }
+    assert!(told.contains("contenders reached as much"), "{told}");
+    assert!(out.join("all.html").is_file(), "{told}");
+}
+
 /// Runs `check`, in Python, with the script's own functions.
 fn with_script(check: &str) {
     let load = format!(

@@ -37,6 +37,28 @@ record = { value_bytes = 1024 }
 const STEADY_JOURNAL_BYTES: u64 = 16 << 20;
 const STEADY_RETENTION_BYTES: i64 = 32 << 20;
 
+/// Whatever a workload asks for can be had: each of those that are built in, for a moment and at a low rate. Those that fill a disk
+/// before they are measured have tests of their own.
+#[test]
+fn every_workload_runs() {
+    let directory = new_directory();
+    let (_, listed) = run("iolite-bench", command(&directory, &["workloads"]), DEADLINE);
+    let names = listed.iter().filter_map(|line| line.split(" (v").next()).map(str::trim);
+    let names: Vec<&str> = names.filter(|name| *name != "steady-state").collect();
+    assert!(names.len() > 20, "{listed:?}");
+    let broker = Broker::start(Target::Iolite, &Options { shards: 1, ..Options::default() });
+    let address = broker.kafka().to_string();
+    for name in names {
+        let short = ["--duration", "300ms", "--warm-up", "100ms", "--rounds", "1", "--rate", "100"];
+        let load = ["--bootstrap", &address, "--workload", name, "--backlog-bytes", "100000"];
+        let outcome = bench("produce", &[&load[..], &short].concat());
+        outcome.assert_fine();
+        let own = outcome.report()["contenders"][0]["workload"]["name"].clone();
+        assert_eq!(own, name);
+    }
+    drop(broker.stop());
+}
+
 /// The topics that a run has made.
 fn topics_of_run(broker: &Broker) -> Vec<String> {
     let all = Connection::open(broker.kafka()).call(1, &MetadataRequest::default().with_topics(None));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use client::executor::interrupt;
 
-use super::{Entry, Session};
+use super::{Entry, Server, Session};
 use crate::limits::ROUNDS_MAX;
 use crate::load;
 use crate::measure::grouped;
@@ -14,8 +14,7 @@ use crate::report::Status;
 use crate::target::Kind;
 use crate::workload::{Acks, Stream, Workload};
 
-/// Journal volumes that are passed before a steady state is measured, and before what is left in a journal is next to nothing beside
-/// what a turn has written.
+/// Journal volumes that are passed before a steady state is measured.
 const STEADY_VOLUMES: u64 = 10;
 /// Taken for the size of all journals where nobody tells it.
 const JOURNAL_BYTES_ASSUMED: u64 = 512 << 20;
@@ -27,21 +26,47 @@ const FILL_PRODUCERS: u32 = 4;
 /// Of records that were not checked, or not all of them.
 const ENDED_EARLY: &str = "the run ended before its time";
 
+/// A turn whose topics are still there.
+pub(super) struct Kept {
+    entry: usize,
+    streams: Vec<Written>,
+}
+
+impl Kept {
+    fn bytes(&self) -> u64 {
+        self.streams.iter().map(|written| written.bytes).sum()
+    }
+}
+
+impl Server {
+    /// The size of all its journals.
+    fn journal_bytes(&self) -> u64 {
+        self.target.journal_bytes.unwrap_or(JOURNAL_BYTES_ASSUMED)
+    }
+
+    /// Its earliest turn, where what came later, and a tenth of its own, would fill the journals.
+    fn take_settled(&mut self) -> Option<Kept> {
+        let later: u64 = self.kept.iter().skip(1).map(Kept::bytes).sum();
+        let own = self.kept.front()?.bytes();
+        (later + own / 10 >= self.journal_bytes()).then(|| self.kept.pop_front()).flatten()
+    }
+}
+
 impl Session {
     /// Makes the topics of an entry's turn, empty ones.
     pub(super) fn make_topics(
         &mut self,
         (index, turn): (usize, u32),
         name: &str,
-        target: usize,
+        server: usize,
         workload: &Workload,
     ) -> anyhow::Result<Vec<Written>> {
-        let address = self.targets[target].1.address;
+        let address = self.servers[server].target.address;
         let mut streams = Vec::new();
         for stream in &workload.streams {
             let topic = |number| format!("bench-{:08x}-{index}-{turn}-{}-{number}", self.run, stream.name);
             let topics: Vec<String> = (0..stream.topics).map(topic).collect();
-            self.topics.push((target, topics.clone()));
+            self.topics.push((server, topics.clone()));
             let (bootstrap, config) = (address.to_string(), &stream.topic_config);
             let made = load::create_topics(bootstrap, topics, stream.partitions, config);
             let layout = load::block_on(made).with_context(|| format!("{name}: topics for the run"))?;
@@ -57,45 +82,49 @@ impl Session {
             return Ok(());
         }
         let (name, workload) = (entry.name.clone(), entry.workload.clone());
-        let (target, turn) = (entry.target, entry.turn + 1);
-        let streams = self.make_topics((index, turn), &name, target, &workload)?;
+        let (server, turn) = (entry.server, entry.turn + 1);
+        let streams = self.make_topics((index, turn), &name, server, &workload)?;
         let entry = &mut self.entries[index];
         (entry.streams, entry.turn) = (streams, turn);
         Ok(())
     }
 
-    /// After a turn of an entry: the topics of its turn before are checked and deleted, so that what all turns together write need
-    /// not fit on the disk. This turn's stay until its next one is over: what a broker still has in its journal of them is its
-    /// work, and is to be done in a turn of its own. Where that is next to nothing beside what was written, they go at once.
-    /// Topics that were filled before anything was measured stay to the end.
+    /// After a turn of an entry: its topics are kept a while, and those of earlier turns go that need not be kept any more.
+    ///
+    /// What a broker still has in its journal of a turn is its work, and is to be done while the broker is loaded: topics that
+    /// are deleted before would spare it that. So they stay until no more than a tenth of them can still be there. Backlogs, and
+    /// topics that were filled before anything was measured, stay to the end.
     ///
     /// False when the session is to end: something is wrong, and the report says what.
     pub fn end_turn(&mut self, index: usize) -> bool {
         let entry = &mut self.entries[index];
-        if entry.workload.steady_state || entry.roles.drain {
+        let has_backlog =
+            entry.roles.drain && entry.workload.streams.iter().any(|stream| stream.backlog_bytes > 0);
+        if entry.workload.steady_state || has_backlog {
             return true;
         }
-        let (before, now) = (std::mem::take(&mut entry.kept), std::mem::take(&mut entry.streams));
-        let journal_bytes = self.targets[entry.target].1.journal_bytes.unwrap_or(JOURNAL_BYTES_ASSUMED);
-        let is_much = now.iter().map(|written| written.bytes).sum::<u64>() > STEADY_VOLUMES * journal_bytes;
-        if is_much {
-            return self.retire(index, before) && self.retire(index, now);
+        let server = entry.server;
+        let streams = std::mem::take(&mut entry.streams);
+        self.servers[server].kept.push_back(Kept { entry: index, streams });
+        while let Some(kept) = self.servers[server].take_settled() {
+            if !self.retire(kept) {
+                return false;
+            }
         }
-        self.entries[index].kept = now;
-        self.retire(index, before)
+        true
     }
 
     /// Checks what was written, and deletes its topics. False where it is not all right.
-    fn retire(&mut self, index: usize, streams: Vec<Written>) -> bool {
-        if !self.check(index, &streams) {
+    fn retire(&mut self, Kept { entry, streams }: Kept) -> bool {
+        if !self.check(entry, &streams) {
             return false;
         }
-        let target_index = self.entries[index].target;
-        let (kind, target) = &self.targets[target_index];
+        let index = self.entries[entry].server;
+        let Server { kind, target, .. } = &self.servers[index];
         for Written { layout, .. } in streams {
             let deleted = load::delete_topics(target.address.to_string(), &layout.topics);
             match load::block_on(deleted) {
-                Ok(()) => self.topics.retain(|(of, names)| *of != target_index || *names != layout.topics),
+                Ok(()) => self.topics.retain(|(of, names)| *of != index || *names != layout.topics),
                 // One that goes on after the run is asked once more at the end.
                 Err(_) if matches!(kind, Kind::Running(_)) => {}
                 Err(error) => {
@@ -106,37 +135,41 @@ impl Session {
         true
     }
 
-    /// Says of brokers that they have ended, once of each, by whoever comes first of those that they had to do with.
+    /// Says of brokers that they have ended, where no round has told it, by whoever comes first of those that they had to do with.
     pub(super) fn note_deaths(&mut self) {
-        for (index, (_, target)) in self.targets.iter_mut().enumerate() {
-            let Some(why) = target.ended() else { continue };
-            let mut own = self.entries.iter().filter(|entry| entry.target == index);
-            // Where it was met by a round, that has told it.
-            if let (Some(entry), false) = (own.clone().next(), own.any(|entry| entry.is_cut)) {
+        for (index, server) in self.servers.iter_mut().enumerate() {
+            let Some(why) = server.target.ended().filter(|_| !server.is_end_told) else { continue };
+            if let Some(entry) = self.entries.iter().find(|entry| entry.server == index) {
                 self.report.problem(Status::Partial, format!("{}: {why}", entry.name));
             }
         }
     }
 
-    /// Checks what is left to check of an entry at the end.
-    pub(super) fn check_rest(&mut self, index: usize) {
-        let entry = &mut self.entries[index];
-        let (before, now) = (std::mem::take(&mut entry.kept), std::mem::take(&mut entry.streams));
-        self.check(index, &before);
-        self.check(index, &now);
+    /// Checks at the end what was not checked before.
+    pub(super) fn check_rest(&mut self) {
+        for server in 0..self.servers.len() {
+            for kept in std::mem::take(&mut self.servers[server].kept) {
+                self.check(kept.entry, &kept.streams);
+            }
+        }
+        for index in 0..self.entries.len() {
+            let entry = &mut self.entries[index];
+            let streams = std::mem::take(&mut entry.streams);
+            if entry.is_cut {
+                entry.checked.cut(ENDED_EARLY);
+            } else {
+                self.check(index, &streams);
+            }
+        }
     }
 
     /// Holds what was acknowledged against what can be read. False where that is not all right, or was not before.
     fn check(&mut self, index: usize, streams: &[Written]) -> bool {
         let entry = &mut self.entries[index];
-        if entry.is_cut {
-            entry.checked.cut(ENDED_EARLY);
-            return false;
-        }
         if streams.iter().all(Written::is_empty) {
             return !entry.is_void;
         }
-        let has_died = self.targets[entry.target].1.ended().is_some();
+        let has_died = self.servers[entry.server].target.ended().is_some();
         if has_died || interrupt::was_asked() {
             let told = format!("{}: not all of its records were checked: {ENDED_EARLY}", entry.name);
             self.report.problem(Status::Partial, told);
@@ -164,8 +197,8 @@ impl Session {
     /// Deletes the run's topics where the broker goes on without it; what is left behind, in words.
     pub(super) fn clear_away(&mut self) -> Vec<String> {
         let mut left = Vec::new();
-        for (target, topics) in std::mem::take(&mut self.topics) {
-            let (kind, target) = &self.targets[target];
+        for (server, topics) in std::mem::take(&mut self.topics) {
+            let Server { kind, target, .. } = &self.servers[server];
             if !matches!(kind, Kind::Running(_)) {
                 continue;
             }
@@ -225,7 +258,7 @@ impl Session {
         if !entry.workload.steady_state {
             return Ok(());
         }
-        let journal = self.targets[entry.target].1.journal_bytes.unwrap_or(JOURNAL_BYTES_ASSUMED);
+        let journal = self.servers[entry.server].journal_bytes();
         let wanted = steady_bytes(&entry.workload, journal);
         let told = format!("passing {STEADY_VOLUMES} journal volumes");
         self.fill(index, &wanted, &told)?;
@@ -242,9 +275,6 @@ impl Entry {
     pub(super) fn told_of_checks(&self) -> String {
         if self.is_void {
             return "FAILED".into();
-        }
-        if self.rounds.is_empty() {
-            return "nothing was measured".into();
         }
         let has_groups = self.workload.streams.iter().any(|stream| stream.groups > 0);
         self.checked.told(self.roles.tail && has_groups)

@@ -161,8 +161,16 @@ impl Disk for GlommioDisk {
         }
     }
 
-    async fn write_small(&self, path: &Path, buffer: &SharedBuffer, position: u64) -> io::Result<()> {
-        let write = SmallWrite { path: self.full(path), buffer: buffer.clone(), position };
+    async fn write_small(
+        &self,
+        path: &Path,
+        buffer: &SharedBuffer,
+        position: u64,
+        settled_below: u64,
+    ) -> io::Result<()> {
+        // Where readers go through the page cache as well, what is there is theirs.
+        let forget_below = if self.direct { settled_below } else { 0 };
+        let write = SmallWrite { path: self.full(path), buffer: buffer.clone(), position, forget_below };
         self.small_writes.write(write).await.map_err(|error| match error.raw_os_error() {
             Some(libc::EDQUOT) => io::Error::new(io::ErrorKind::StorageFull, error),
             _ => error,

@@ -23,16 +23,23 @@ pub(super) struct SmallWrite {
     pub(super) path: PathBuf,
     pub(super) buffer: SharedBuffer,
     pub(super) position: u64,
+    /// Up to where the page cache need not keep what it has of the file.
+    pub(super) forget_below: u64,
 }
 
 impl SmallWrite {
-    /// What the page cache still has of earlier writes to the file is given back first: nothing here reads it, and the pages that
+    /// What the page cache still has of earlier writes to the file is given back first: nobody reads it there, and the pages that
     /// it frees are those that this write takes. A cache that only grew would meet memory that is new to it each time, which
-    /// costs most where a host has to find it for a virtual machine, and crowd out what others have there.
+    /// costs most where a host has to find it for a virtual machine, and crowd out what others have there. What is not on the
+    /// device yet stays; to ask for that as well would have it written at once.
     fn perform(&self) -> io::Result<()> {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&self.path)?;
-        // Advice: a filesystem that knows nothing of it keeps the pages.
-        let _kept = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        let forget_below = libc::off_t::try_from(self.forget_below).unwrap_or(libc::off_t::MAX);
+        // A length of zero would be all of the file.
+        if forget_below > 0 {
+            // Advice: a filesystem that knows nothing of it keeps the pages.
+            let _kept = posix_fadvise(&file, 0, forget_below, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        }
         file.write_all_at(self.buffer.padded(), self.position)
     }
 }
