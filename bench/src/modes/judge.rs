@@ -32,8 +32,8 @@ pub fn rates(report: &mut Report, name: &str, round: &Round) {
     }
     for (stream, asked) in round.overrun() {
         let told = format!(
-            "{name}: {} asked for {} records/s, {} were acknowledged: what was due in the warm-up came in while it was measured, so \
-             that the rate was not carried before, and its costs a record are of more records",
+            "{name}: {} asked for {} records/s, {} were acknowledged: what was due before came in while it was measured; the rate \
+             may not have been carried all the time, and costs are of more records than were asked for",
             stream.name,
             rounded(asked),
             rounded(stream.acked_per_second)

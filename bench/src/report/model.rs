@@ -16,6 +16,8 @@ pub const FORMAT: u32 = 1;
 const RATE_MET: f64 = 0.98;
 /// Above this share of the asked rate, a round has taken in what was due before it.
 const RATE_OVERRUN: f64 = 1.02;
+/// Fewer records too many are those that a moment's delay moves into a short round.
+const OVERRUN_RECORDS_MIN: f64 = 20.0;
 /// From here on the generator has no time left that could be the broker's.
 pub const GENERATOR_BUSY: f64 = 0.95;
 
@@ -368,7 +370,9 @@ impl Round {
     pub fn overrun(&self) -> impl Iterator<Item = (&StreamRound, f64)> {
         self.streams.iter().filter_map(|stream| {
             let asked = stream.asked_per_second?;
-            (stream.acked_per_second > asked * RATE_OVERRUN).then_some((stream, asked))
+            let beyond = (stream.acked_per_second - asked) * self.seconds;
+            let is_clear = stream.acked_per_second > asked * RATE_OVERRUN && beyond > OVERRUN_RECORDS_MIN;
+            is_clear.then_some((stream, asked))
         })
     }
 }

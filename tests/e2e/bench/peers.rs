@@ -127,14 +127,15 @@ fn producer_performance_is_held_against_ours() {
     assert_eq!(status.code(), Some(i32::from(!agrees)), "{told}");
 }
 
-/// Two comparisons of the suite, each with a second of every contender: at saturation, and at half of what Kafka reached there.
+/// Two comparisons of the suite, each with a second of every contender: at saturation, and at a hundredth of what Kafka reached there.
 #[test]
 fn the_suite_compares_and_shows_all_on_one_page() {
     let directory = new_directory();
     let binaries = directory.path().join("binaries");
     fs::create_dir(&binaries).expect("the directory is writable");
+    // The tool starts the broker that lies beside it, and would look through a link.
     for (binary, name) in [(tool(), "iolite-bench"), (iolite_binary(), "iolite-broker")] {
-        symlink(binary, binaries.join(name)).expect("the directory is writable");
+        fs::copy(binary, binaries.join(name)).expect("the directory is writable");
     }
     let out = directory.path().join("suite");
     let mut suite = Command::new(e2e::project().join("bench/peers/suite"));
@@ -143,14 +144,19 @@ fn the_suite_compares_and_shows_all_on_one_page() {
     }
     suite.arg(&out).env("TMPDIR", directory.path()).env("BENCH", binaries.join("iolite-bench"));
     suite.env("KAFKA_JARS", jars()).envs([("ROUNDS", "1"), ("SECONDS_EACH", "1"), ("WARM_UP", "1")]);
-    suite.envs([("SATURATED", "small-unbatched-saturated"), ("OWN_MAXIMUM", ""), ("SAME_RATES", "50")]);
+    suite.envs([
+        ("SATURATED", "small-unbatched-saturated"),
+        ("OWN_MAXIMUM", ""),
+        ("SAME_RATES", "1"),
+        ("SETTLE_MAX", "2s"),
+    ]);
     for part in ["RATED", "MIXED", "DRAINED", "UNPINNED", "PERFORMANCE"] {
         suite.env(part, "");
     }
     let (status, lines) = run("suite", suite, 2 * DEADLINE);
     let told = lines.join("\n");
     assert!(status.success(), "{told}");
-    for name in ["small-unbatched-saturated", "small-unbatched-saturated-50-percent"] {
+    for name in ["small-unbatched-saturated", "small-unbatched-saturated-1-percent"] {
         assert!(out.join(name).with_extension("json").is_file(), "{name}: {told}");
     }
     assert!(told.contains("contenders reached as much"), "{told}");
