@@ -163,7 +163,7 @@ pub struct TargetArgs {
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..=1 << 20))]
     pub memory_mib: u64,
     /// MiB of all memory of each started broker, what the kernel's page cache holds for it included: a control group, which takes root.
-    /// More than --memory-mib, which is what the broker is told.
+    /// More than --memory-mib, which is what the broker is told. Backlogs that are a multiple of a broker's memory go by it.
     #[arg(long, value_parser = clap::value_parser!(u64).range(64..=1 << 20))]
     pub limit_mib: Option<u64>,
     /// Where the directories of started brokers are made; the system's for temporary files unless that is memory.

@@ -13,7 +13,32 @@ const OWN_GROUPS: &str = "/proc/self/cgroup";
 const MOUNTS: &str = "/proc/self/mountinfo";
 const NEEDED: &str = "--limit-mib needs a memory control group, which root may make";
 
-/// The files by which a version of control groups is told and asked.
+/// The files by which a group is told and asked.
+struct Files {
+    limit: &'static str,
+    /// Of memory and swap together in the one version, of swap alone in the other.
+    swap_limit: &'static str,
+    peak: &'static str,
+    events: &'static str,
+    kill_events: &'static str,
+}
+
+const FILES_ONE: Files = Files {
+    limit: "memory.limit_in_bytes",
+    swap_limit: "memory.memsw.limit_in_bytes",
+    peak: "memory.max_usage_in_bytes",
+    events: "memory.failcnt",
+    kill_events: "memory.oom_control",
+};
+const FILES_TWO: Files = Files {
+    limit: "memory.max",
+    swap_limit: "memory.swap.max",
+    peak: "memory.peak",
+    events: "memory.events",
+    kill_events: "memory.events",
+};
+
+/// Of control groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Version {
     /// A hierarchy of the memory controller alone.
@@ -47,7 +72,7 @@ impl MemoryGroup {
         let directory = parent.join(format!("iolite-bench-{:016x}", rand::random::<u64>()));
         let failed = || format!("{NEEDED}: none can be made in {}", parent.display());
         fs::create_dir(&directory).map_err(TargetError::io(failed()))?;
-        if version == Version::Two && !directory.join(version.limit()).exists() {
+        if version == Version::Two && !directory.join(version.files().limit).exists() {
             // What can't be enabled is told by what is missing then.
             let _refused = fs::write(parent.join("cgroup.subtree_control"), "+memory");
         }
@@ -74,18 +99,17 @@ impl MemoryGroup {
     pub fn disclosed(&self) -> Disclosed {
         let read = |name: &str| fs::read_to_string(self.directory.join(name)).unwrap_or_default();
         let bytes = |name: &str| read(name).trim().parse().ok().map(mebibytes);
-        let events = read(self.version.events());
-        let kills = self.version.kills(&read(self.version.kill_events())).filter(|kills| *kills > 0);
+        let files = self.version.files();
+        let reached = self.version.reached(&read(files.events));
+        let kills = kills(&read(files.kill_events)).filter(|kills| *kills > 0);
+        let has_swap_limit = self.directory.join(files.swap_limit).exists();
         let told = [
-            ("memory limit, page cache included", bytes(self.version.limit())),
-            ("most memory used, page cache and reading back included", bytes(self.version.peak())),
-            ("times that limit was reached", self.version.reached(&events).map(|times| times.to_string())),
+            ("memory limit, page cache included", bytes(files.limit)),
+            ("most memory used, page cache and reading back included", bytes(files.peak)),
+            ("times that limit was reached", reached.map(|times| times.to_string())),
             ("killed for want of memory, times", kills.map(|times| times.to_string())),
-            ("control groups, version", Some(self.version.number().to_owned())),
-            (
-                "swap",
-                (!self.directory.join(self.version.swap_limit()).exists()).then(|| "not limited".to_owned()),
-            ),
+            ("control groups, version", Some(format!("{:?}", self.version).to_lowercase())),
+            ("swap", (!has_swap_limit).then(|| "not limited".to_owned())),
         ];
         told.into_iter().filter_map(|(name, words)| Some((name.to_owned(), words?))).collect()
     }
@@ -97,9 +121,9 @@ fn limit(version: Version, directory: &Path, limit_bytes: u64) -> Result<(), (Pa
         let file = directory.join(name);
         fs::write(&file, bytes.to_string()).map_err(|error| (file, error))
     };
-    write(version.limit(), limit_bytes)?;
+    let Files { limit, swap_limit: swap, .. } = version.files();
+    write(limit, limit_bytes)?;
     // A kernel that does not count swap has no such file.
-    let swap = version.swap_limit();
     if !directory.join(swap).exists() {
         return Ok(());
     }
@@ -137,61 +161,25 @@ pub fn join(members: RawFd) -> io::Result<()> {
 }
 
 impl Version {
-    fn limit(self) -> &'static str {
+    fn files(self) -> &'static Files {
         match self {
-            Self::One => "memory.limit_in_bytes",
-            Self::Two => "memory.max",
+            Self::One => &FILES_ONE,
+            Self::Two => &FILES_TWO,
         }
     }
 
-    /// Of memory and swap together in the one version, of swap alone in the other.
-    fn swap_limit(self) -> &'static str {
-        match self {
-            Self::One => "memory.memsw.limit_in_bytes",
-            Self::Two => "memory.swap.max",
-        }
-    }
-
-    fn peak(self) -> &'static str {
-        match self {
-            Self::One => "memory.max_usage_in_bytes",
-            Self::Two => "memory.peak",
-        }
-    }
-
-    fn events(self) -> &'static str {
-        match self {
-            Self::One => "memory.failcnt",
-            Self::Two => "memory.events",
-        }
-    }
-
-    fn kill_events(self) -> &'static str {
-        match self {
-            Self::One => "memory.oom_control",
-            Self::Two => "memory.events",
-        }
-    }
-
-    fn number(self) -> &'static str {
-        match self {
-            Self::One => "1",
-            Self::Two => "2",
-        }
-    }
-
-    /// How often the limit was reached and something had to be given back, of the text of [`Self::events`].
+    /// How often the limit was reached and something had to be given back, of the text of [`Files::events`].
     fn reached(self, text: &str) -> Option<u64> {
         match self {
             Self::One => text.trim().parse().ok(),
             Self::Two => event(text, "max"),
         }
     }
+}
 
-    /// How often the kernel killed a member, of the text of [`Self::kill_events`].
-    fn kills(self, text: &str) -> Option<u64> {
-        event(text, "oom_kill")
-    }
+/// How often the kernel killed a member, of the text of [`Files::kill_events`].
+fn kills(text: &str) -> Option<u64> {
+    event(text, "oom_kill")
 }
 
 /// A count by its name, a line each.
@@ -274,7 +262,7 @@ mod tests {
         assert_eq!(Version::One.reached("17\n"), Some(17));
         assert_eq!(Version::Two.reached("low 1\nhigh 2\nmax 3\noom 4\n"), Some(3));
         assert_eq!(Version::Two.reached("low 1\n"), None);
-        assert_eq!(Version::Two.kills("oom 4\noom_kill 2\noom_group_kill 1\n"), Some(2));
-        assert_eq!(Version::One.kills("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"), Some(3));
+        assert_eq!(kills("oom 4\noom_kill 2\noom_group_kill 1\n"), Some(2));
+        assert_eq!(kills("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"), Some(3));
     }
 }

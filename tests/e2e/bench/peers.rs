@@ -55,6 +55,15 @@ fn jars() -> String {
     e2e::project().join("tests/clients/java/target/lib").display().to_string()
 }
 
+/// A script that starts brokers, which would refuse the tests' own settings.
+fn command_of(script: &Path) -> Command {
+    let mut command = Command::new(script);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("IOLITE_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
 fn script() -> String {
     e2e::project().join("bench/peers/producer-performance").display().to_string()
 }
@@ -82,11 +91,7 @@ fn producer_performance_is_held_against_ours() {
     for (binary, name) in [(tool(), "iolite-bench"), (iolite_binary(), "iolite-broker")] {
         symlink(binary, binaries.join(name)).expect("the directory is writable");
     }
-    let mut performance = Command::new(script());
-    // The broker that it starts refuses the tests' own settings.
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("IOLITE_")) {
-        performance.env_remove(name);
-    }
+    let mut performance = command_of(Path::new(&script()));
     performance
         .current_dir(directory.path())
         .arg("--binaries")
@@ -138,10 +143,7 @@ fn the_suite_compares_and_shows_all_on_one_page() {
         fs::copy(binary, binaries.join(name)).expect("the directory is writable");
     }
     let out = directory.path().join("suite");
-    let mut suite = Command::new(e2e::project().join("bench/peers/suite"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("IOLITE_")) {
-        suite.env_remove(name);
-    }
+    let mut suite = command_of(&e2e::project().join("bench/peers/suite"));
     suite.arg(&out).env("TMPDIR", directory.path()).env("BENCH", binaries.join("iolite-bench"));
     suite.env("KAFKA_JARS", jars()).envs([("ROUNDS", "1"), ("SECONDS_EACH", "1"), ("WARM_UP", "1")]);
     suite.envs([
